@@ -1,0 +1,1 @@
+"""abspos: where does absolute position come from in decoder-only transformers?"""
