@@ -71,9 +71,10 @@ def test_documents_are_many_long_and_of_several_kinds() -> None:
 
 
 def test_texts_are_plain_prose() -> None:
-    marks = r"[<>{}|\\\t\r\ufffd]|&(?:amp|lt|gt|nbsp|quot);|__|@@|\[(?:applause|laughter|missing text)\]"
+    marks = r"[<>{}|\\\t\r\ufffd]|&(?:amp|lt|gt|nbsp|quot);|__|@@"
+    notes = r"\[(?:applause|laughter|missing text)\]"
     space = r"  |\n\n\n|[^\n]\n[^\n]"
-    residue = re.compile(f"{marks}|{space}", re.IGNORECASE)
+    residue = re.compile(f"{marks}|{notes}|{space}", re.IGNORECASE)
     for name, text in TEXTS:
         found = residue.search(text)
         assert found is None, f"{name}: {found}"

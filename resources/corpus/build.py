@@ -34,7 +34,7 @@ from typing import NamedTuple
 import yaml
 
 HERE = Path(__file__).resolve().parent
-LONGEST = 8000  # characters of a document: about 1800 tokens, room for any window in use
+LONGEST = 8000  # characters of a document: roughly 1800 tokens, room for any window in use
 SHORTEST = 2500
 LETTERS = 0.93  # least share of letters and spaces: below it stand tables, scripts and number lists
 
