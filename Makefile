@@ -1,0 +1,77 @@
+# make reproduce    everything the default study makes, and its report
+# make test         every check that CI runs
+# make help         the other targets
+
+PYTHON ?= python3
+CORES  ?= all
+STUDY  ?=# a file of studies/, laid over config.yaml
+PYTEST ?=# further options for pytest
+
+BIN   := .venv/bin
+STAMP := .venv/.installed
+LOCKED := requirements.lock requirements-torch.txt pyproject.toml
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--configfile $(STUDY))
+study_of  = $(shell sed -n 's/^study: *\([A-Za-z0-9._-]*\).*/\1/p' $(1) 2>/dev/null)
+REPORT    = results/$(or $(if $(STUDY),$(call study_of,$(STUDY))),$(call study_of,config.yaml))/report.html
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce report test lint format lock plan verify explain crate
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo "  make plan | verify | explain | crate   the commands of abspos; options in ARGS='...'"
+	@echo "  variables: STUDY=studies/quick.yaml  CORES=2  PYTHON=python3.12  PYTEST='-k name'"
+
+# The stamp holds the digest of what was installed: touched files and fresh clones change nothing.
+# It stays empty while an install runs: one that was interrupted is begun again from nothing, since
+# pip takes a half-written package for a whole one.
+setup:  ## the environment in .venv, from the lock
+	@set -e; digest=$$(cat $(LOCKED) | cksum); \
+	if $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  if [ "$$(cat $(STAMP) 2>/dev/null)" = "$$digest" ]; then exit 0; fi; \
+	  if [ -e $(STAMP) ] && [ ! -s $(STAMP) ]; then rm -rf .venv; fi; \
+	else rm -rf .venv; fi; \
+	if [ ! -d .venv ]; then \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1), 3.11 or newer is needed:" \
+	      "make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	  echo "setting up .venv (once; some minutes)"; \
+	  $(PYTHON) -m venv .venv; \
+	fi; \
+	: > $(STAMP); \
+	pip="$(BIN)/python -m pip --disable-pip-version-check"; \
+	$$pip install --quiet --require-hashes --no-deps -r requirements.lock; \
+	$$pip install --quiet -r requirements-torch.txt; \
+	$$pip install --quiet --no-deps --no-build-isolation -e .; \
+	$$pip check; \
+	echo "$$digest" > $(STAMP)
+
+reproduce: setup  ## the study and its report
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report $(REPORT)
+
+report: setup  ## the report alone, of a study that has run
+	$(SNAKEMAKE) --report $(REPORT)
+
+test: setup lint  ## every check
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup  ## style, types and the workflow's own lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: setup  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+lock: setup  ## newest versions that fit into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --universal --python-version 3.11 \
+	  --fork-strategy fewest --no-emit-package torch --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --quiet -o requirements.lock
+
+plan verify explain crate: setup
+	$(BIN)/abspos $@ $(ARGS)
