@@ -1,0 +1,461 @@
+"""Energies, intervals and tests: closed forms, brute force, simulated truth, invariances."""
+
+import itertools
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from abspos import statistics as s
+
+DOCUMENTS = np.array(["d", "a", "a", "c", "b", "b", "b", "e"])
+
+finite = st.floats(-100, 100, allow_subnormal=False)
+squares = st.integers(3, 9).flatmap(lambda n: arrays(np.float64, (n, n), elements=finite))
+p_values = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1))
+
+
+def grams(seed, number, heads=(), mean=0.0, features=6):
+    """Grams of `number` fields: mean (features,) or scalar, plus unit Gaussian noise."""
+    fields = np.random.default_rng(seed).normal(size=(*heads, number, features)) + mean
+    return fields @ fields.swapaxes(-1, -2)
+
+
+def brute_energy(gram, documents):
+    pairs = [
+        gram[n, m]
+        for n, m in itertools.product(range(len(gram)), repeat=2)
+        if documents[n] != documents[m]
+    ]
+    return sum(pairs) / len(pairs)
+
+
+def label(gram, *dims):
+    coords = {"head": [f"h{i}" for i in range(gram.shape[0])], "lens": "log"}
+    return xr.DataArray(gram, dims=(*dims, "input", "input_other"), coords=coords, name="residual")
+
+
+# pack, unpack
+
+
+def test_pack_takes_the_upper_triangle_row_by_row():
+    gram = np.array([[1, 2, 3], [2, 4, 5], [3, 5, 6]], dtype=np.float32)
+    assert s.pack(gram).tolist() == [1, 2, 3, 4, 5, 6]
+    assert s.pack(gram).dtype == np.float32
+
+
+@given(st.integers(1, 9))
+def test_unpack_undoes_pack(number):
+    gram = grams(number, number, heads=(2, 3)).astype(np.float32)
+    gram = (gram + gram.swapaxes(-1, -2)) / 2
+    for given_n in (None, number):
+        back = s.unpack(s.pack(gram), given_n)
+        assert back.dtype == gram.dtype
+        np.testing.assert_array_equal(back, gram)
+
+
+@pytest.mark.parametrize(("length", "n"), [(5, None), (6, 4)])
+def test_unpack_refuses_other_lengths(length, n):
+    with pytest.raises(ValueError, match=f"length {length}, must be"):
+        s.unpack(np.zeros(length), n)
+
+
+# energy
+
+
+def test_energy_closed_form():
+    gram = np.array([[100.0, 1, 2], [3, 100, 4], [5, 6, 100]])
+    assert s.energy(gram) == pytest.approx(21 / 6)
+
+
+def test_energy_can_be_negative():
+    fields = np.array([[1.0], [-1.0]])
+    assert s.energy(fields @ fields.T) == -1
+
+
+def test_energy_sums_half_precision_grams_in_double():
+    gram = np.full((400, 400), 60_000, dtype=np.float16)  # the sum would overflow
+    assert s.energy(gram) == np.float16(60_000)
+
+
+def test_energy_ignores_pairs_within_a_document():
+    gram = grams(1, 8) + np.random.default_rng(2).normal(size=(8, 8))
+    assert s.energy(gram, DOCUMENTS) == pytest.approx(brute_energy(gram, DOCUMENTS))
+    assert s.energy(gram, range(8)) == pytest.approx(s.energy(gram))
+
+
+def test_energy_never_reads_the_diagonal_but_passes_nan_on():
+    gram = grams(3, 6, heads=(2,))
+    blank = gram.copy()
+    blank[:, range(6), range(6)] = np.nan
+    np.testing.assert_array_equal(s.energy(blank), s.energy(gram))
+    gram[0, 1, 2] = np.nan
+    assert np.isnan(s.energy(gram)).tolist() == [True, False]
+    assert np.isnan(s.leave_one_out(gram)).all(axis=-1).tolist() == [True, False]
+    assert np.isnan(s.sign_flip_p(gram)).tolist() == [True, False]
+    assert np.isnan(s.jackknife(gram).se).tolist() == [True, False]
+
+
+@given(squares, st.randoms(use_true_random=False))
+def test_energy_does_not_know_the_order_of_inputs(gram, random):
+    order = random.sample(range(len(gram)), len(gram))
+    shuffled = gram[np.ix_(order, order)]
+    assert s.energy(shuffled) == pytest.approx(s.energy(gram), abs=1e-9)
+    np.testing.assert_allclose(s.leave_one_out(shuffled), s.leave_one_out(gram)[order], atol=1e-9)
+
+
+@given(squares)
+def test_energy_is_the_mean_of_its_leave_one_out_values(gram):
+    assert s.leave_one_out(gram).mean() == pytest.approx(s.energy(gram), abs=1e-9)
+    off_diagonal = gram[~np.eye(len(gram), dtype=bool)]
+    assert off_diagonal.min() - 1e-9 <= s.energy(gram) <= off_diagonal.max() + 1e-9
+
+
+def test_energy_is_unbiased_where_the_squared_mean_is_not():
+    mean = np.array([0.3, -0.2, 0.1, 0, 0, 0])
+    for truth, shift in ((0.0, 0.0), (0.14, mean)):
+        simulated = grams(4, 16, heads=(20_000,), mean=shift)
+        estimates = s.energy(simulated)
+        error = estimates.std() / np.sqrt(len(estimates))
+        assert abs(estimates.mean() - truth) < 4 * error
+        assert abs(simulated.mean() - truth) > 100 * error
+
+
+def test_cross_energy_is_unbiased_for_the_inner_product():
+    draw = np.random.default_rng(5)
+    shared = draw.normal(size=(20_000, 12, 3))  # noise that both arms of an input have in common
+    x = shared + draw.normal(size=shared.shape) + [1, 0, 0]
+    y = shared + draw.normal(size=shared.shape) + [0.5, 1, 0]
+    estimates = s.energy(x @ y.swapaxes(-1, -2))
+    assert abs(estimates.mean() - 0.5) < 4 * estimates.std() / np.sqrt(len(estimates))
+
+
+def test_documents_keep_shared_noise_out_of_the_energy():
+    draw = np.random.default_rng(6)
+    documents = np.repeat(np.arange(10), 2)
+    noise = draw.normal(size=(5_000, 10, 4))[:, documents] + draw.normal(size=(5_000, 20, 4))
+    gram = noise @ noise.swapaxes(-1, -2)
+    error = s.energy(gram).std() / np.sqrt(5_000)
+    assert abs(s.energy(gram, documents).mean()) < 4 * error
+    assert s.energy(gram).mean() > 10 * error
+
+
+def test_labels_of_the_leading_dimensions_stay():
+    gram = label(grams(7, 5, heads=(3,)), "head")
+    whole, without = s.energy(gram), s.leave_one_out(gram)
+    assert whole.dims == ("head",)
+    assert whole.name == "residual"
+    assert without.dims == ("head", "replicate")
+    assert without.sizes["replicate"] == 5
+    assert whole["lens"] == "log"
+    assert whole.sel(head="h2") == s.energy(gram.values[2])
+    assert s.sign_flip_p(gram).dims == ("head",)
+    assert s.influence(without).dims == ("head",)
+    assert s.holm(s.sign_flip_p(gram)).dims == ("head",)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: s.energy(np.zeros((1, 1))), "1 documents, needs at least 2"),
+        (lambda: s.energy(np.zeros((3, 3)), ["a", "a", "a"]), "1 documents, needs at least 2"),
+        (lambda: s.leave_one_out(np.zeros((2, 2))), "2 documents, needs at least 3"),
+        (lambda: s.energy(np.zeros((2, 3))), r"shape \(2, 3\), must be"),
+        (lambda: s.energy(np.zeros((3, 3)), ["a", "b"]), r"shape \(2,\), must be \(3,\)"),
+        (lambda: s.sign_flip_p(np.zeros((3, 3)), flips=0), "flips: 0"),
+        (lambda: s.sign_flip_p(np.zeros((1, 1))), "1 documents, needs at least 2"),
+        (lambda: s.interval(0, np.zeros(1)), "1 replicates"),
+        (lambda: s.interval(0, np.zeros(3), 95), "confidence: 95"),
+        (lambda: s.jackknife(), r"over \[\] inputs"),
+        (lambda: s.jackknife(np.zeros((3, 3)), np.zeros((4, 4))), r"over \[3, 4\] inputs"),
+        (lambda: s.jackknife(np.zeros((3, 3)), np.zeros((3, 3))), "2 Grams, no statistic"),
+        (lambda: s.jackknife(np.zeros((3, 3)), statistic=np.mean), r"last axis must be the 4"),
+        (
+            lambda: s.jackknife(xr.DataArray(np.zeros((3, 3))), statistic=lambda u: u.mean()),
+            "lost 'replicate'",
+        ),
+        (lambda: s.holm(np.array([0.5, 1.5])), "1.5 lies outside"),
+        (lambda: s.benjamini_hochberg(np.array([-0.5])), "-0.5 lies outside"),
+        (lambda: s.slope([1, 1], np.zeros(2)), "does not vary"),
+        (lambda: s.slope([1, 2], np.zeros(3)), r"shape \(2,\), must be \(3,\)"),
+        (lambda: s.slope([1, 2], np.zeros(2), "layer"), "without names"),
+        (lambda: s.holdout(1), "1 documents, needs at least 2"),
+    ],
+)
+def test_errors_are_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+# leave-one-out and jackknife
+
+
+def test_leave_one_out_equals_deletion():
+    gram = np.random.default_rng(8).normal(size=(2, 7, 7))  # not symmetric: two arms
+    without = s.leave_one_out(gram)
+    for n in range(7):
+        keep = np.arange(7) != n
+        np.testing.assert_allclose(without[:, n], s.energy(gram[:, keep][:, :, keep]))
+
+
+def test_leave_one_out_deletes_whole_documents():
+    gram = np.random.default_rng(9).normal(size=(8, 8))
+    without = s.leave_one_out(gram, DOCUMENTS)
+    assert without.shape == (5,)
+    for replicate, document in zip(without, "dacbe", strict=True):  # by first appearance
+        keep = document != DOCUMENTS
+        assert replicate == pytest.approx(
+            brute_energy(gram[np.ix_(keep, keep)], DOCUMENTS[keep].tolist())
+        )
+
+
+@given(arrays(np.float64, st.integers(2, 20), elements=finite))
+def test_interval_of_a_mean_is_the_t_interval(sample):
+    number = len(sample)
+    without = (sample.sum() - sample) / (number - 1)
+    found = s.interval(sample.mean(), without, 0.9)
+    reach = stats.t.ppf(0.95, number - 1) * sample.std(ddof=1) / np.sqrt(number)
+    assert found.se == pytest.approx(sample.std(ddof=1) / np.sqrt(number), abs=1e-7)
+    assert found.low == pytest.approx(sample.mean() - reach, abs=1e-5)
+    assert found.high == pytest.approx(sample.mean() + reach, abs=1e-5)
+
+
+def test_jackknife_of_one_gram_is_the_interval_of_its_energy():
+    gram = grams(10, 9, heads=(4,), mean=0.5)
+    found = s.jackknife(gram)
+    expected = s.interval(s.energy(gram), s.leave_one_out(gram))
+    for field in ("estimate", "low", "high", "se", "influence"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    assert (found.low < found.estimate).all()
+    assert (found.estimate < found.high).all()
+
+
+def test_jackknife_of_a_function_pairs_the_arms():
+    swap, bos = grams(11, 9, heads=(5,), mean=0.8), grams(12, 9, heads=(5,), mean=1.0)
+    found = s.jackknife(swap, bos, statistic=lambda x, y: np.median(1 - x / y, axis=-2))
+    ratios = [1 - s.energy(swap) / s.energy(bos)]
+    for n in range(9):
+        keep = np.ix_(range(5), *[np.delete(np.arange(9), n)] * 2)
+        ratios.append(1 - s.energy(swap[keep]) / s.energy(bos[keep]))
+    medians = np.median(ratios, axis=-1)
+    assert found.estimate == pytest.approx(medians[0])
+    assert found.se == pytest.approx(
+        np.sqrt(8 / 9 * ((medians[1:] - medians[1:].mean()) ** 2).sum())
+    )
+    labelled = s.jackknife(
+        label(swap, "head"), label(bos, "head"), statistic=lambda x, y: (1 - x / y).median("head")
+    )
+    assert labelled.low.dims == ()
+    assert float(labelled.low) == pytest.approx(found.low)
+
+
+def test_jackknife_of_a_slope_over_layers():
+    gram = xr.DataArray(grams(13, 8, heads=(4, 3)), dims=("layer", "head", "input", "input_other"))
+    depth = np.arange(4)
+    by_name = s.jackknife(gram, statistic=lambda u: s.slope(depth, u.median("head"), "layer"))
+    by_axis = s.jackknife(
+        gram.values, statistic=lambda u: s.slope(depth, np.median(u, axis=1), axis=0)
+    )
+    assert float(by_name.se) == pytest.approx(by_axis.se)
+    assert by_axis.estimate == pytest.approx(
+        np.polyfit(depth, np.median(s.energy(gram.values), axis=1), 1)[0]
+    )
+
+
+def test_an_arm_against_itself_has_no_width():
+    gram = grams(14, 10, heads=(3,), mean=1.0)
+    found = s.jackknife(gram, gram, statistic=lambda x, y: 1 - x / y)
+    assert np.abs(found.low).max() == np.abs(found.high).max() == 0
+
+
+@given(squares, st.floats(0.1, 10))
+def test_interval_scales_with_the_gram(gram, factor):
+    plain, scaled = s.jackknife(gram), s.jackknife(factor * gram)
+    assert scaled.low == pytest.approx(factor * plain.low, abs=1e-6)
+    assert scaled.high == pytest.approx(factor * plain.high, abs=1e-6)
+    assert plain.low <= plain.estimate <= plain.high
+
+
+@pytest.mark.parametrize("number", [32, 128])
+def test_intervals_cover_the_truth_as_often_as_they_say(number):
+    mean = np.array([0.5, -0.3, 0, 0, 0, 0])
+    found = s.jackknife(grams(15, number, heads=(2_000,), mean=mean))
+    covered = ((found.low <= 0.34) & (found.high >= 0.34)).mean()
+    assert 0.925 < covered < 0.975  # .95 +- 5 binomial standard errors
+
+
+def test_intervals_by_document_cover_where_intervals_by_input_do_not():
+    draw = np.random.default_rng(16)
+    documents = np.tile(np.arange(30), 4)
+    fields = 0.5 + draw.normal(size=(500, 30, 3))[:, documents]
+    fields += 0.3 * draw.normal(size=fields.shape)
+    gram = fields @ fields.swapaxes(-1, -2)
+
+    def coverage(labels):
+        found = s.jackknife(gram, documents=labels)
+        return ((found.low <= 0.75) & (found.high >= 0.75)).mean()
+
+    assert coverage(documents) > 0.90
+    assert coverage(None) < 0.75
+
+
+def test_influence_is_the_share_of_the_five_largest():
+    replicates = np.array([[3.0, -3, 1, -1, 1, -1, 1, -1], [0, 0, 0, 0, 0, 0, 0, 0]])
+    share = s.influence(replicates)
+    assert share[0] == pytest.approx(21 / 24)
+    assert np.isnan(share[1])
+    assert s.influence(replicates, top=2)[0] == pytest.approx(18 / 24)
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=finite))
+def test_influence_is_a_share(replicates):
+    share = s.influence(replicates)
+    assert np.isnan(share) or min(1, 5 / len(replicates)) - 1e-9 <= share <= 1 + 1e-9
+
+
+# sign flips
+
+
+def dense_flips(gram, flips, seed):
+    """p by separate flips: the textbook version, at full cost."""
+    gram = gram - np.diag(np.diag(gram))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(gram)))
+    signs[0] = 1
+    flipped = ((signs @ gram) * signs).sum(axis=-1)
+    return (flipped >= flipped[0]).mean()
+
+
+def test_product_flips_agree_with_separate_flips():
+    tested = grams(17, 33, heads=(60,), mean=0.12)  # odd: the halves differ
+    separate = [dense_flips(gram, 10_000, 18) for gram in tested]
+    product = s.sign_flip_p(tested)
+    assert min(separate) < 0.02
+    assert max(separate) > 0.5
+    assert np.abs(product - separate).max() < 0.1
+    assert abs(np.mean(product - separate)) < 0.02
+
+
+def test_product_flips_are_the_flips_they_claim_to_be():
+    gram = np.random.default_rng(19).normal(size=(5, 5))
+    draw = np.random.default_rng(3)
+    first, second = draw.choice([-1.0, 1.0], size=(4, 2)), draw.choice([-1.0, 1.0], size=(4, 3))
+    first[0] = second[0] = 1
+    zeroed = gram - np.diag(np.diag(gram))
+    signs = [np.concatenate(ab) for ab in itertools.product(first, second)]
+    flipped = np.array([e @ zeroed @ e for e in signs])
+    assert s.sign_flip_p(gram, flips=16, seed=3) == (flipped >= flipped[0] - 1e-12).mean()
+
+
+def test_sign_flip_p_is_uniform_where_there_is_no_effect():
+    p = [s.sign_flip_p(grams(seed, 24, features=3), flips=900, seed=seed) for seed in range(1_000)]
+    assert stats.kstest(p, "uniform").pvalue > 0.001
+    for level in (0.01, 0.05):
+        assert np.mean(np.array(p) <= level) < level + 4 * np.sqrt(level / 1_000)
+
+
+def test_sign_flip_p_of_a_clear_effect_is_as_small_as_it_gets():
+    assert (s.sign_flip_p(grams(20, 64, heads=(3,), mean=1.0)) == 1e-4).all()
+    assert (s.sign_flip_p(-grams(20, 64, heads=(3,), mean=1.0)) > 0.99).all()  # one-sided
+
+
+def test_sign_flip_p_counts_ties_against_the_effect():
+    assert s.sign_flip_p(np.zeros((8, 8))) == 1
+    # two inputs: the signs (+, +) and (-, -) tie with the identity in spite of rounding
+    p = s.sign_flip_p(np.array([[5, 0.1], [0.1, 5]]), flips=40_000)
+    assert p == pytest.approx(0.5, abs=0.06)
+
+
+def test_sign_flip_p_does_not_depend_on_neighbours_or_blocks(monkeypatch):
+    tested = grams(21, 20, heads=(2, 5), mean=0.2)
+    together = s.sign_flip_p(tested)
+    monkeypatch.setattr(s, "BLOCK_BYTES", 1)
+    np.testing.assert_array_equal(s.sign_flip_p(tested), together)
+    assert s.sign_flip_p(tested[1, 2]) == together[1, 2]
+    assert (s.sign_flip_p(tested, seed=1) != together).any()
+
+
+def test_sign_flips_of_documents_flip_together():
+    draw = np.random.default_rng(22)
+    documents = np.repeat(np.arange(16), 3)
+    fields = draw.normal(size=(400, 16, 3))[:, documents]
+    gram = fields @ fields.swapaxes(-1, -2)
+    assert (s.sign_flip_p(gram) <= 0.05).mean() > 0.35  # what ignoring documents finds
+    assert (s.sign_flip_p(gram, documents=documents) <= 0.05).mean() < 0.12
+    np.testing.assert_array_equal(
+        s.sign_flip_p(gram[:9], documents=np.arange(48)), s.sign_flip_p(gram[:9])
+    )
+
+
+# corrections, slope, holdout
+
+
+def test_corrections_give_the_values_that_statsmodels_gives():
+    p = np.array([0.001, 0.008, 0.039, 0.041, 0.042, 0.06, 0.074, 0.205, 0.9, 0.041])
+    milder = [0.01, 0.04, 0.07, 0.07, 0.07, 0.6 / 7, 0.0925, 2.05 / 9, 0.9, 0.07]
+    stricter = [0.01, 0.072, 0.312, 0.312, 0.312, 0.312, 0.312, 0.41, 0.9, 0.312]
+    np.testing.assert_allclose(s.benjamini_hochberg(p), milder)
+    np.testing.assert_allclose(s.holm(p), stricter)
+
+
+@given(p_values)
+def test_corrections_follow_their_definitions(p):
+    number, ascending = len(p), np.sort(p)
+    for value, milder, stricter in zip(p, s.benjamini_hochberg(p), s.holm(p), strict=True):
+        rank = range(1, number + 1)
+        reached = [number * q / r for r, q in zip(rank, ascending, strict=True) if q >= value]
+        passed = [(number - r + 1) * q for r, q in zip(rank, ascending, strict=True) if q <= value]
+        assert milder == pytest.approx(min(1, *reached))
+        assert stricter == pytest.approx(min(1, max(passed)))
+
+
+def test_corrections_closed_form():
+    p = np.array([[0.01, np.nan, 0.04], [0.03, 0.02, np.nan]])
+    np.testing.assert_allclose(s.holm(p), [[0.04, np.nan, 0.06], [0.06, 0.06, np.nan]])
+    np.testing.assert_allclose(s.benjamini_hochberg(p), np.where(np.isnan(p), np.nan, 0.04))
+    assert np.isnan(s.holm(np.full(2, np.nan))).all()
+    assert p[0, 0] == 0.01  # the argument stays as it was
+
+
+@given(p_values)
+def test_corrections_only_raise_p_and_keep_its_order(p):
+    milder, stricter = s.benjamini_hochberg(p), s.holm(p)
+    assert (p <= milder + 1e-12).all()
+    assert (milder <= stricter + 1e-12).all()
+    assert (stricter <= 1).all()
+    for adjusted in (milder, stricter):
+        assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+
+
+def test_slope_is_the_least_squares_slope():
+    x = np.array([3.0, 4, 7, 9])
+    y = np.random.default_rng(23).normal(size=(2, 3, 4))
+    expected = np.polyfit(x, y.reshape(-1, 4).T, 1)[0].reshape(2, 3)
+    np.testing.assert_allclose(s.slope(x, y), expected)
+    np.testing.assert_allclose(s.slope(x, y.swapaxes(0, 2), axis=0), expected.T)
+    labelled = xr.DataArray(y, dims=("a", "b", "layer"), coords={"a": [5, 6], "layer": x})
+    found = s.slope(x, labelled.transpose("layer", "a", "b"), "layer")
+    assert found.dims == ("a", "b")
+    assert set(found.coords) == {"a"}
+    np.testing.assert_allclose(found, expected)
+    y[0, 0, 0] = np.nan
+    assert np.isnan(s.slope(x, y)).sum() == 1
+
+
+@given(st.integers(2, 40), st.integers(0, 5))
+def test_holdout_halves_the_inputs(number, seed):
+    selecting, measuring = s.holdout(number, seed)
+    assert (selecting ^ measuring).all()
+    assert 0 <= measuring.sum() - selecting.sum() <= 1
+    np.testing.assert_array_equal(selecting, s.holdout(number, seed)[0])
+
+
+def test_holdout_keeps_documents_whole_and_changes_with_the_seed():
+    for seed in range(20):
+        selecting, measuring = s.holdout(8, seed, DOCUMENTS)
+        assert not set(DOCUMENTS[selecting]) & set(DOCUMENTS[measuring])
+    assert len({s.holdout(8, seed)[0].tobytes() for seed in range(20)}) > 10
