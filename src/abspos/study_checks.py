@@ -1,13 +1,13 @@
-"""The mistakes in a config: those that pydantic finds, told as a person would, and those between keys.
+"""The mistakes in a config: those in one key, told as a person would, and those between keys.
 
-Checks between keys run in the same pass, on the parts that are valid by themselves: `View` gives None for
-whatever is absent or mistaken, and a check that meets None has nothing to say.
+Checks between keys run in the same pass, on the parts that are valid by themselves: `View` gives
+None for whatever is absent or mistaken, and a check that meets None has nothing to say.
 """
 
 import difflib
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -31,6 +31,8 @@ ENDINGS = (
 )  # of files beside such folders
 FEWEST = 8  # inputs of an arm that is measured; a control, which is only compared, may have fewer
 
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
 _repr.maxlevel = 3
@@ -38,7 +40,7 @@ _repr.maxlevel = 3
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: where, what is there, what is allowed; `meant` is the key that an unknown one stands for."""
+    """One mistake: where, and what is told; `meant` is the key that an unknown one stands for."""
 
     path: Path
     text: str
@@ -51,7 +53,10 @@ class Mistake:
 
 def shown(value: Any) -> str:
     """A value as it is quoted in a message: on one line, and not too long."""
-    text = _repr.repr(value).replace("\n", " ")
+    try:
+        text = _repr.repr(value).replace("\n", " ")
+    except ValueError:  # Python does not print a number of thousands of digits
+        return f"a very large {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
 
 
@@ -102,28 +107,21 @@ def _wrong_tag(path: Path, node: Node, value: Any) -> Mistake:
 
 
 def _meant(node: Node, value: Any) -> Any:
-    """What was meant by a value of the wrong type or a mistyped name; None where nobody can tell."""
+    """What was meant by a mistyped name or a value of the wrong type; None if nobody can tell."""
     if node.choices:
         return nearest(value, node.choices)
-    if node.kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        guess = _TRUTHS.get(value.lower()) if node.kind is bool else _number(node.kind, value)
+    else:
+        guess = str(value) if node.kind is str and type(value) in (int, float) else None
+    return guess if guess is not None and node.accepts(guess) else None
+
+
+def _number(kind: Any, text: str) -> Any:
+    try:
+        return kind(text) if kind in (int, float) else None
+    except ValueError:
         return None
-    if node.kind is bool:
-        return {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "false": False,
-            "no": False,
-            "off": False,
-        }.get(value.lower())
-    if node.kind in (int, float):
-        try:
-            return node.kind(value)
-        except ValueError:
-            return None
-    return None
 
 
 def _located(loc: Path, model: type[BaseModel], config: Any) -> tuple[Path, Node, Node, Any]:
@@ -149,7 +147,7 @@ def _below(value: Any, step: str | int) -> Any:
 
 
 def _written(path: Path, config: Any) -> str:
-    """A path as text: items of lists by name where they have one of their own, else by number from #1."""
+    """A path as text: items of lists by name if they have one of their own, else by #number."""
     text, value = "", config
     for step in path:
         if isinstance(step, int) and isinstance(value, list | tuple):
@@ -171,15 +169,11 @@ def _is_plain(name: str) -> bool:
 # Between keys
 
 
-def _attribute(part: Any, key: str | int) -> Any:
-    return getattr(part, str(key), None)
-
-
 class View:
     """The valid parts of a config, with defaults."""
 
     def __init__(self, model: type[BaseModel], config: Any, mistakes: Iterable[Mistake]) -> None:
-        self._defaults: Any = model.model_construct()
+        self._model = model
         self._config = config
         self._bad = {m.path for m in mistakes} | {
             (*m.path[:-1], m.meant) for m in mistakes if m.meant
@@ -189,18 +183,19 @@ class View:
         """Whether nothing at, above or below a path is mistaken."""
         return not any(path[: len(bad)] == bad[: len(path)] for bad in self._bad)
 
-    def is_mapping(self, *path: str | int) -> bool:
-        """Whether there is a mapping at a path."""
-        return isinstance(reduce(_below, path, self._config), Mapping)
-
     def get(self, *path: str | int) -> Any:
         """The value at a path, its default if absent; None if anything there is mistaken."""
         if not self.is_sound(*path):
             return None
-        value = reduce(_below, path, self._config)
-        if value is ABSENT and not any(isinstance(step, int) for step in path):
-            return reduce(_attribute, path, self._defaults)
-        return None if value is ABSENT else value
+        node, value = Node(self._model), self._config
+        for step in path:
+            if node.tags:
+                tag = _below(value, tag_key(next(iter(node.tags.values()))))
+                node = Node(node.tags.get(tag) if isinstance(tag, str) else None)
+            node = node.child(step)
+            if not (step == "name" and isinstance(value, str)):  # a condition's name alone
+                value = _below(value, step)
+        return node.default if value is ABSENT else value
 
     def places(self, *path: str | int) -> Iterator[tuple[str | int, ...]]:
         """The paths of a list's items."""
@@ -224,16 +219,19 @@ def _lengths(view: View) -> Iterator[Mistake]:
 
 
 def _names(view: View) -> Iterator[Mistake]:
-    named: list[tuple[Path, Any]] = [(("study",), view.get("study"))]
+    study = view.get("study")
+    if study in RESERVED:
+        yield refused(("study",), study, f"any name but {', '.join(RESERVED)}, which is taken")
+    named: list[tuple[Path, Any]] = [(("study",), study)]
     for group in ("models", "variants"):
         entries = [((*place, "name"), view.get(*place, "name")) for place in view.places(group)]
-        yield from _repeated(
-            entries, f"each of the {group} needs a name of its own, capitals apart"
-        )
         named += entries
+        # capitals do not tell folders apart everywhere
+        folded = [(path, name and name.casefold()) for path, name in entries]
+        yield from _repeated(folded, f"each of the {group} needs a name of its own")
     for path, name in named:
-        if name is not None and (name.casefold() in RESERVED or name.casefold().endswith(ENDINGS)):
-            why = f"not {', '.join(sorted(RESERVED))}, and not ending like a file ({' '.join(ENDINGS)})"
+        if name is not None and name.casefold().endswith(ENDINGS):
+            why = f"a name without the ending of a file ({' '.join(ENDINGS)})"
             yield refused(path, name, why)
 
 
@@ -241,26 +239,21 @@ def _repetitions(view: View) -> Iterator[Mistake]:
     lists: list[Path] = [("swap_tokens",), ("figures", "formats")]
     lists += [(*place, "source", "revisions") for place in view.places("models")]
     for path in lists:
-        yield from _repeated(
-            [(place, view.get(*place)) for place in view.places(*path)], "listed twice"
-        )
+        yield from _repeated([(item, view.get(*item)) for item in view.places(*path)], "once only")
     for place in view.places("variants"):
-        yield from _repeated(list(_conditions(view, place)), "listed twice in this variant")
+        yield from _repeated(_conditions(view, place), "once in a variant")
 
 
 def _repeated(entries: list[tuple[Path, Any]], why: str) -> Iterator[Mistake]:
-    folded = [(path, name, name.casefold()) for path, name in entries if isinstance(name, str)]
     counts: Counter[str] = Counter()
-    for path, name, key in folded:
-        counts[key] += 1
-        if counts[key] > 1:
+    for path, name in entries:
+        counts[name] += 1
+        if name is not None and counts[name] > 1:
             yield refused(path, name, why)
 
 
 def _sources(view: View) -> Iterator[Mistake]:
     for place in view.places("models"):
-        if view.get(*place, "source", "type") != "random":
-            continue
         heads = view.get(*place, "source", "heads")
         shared = view.get(*place, "source", "kv_heads")
         if heads is not None and shared is not None and heads % shared:
@@ -277,16 +270,33 @@ def _variants(view: View) -> Iterator[Mistake]:
             )
             yield refused((*place, "window"), window, why)
         yield from _rope(view, (*place, "rope"))
+    yield from _same(view)
+
+
+def _same(view: View) -> Iterator[Mistake]:
+    """Variants that change the same are one arm under two names."""
+    seen: list[tuple[Any, Any]] = []
+    for place in view.places("variants"):
+        name = view.get(*place, "name")
+        keys = ("rope", "window", "untrained")
+        if name is None or not all(view.is_sound(*place, key) for key in keys):
+            continue
+        change = [view.get(*place, key) for key in keys]
+        twin = next((other for other, made in seen if made == change and other != name), None)
+        if twin is not None:
+            why = f"a change of rope, window or untrained that {twin} has not: they are the same"
+            yield refused((*place, "name"), name, why)
+        seen.append((name, change))
 
 
 def _rope(view: View, path: Path) -> Iterator[Mistake]:
     kind, factor = view.get(*path, "rope_type"), view.get(*path, "factor")
-    if factor == 1 and kind != "longrope" and not view.get(*path, "attention_factor"):
+    plain = view.is_sound(*path, "attention_factor") and not view.get(*path, "attention_factor")
+    if factor == 1 and kind != "longrope" and plain:
         why = "any factor but 1, which changes nothing: the arm is inert"
         yield refused((*path, "factor"), factor, why)
-    low = view.get(*path, "low_freq_factor") or 1.0
-    high = view.get(*path, "high_freq_factor") or 4.0
-    if kind == "llama3" and high <= low:
+    low, high = view.get(*path, "low_freq_factor"), view.get(*path, "high_freq_factor")
+    if low is not None and high is not None and high <= low:
         yield refused((*path, "high_freq_factor"), high, f"above low_freq_factor ({low})")
     short, long = view.get(*path, "short_factor"), view.get(*path, "long_factor")
     if short and long and len(short) != len(long):
@@ -294,58 +304,45 @@ def _rope(view: View, path: Path) -> Iterator[Mistake]:
 
 
 def _arms(view: View) -> Iterator[Mistake]:
-    number = view.get("inputs", "number")
-    tokens = view.get("swap_tokens")
+    number, tokens = view.get("inputs", "number"), view.get("swap_tokens")
     for place in view.places("variants"):
-        arms = list(_conditions(view, place))
-        for path, name in arms:
-            inputs = view.get(*path, "inputs") if view.is_mapping(*path) else None
-            if name is None:
-                continue
+        for path, name in _conditions(view, place):
+            inputs = view.get(*path, "inputs")
             if inputs is not None and number is not None and inputs > number:
                 yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
-            if inputs is not None and inputs < FEWEST and not name.startswith("control-"):
+            control = name is None or name.startswith("control-")
+            if inputs is not None and inputs < FEWEST and not control:
                 why = f"at least {FEWEST}, or at least 2 for a control"
                 yield refused((*path, "inputs"), inputs, why)
-            if name == "swap-token" and tokens is not None and not len(tokens):
-                why = "needs tokens to swap in: list them under swap_tokens"
-                yield refused(path, name, why)
-        yield from _reference(view, place, arms, number)
+            if name in ("swap-token", "control-later") and tokens is not None and not tokens:
+                yield refused(path, name, "with tokens to swap in: list them under swap_tokens")
+        yield from _reference(view, place)
 
 
-def _reference(
-    view: View, place: Path, arms: list[tuple[Path, Any]], number: int | None
-) -> Iterator[Mistake]:
+def _reference(view: View, place: Path) -> Iterator[Mistake]:
     """Arms that are compared with bos need it beside them, on all of their inputs."""
-    names = [name for _, name in arms]
+    paths = {name: path for path, name in _conditions(view, place)}
     compared = [
-        name for name in names if name and name.startswith(("swap-", "ablate-", "control-"))
+        name for name in paths if name and name.startswith(("swap-", "ablate-", "control-"))
     ]
-    if not compared or None in names:
+    if not compared or None in paths:
         return
-    if "bos" not in names:
+    if "bos" not in paths:
         why = f"with bos among them: {compared[0]} is compared with it"
-        yield refused((*place, "conditions"), names, why)
+        yield refused((*place, "conditions"), list(paths), why)
         return
-    inputs = {name: _inputs(view, path, number) for path, name in arms}
-    for path, name in arms:
-        bos, mine = inputs["bos"], inputs[name]
-        if name in compared and bos is not None and mine is not None and mine > bos:
-            why = f"at most the inputs of bos ({bos}), with which {name} is compared"
-            yield refused((*path, "inputs") if view.is_mapping(*path) else path, mine, why)
+    bos = view.get(*paths["bos"], "inputs")
+    for name in compared if bos is not None else []:
+        path = (*paths[name], "inputs")
+        inputs = view.get(*path) or view.get("inputs", "number")
+        if view.is_sound(*path) and inputs is not None and inputs > bos:
+            why = f"at least {inputs}, the inputs of {name}, which is compared with bos"
+            yield refused((*paths["bos"], "inputs"), bos, why)
 
 
-def _inputs(view: View, path: Path, number: int | None) -> int | None:
-    """The inputs of an arm; None if they are mistaken."""
-    if not view.is_mapping(*path):
-        return number
-    return view.get(*path, "inputs") or (number if view.is_sound(*path, "inputs") else None)
-
-
-def _conditions(view: View, place: Path) -> Iterator[tuple[Path, Any]]:
+def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:
     """The paths and names of a variant's conditions; a name is None if it is mistaken."""
-    for path in view.places(*place, "conditions"):
-        yield path, view.get(*path, "name") if view.is_mapping(*path) else view.get(*path)
+    return [(path, view.get(*path, "name")) for path in view.places(*place, "conditions")]
 
 
 _CHECKS = (_lengths, _names, _repetitions, _sources, _variants, _arms)

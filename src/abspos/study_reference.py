@@ -1,20 +1,19 @@
 """The config told in words: what each key allows, the JSON schema, and the config reference.
 
-Everything here is read from the pydantic models of `abspos.study`, so that the words cannot drift from
-what is checked.
+Everything here is read from the pydantic models of `abspos.study`, so that the words cannot drift
+from what is checked.
 """
 
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import annotated_types
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 
 @dataclass(frozen=True)
@@ -26,32 +25,46 @@ class Allowed:
 
 @dataclass(frozen=True)
 class Node:
-    """One place in the config: its type without wrappers, its constraints, and whether it may be null."""
+    """One place in the config: its bare type, constraints, whether it may be null, its default."""
 
     kind: Any
     metadata: tuple[Any, ...] = ()
     optional: bool = False
     tags: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    default: Any = None
 
     def child(self, step: str | int) -> "Node":
-        """The node below: a key of a mapping, or any item of a list; an untyped node where there is none."""
+        """The node of a mapping's key, or of a list's items; an untyped node for anything else."""
         if self.is_model and step in self.kind.model_fields:
-            info = self.kind.model_fields[step]
-            return node_of(info.annotation, tuple(info.metadata))
+            return node_of_field(self.kind.model_fields[step])
         if self.is_list and isinstance(step, int):
             return node_of(typing.get_args(self.kind)[0])
         return Node(Any)
 
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is allowed here."""
+        try:
+            kind: Any = self.kind
+            for item in self.metadata:
+                kind = typing.Annotated[kind, item]
+            TypeAdapter(kind).validate_python(value)
+        except ValidationError:
+            return False
+        return True
+
     @property
     def is_model(self) -> bool:
+        """Whether a mapping with fixed keys stands here."""
         return isinstance(self.kind, type) and issubclass(self.kind, BaseModel)
 
     @property
     def is_list(self) -> bool:
+        """Whether a list stands here."""
         return typing.get_origin(self.kind) is tuple
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """The keys of the mapping; none where there is no mapping."""
         return tuple(self.kind.model_fields) if self.is_model else ()
 
     @property
@@ -74,10 +87,15 @@ def node_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> Node:
         members = [arg for arg in typing.get_args(annotation) if arg is not types.NoneType]
         optional = len(members) < len(typing.get_args(annotation))
         if len(members) == 1:
-            inner_node = node_of(members[0], metadata)
-            return Node(inner_node.kind, inner_node.metadata, optional, inner_node.tags)
+            return replace(node_of(members[0], metadata), optional=optional)
         return Node(annotation, metadata, optional, {tag_of(member): member for member in members})
     return Node(annotation, metadata)
+
+
+def node_of_field(info: FieldInfo) -> Node:
+    """The node of a model's field."""
+    default = None if info.is_required() else info.default
+    return replace(node_of(info.annotation, tuple(info.metadata)), default=default)
 
 
 def tag_key(model: type[BaseModel]) -> str:
@@ -135,47 +153,45 @@ def json_schema(model: type[BaseModel]) -> str:
     )
 
 
-def sections(
-    model: type[BaseModel], path: str = ""
-) -> Iterator[tuple[str, str, list[tuple[str, str, str, str]]]]:
-    """The tables of the reference, top down: (path, docstring, rows of key, allowed, default, description)."""
-    rows, below = [], []
+Section = tuple[str, str, list[tuple[str, ...]]]
+
+
+def sections(model: type[BaseModel], title: str = "", path: str = "") -> Iterator[Section]:
+    """The tables of the reference, top down: title, docstring, rows.
+
+    A row holds key, what is allowed, default and description.
+    """
+    rows: list[tuple[str, ...]] = []
+    below: list[tuple[str, type[BaseModel], str]] = []
     for key, info in model.model_fields.items():
-        node = node_of(info.annotation, tuple(info.metadata))
-        rows.append((key, allowed(node), _default(info), info.description or ""))
-        inner, place = (node.child(0), f"{path}{key}[]") if node.is_list else (node, f"{path}{key}")
-        for tag, member in inner.tags.items():
-            below.append((f"{place} with {tag_key(member)}: {tag}", member, f"{place}."))
-        if inner.is_model:
-            below.append((place, inner.kind, f"{place}."))
-    yield path.rstrip("."), _paragraph(model), rows
-    for place, member, prefix in below:
-        for title, text, table in sections(member, prefix):
-            yield (place if title == prefix.rstrip(".") else title), text, table
-
-
-def _paragraph(model: type[BaseModel]) -> str:
-    return " ".join((model.__doc__ or "").split())
+        node = node_of_field(info)
+        rows.append((f"`{key}`", allowed(node), _default(info), info.description or ""))
+        place = f"{path}.{key}" if path else key
+        if node.is_list:
+            node, place = node.child(0), f"{place}[]"
+        for tag, member in node.tags.items():
+            below.append((f"{place} with {tag_key(member)}: {tag}", member, place))
+        if node.is_model:
+            below.append((place, node.kind, place))
+    yield title, " ".join((model.__doc__ or "").split()), rows
+    for name, member, place in below:
+        yield from sections(member, name, place)
 
 
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
-    value = (
-        info.get_default(call_default_factory=True)
-        if info.default is PydanticUndefined
-        else info.default
-    )
-    if isinstance(value, BaseModel):
+    if isinstance(info.default, BaseModel):
         return "see below"
-    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
-        return "see below"
-    return f"`{json.dumps(value, ensure_ascii=False)}`"
+    return f"`{json.dumps(info.default, ensure_ascii=False, default=_written_short)}`"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+def _written_short(part: BaseModel) -> Any:
+    return part.model_dump(mode="json", exclude_none=True)
+
+
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table, with a final newline."""
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
