@@ -29,7 +29,8 @@ from abspos.study import (
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-KEY_FIRST = re.compile(r"^[^\s:]+: (value .+ — .+|missing — .+|unknown key — .+)$")
+KEY = r"""(?:[\w.\-\[\]#]+|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")+"""  # odd keys are quoted
+KEY_FIRST = re.compile(rf"^{KEY}: (value .+ — .+|missing — .+|unknown key — .+)$", re.ASCII)
 
 
 def mistakes(config: Any) -> list[str]:
