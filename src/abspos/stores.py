@@ -160,6 +160,9 @@ def create_array(
 
 def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
+    labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
+    # Zarr has no settled type for text: labels of axes travel as attributes.
+    dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
     encoding = {name: {"compressors": [Crc32cCodec()]} for name in dataset.variables}
     with whole_folder(target, manifest) as folder:
         dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
@@ -170,7 +173,8 @@ def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
     if manifest is not None:
         check(folder, manifest)
     try:
-        return xr.open_zarr(folder, consolidated=False, chunks=None)
+        dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
+        return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
     except Exception as error:
         raise StoreError(f"{folder}: cannot be read as Zarr ({error}); delete it, rerun") from None
 

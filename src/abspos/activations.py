@@ -1,0 +1,347 @@
+"""Extraction: one forward pass over the inputs of one run, into one store.
+
+Writing overlaps computing; the store is written under a temporary name and certified before it
+takes its own. Source: docs/method.md, sections 4 and 6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from abspos import models
+from abspos.capture import NAME, Attention, forward, listening, residual_stream
+from abspos.certificates import certify
+from abspos.interventions import Batch, Setting, apply, single_token
+from abspos.progress import progress
+from abspos.stores import create_array, from_bits, open_dataset, whole_folder
+
+#: Inputs and positions that certificates are made on.
+SAMPLE, SAMPLE_LENGTH = 2, 256
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or infinity in what a model computed."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one extraction."""
+
+    layers: int
+    inputs: int
+    heads: int
+    kv_heads: int
+    length: int
+    head_size: int
+    key_size: int
+    hidden: int
+    batch: int
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor as NumPy; bfloat16 as its bits (uint16), which Zarr has no type for."""
+    tensor = tensor.detach().cpu().contiguous()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+class Writer:
+    """Writes the layers of a batch to the store while the model computes the next ones.
+
+    Everything handed over is checked to be finite first, and named where it is not.
+    """
+
+    def __init__(self, group: zarr.Group, shape: Shape, dtype: str, label: str) -> None:
+        self.label = label
+        self.pool = ThreadPoolExecutor(max_workers=1)
+        self.pending: list[Future[None]] = []
+        self.inputs = slice(0, 0)
+        self.scale: dict[int, float] = {}
+        self.window: dict[int, int | None] = {}
+        kind = "uint16" if dtype == "bfloat16" else "float32"
+        s, b = shape, shape.batch
+        q = (s.heads, s.length, s.head_size)
+        k = (s.kv_heads, s.length, s.key_size)
+        axes = ("layer", "input")
+        self.q = create_array(
+            group, "q", (*axes, "head", "position", "feature"), (s.layers, s.inputs, *q),
+            (1, b, *q), kind, scalar=dtype,
+        )  # fmt: skip
+        self.k = create_array(
+            group, "k", (*axes, "kv_head", "position", "feature"), (s.layers, s.inputs, *k),
+            (1, b, *k), kind, scalar=dtype,
+        )  # fmt: skip
+        self.v0 = np.zeros((s.layers, s.inputs, s.kv_heads, s.key_size), dtype=np.float32)
+
+    def __call__(self, seen: Attention) -> None:
+        """Take one layer of the current batch."""
+        self.scale[seen.layer] = seen.scale
+        self.window[seen.layer] = seen.window
+        value = seen.value[:, :, 0].float().cpu().numpy()
+        self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
+        self.pending.append(
+            self.pool.submit(self.write, seen.layer, self.inputs, seen.query, seen.key)
+        )
+
+    def write(self, layer: int, inputs: slice, query: Tensor, key: Tensor) -> None:
+        """Check and store the queries and keys of one layer of one batch."""
+        for name, tensor in (("query", query), ("key", key)):
+            if not bool(torch.isfinite(tensor).all()):
+                row, head = (int(i) for i in (~torch.isfinite(tensor)).nonzero()[0, :2])
+                raise NonFiniteError(
+                    f"{self.label}: NaN or infinity in layer {layer}, {name} head {head}, input "
+                    f"{inputs.start + row}; try dtype: float32, or check the checkpoint"
+                )
+        self.q[layer, inputs] = to_numpy(query)
+        self.k[layer, inputs] = to_numpy(key)
+
+    def drain(self) -> None:
+        """Wait until everything handed over is on disk; raise what went wrong."""
+        for future in self.pending:
+            future.result()
+        self.pending.clear()
+
+
+@dataclass
+class Sums:
+    """What is kept of the residual stream: position 0 itself, sums over inputs elsewhere."""
+
+    state0: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def empty(cls, s: Shape) -> Sums:
+        """Zeros of the right shapes."""
+        depth = s.layers + 1
+        return cls(
+            np.zeros((depth, s.inputs, s.hidden), dtype=np.float32),
+            np.zeros((depth, s.length, s.hidden)),
+            np.zeros((depth, s.length)),
+        )
+
+    def add(self, inputs: slice, states: Sequence[Tensor]) -> None:
+        """Take the residual stream of one batch, one tensor (input, position, feature) a depth."""
+        for depth, state in enumerate(states):
+            state = state.float()
+            self.state0[depth, inputs] = state[:, 0].cpu().numpy()
+            self.total[depth] += state.sum(0).cpu().numpy()
+            self.square[depth] += (state * state).sum((0, 2)).cpu().numpy()
+
+    def save(self, group: zarr.Group) -> None:
+        """Write into the store, one chunk per depth."""
+        dims = {
+            "state0": ("depth", "input", "hidden"),
+            "total": ("depth", "position", "hidden"),
+            "square": ("depth", "position"),
+        }
+        for name, axes in dims.items():
+            data = getattr(self, name)
+            array = create_array(
+                group, name, axes, data.shape, (1, *data.shape[1:]), str(data.dtype)
+            )
+            array[:] = data
+
+
+def token_loss(model: torch.nn.Module, final: Tensor, tokens: Tensor) -> Tensor:
+    """Mean next-token cross-entropy per input, in nats, over the second half of the positions.
+
+    The second half, because there an early change of position 0 can only show through attention.
+
+    Args:
+        model: with an ``lm_head``.
+        final: final hidden state (input, position, feature).
+        tokens: (input, position).
+    """
+    half = tokens.shape[1] // 2
+    logits = model.lm_head(final[:, half:-1]).float()
+    target = tokens[:, half + 1 :].to(logits.device)
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
+    return losses.mean(1)
+
+
+def trajectory_error(
+    model: torch.nn.Module, starts: Tensor, position_ids: Tensor | None, state0: np.ndarray
+) -> list[float]:
+    """Closed trajectory: position 0 against forward passes on that single token, by depth.
+
+    Args:
+        model: the model of the run.
+        starts: what stood at position 0 (input, feature).
+        position_ids: (1, position) or None.
+        state0: the residual stream at position 0 (depth, input, hidden).
+
+    Returns:
+        Largest absolute difference over the largest absolute value, one number per depth.
+    """
+    ids = None if position_ids is None else position_ids[:, :1]
+    with residual_stream(model) as seen:
+        forward(model, starts[:, None], ids)
+    errors = []
+    for alone, within in zip(seen.states, state0, strict=True):
+        difference = np.abs(alone[:, 0].float().cpu().numpy() - within).max()
+        errors.append(float(difference / max(float(np.abs(within).max()), 1e-30)))
+    return errors
+
+
+def setting_for(
+    model: torch.nn.Module, checkpoint: Path, swap_tokens: Sequence[str], early: int, seed: int
+) -> Setting:
+    """What the conditions of this model draw on."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    return Setting(
+        table=model.get_input_embeddings().weight,
+        bos=tokenizer.bos_token_id,
+        swap_tokens=[single_token(tokenizer, text) for text in swap_tokens],
+        later=early // 2,
+        shift=64,
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def extract(
+    checkpoint: Path, inputs: Path, inputs_manifest: Path, store: Path, manifest: Path, *,
+    variant: Mapping[str, Any], condition: str, number: int, swap_tokens: Sequence[str],
+    early: int, dtype: str, device: str, batch: int, seed: int, threads: int, label: str,
+) -> None:  # fmt: skip
+    """Run one model, variant and condition over its inputs and write the activation store.
+
+    The store holds, with T positions, N inputs and L layers: ``q`` (layer, input, head, position,
+    feature) and ``k`` (layer, input, kv_head, position, feature) after RoPE; ``v0`` the values at
+    position 0; ``state0`` (depth, input, hidden) the residual stream at position 0, ``total`` and
+    ``square`` its sums over inputs at every position; ``loss`` (input) in nats per token. Its
+    attributes hold scale, window, RoPE, dtype and certificates.
+
+    Args:
+        checkpoint: a checkpoint folder.
+        inputs: the store of windows, and its manifest.
+        store: where to write, and its manifest.
+        variant: one entry of the config's ``variants``.
+        condition: what stands at position 0.
+        number: N, how many of the inputs.
+        swap_tokens: texts of the listed replacements.
+        early: first query after the early bin; control-later acts at half of it.
+        dtype: ``float32`` or ``bfloat16``.
+        device: ``cpu`` or ``cuda``.
+        batch: inputs per forward pass.
+        seed: of random weights and random replacements.
+        threads: that torch may use.
+        label: names the run in progress lines and errors.
+
+    Raises:
+        ModelError: the model cannot be loaded or fails its certificates.
+        NonFiniteError: a NaN or infinity, named by layer, head and input.
+    """
+    torch.set_num_threads(threads)
+    windows = open_dataset(inputs, inputs_manifest)
+    tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
+    model = models.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
+    model.set_attn_implementation(NAME)
+    setting = setting_for(model, checkpoint, swap_tokens, early, seed)
+    shape = sizes(model, tokens, batch)
+    with whole_folder(store, manifest) as folder:
+        group = zarr.open_group(folder, mode="w", zarr_format=3)
+        writer = Writer(group, shape, dtype, label)
+        sums = Sums.empty(shape)
+        losses = np.zeros(shape.inputs, dtype=np.float32)
+        starts = []
+        blocks = range(0, shape.inputs, batch)
+        for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
+            part = slice(first, min(first + batch, shape.inputs))
+            given = embed(model, tokens, part, condition, setting)
+            writer.inputs = part
+            with listening(writer), residual_stream(model) as seen:
+                final = forward(model, given.embeddings, given.position_ids)
+            losses[part] = token_loss(model, final, tokens[part]).cpu().numpy()
+            starts.append(given.embeddings[:, 0])
+            sums.add(part, seen.states)
+            writer.drain()
+        sums.save(group)
+        for name, data in (("v0", writer.v0), ("loss", losses)):
+            axes = ("layer", "input", "kv_head", "feature") if name == "v0" else ("input",)
+            create_array(group, name, axes, data.shape, data.shape, "float32")[:] = data
+        closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
+        group.attrs.update(
+            certificates=certificate(model, tokens, condition, setting, writer, variant, dtype),
+            closed_trajectory=closed,
+            **facts(writer, shape, variant, condition, dtype, checkpoint),
+        )
+
+
+def sizes(model: torch.nn.Module, tokens: Tensor, batch: int) -> Shape:
+    """The sizes of an extraction, from the model's config and its inputs."""
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = models.head_size(config)
+    return Shape(
+        layers=config.num_hidden_layers,
+        inputs=tokens.shape[0],
+        heads=heads,
+        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        length=tokens.shape[1],
+        head_size=size,
+        key_size=size,
+        hidden=config.hidden_size,
+        batch=min(batch, tokens.shape[0]),
+    )
+
+
+def embed(
+    model: torch.nn.Module, tokens: Tensor, part: slice, condition: str, setting: Setting
+) -> Batch:
+    """Input embeddings of some inputs with the condition applied."""
+    table = model.get_input_embeddings()
+    ids = tokens[part].to(table.weight.device)
+    numbers = range(tokens.shape[0])[part]
+    return apply(condition, Batch(table(ids), numbers), setting)
+
+
+def certificate(
+    model: torch.nn.Module, tokens: Tensor, condition: str, setting: Setting, writer: Writer,
+    variant: Mapping[str, Any], dtype: str,
+) -> dict[str, float | int]:  # fmt: skip
+    """Certify what was stored for the first inputs and positions (see certificates.certify)."""
+    rows, length = min(SAMPLE, tokens.shape[0]), min(SAMPLE_LENGTH, tokens.shape[1])
+    part = slice(0, rows)
+    given = embed(model, tokens, part, condition, setting)
+    ids = None if given.position_ids is None else given.position_ids[:, :length]
+
+    def read(array: zarr.Array, layer: int) -> np.ndarray:
+        data = np.asarray(array[layer, part, :, :length])
+        return from_bits(data) if data.dtype == np.uint16 else data
+
+    stored = {layer: (read(writer.q, layer), read(writer.k, layer)) for layer in writer.scale}
+    return certify(model, given.embeddings[:, :length], ids, stored, variant.get("window"), dtype)
+
+
+def facts(
+    writer: Writer, shape: Shape, variant: Mapping[str, Any], condition: str, dtype: str,
+    checkpoint: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Attributes of a store: how its logits are made, and of what model."""
+    own = variant.get("window")
+    windows = [
+        min((w for w in (writer.window[i], own) if w is not None), default=None)
+        for i in range(shape.layers)
+    ]
+    values = {
+        "condition": condition,
+        "variant": dict(variant),
+        "dtype": dtype,
+        "scale": [writer.scale[i] for i in range(shape.layers)],
+        "window": windows,
+        "softcap": None,
+        "checkpoint": models.describe(checkpoint),
+    }
+    return json.loads(json.dumps(values))

@@ -1,0 +1,149 @@
+"""The attention function that sees queries and keys after RoPE, and what it hands on.
+
+Registered with transformers under the name ``abspos``. It delegates the output to SDPA, so a
+captured forward pass runs at SDPA's speed and, where nobody listens, changes nothing.
+Logits are rebuilt from q and k later; source: docs/method.md, sections 1 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import and_masks, sdpa_mask, sliding_window_overlay
+
+from abspos.models import ModelError, decoder_layers
+
+NAME = "abspos"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One layer's attention as the model computed it.
+
+    Attributes:
+        layer: index of the layer.
+        query: after RoPE (input, head, position, feature).
+        key: after RoPE (input, kv_head, position, feature).
+        value: (input, kv_head, position, feature).
+        output: softmax(...) times value (input, position, head, feature).
+        scale: what the logits are multiplied with.
+        window: keys that the layer's own sliding window leaves, or None.
+    """
+
+    layer: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+    scale: float
+    window: int | None
+
+
+Listener = Callable[[Attention], None]
+_listeners: list[Listener] = []
+
+
+def attention(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
+    attention_mask: Tensor | None, scaling: float | None = None, **kwargs: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """SDPA for the model, and for whoever listens the queries and keys it saw."""
+    for name, what in (("softcap", "soft-capped logits"), ("s_aux", "learned sink logits")):
+        if kwargs.get(name) is not None:
+            raise ModelError(
+                f"layer {module.layer_idx}: {what} ({name}), which SDPA ignores; refused"
+            )
+    output, _ = sdpa_attention_forward(
+        module, query, key, value, attention_mask, scaling=scaling, **kwargs
+    )
+    if _listeners:
+        seen = Attention(
+            layer=int(module.layer_idx),  # type: ignore[arg-type]
+            query=query,
+            key=key,
+            value=value,
+            output=output,
+            scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+            window=kwargs.get("sliding_window"),
+        )
+        for listener in _listeners:
+            listener(seen)
+    return output, None
+
+
+def mask(*args: Any, config: Any = None, mask_function: Any = None, **kwargs: Any) -> Any:
+    """The mask of SDPA, narrowed to the window of the variant where there is one.
+
+    Without a mask registered under the same name, transformers passes None and causality or
+    a window is silently lost.
+    """
+    window = getattr(config, "abspos_window", None)
+    if window is not None:
+        mask_function = and_masks(mask_function, sliding_window_overlay(window))
+        kwargs["allow_is_causal_skip"] = False
+    return sdpa_mask(*args, mask_function=mask_function, config=config, **kwargs)
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, mask)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hand every layer's attention to ``listener`` while the context is open."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@dataclass
+class Residuals:
+    """The residual stream (input, position, feature): before each layer, and after the last."""
+
+    states: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def residual_stream(model: torch.nn.Module) -> Iterator[Residuals]:
+    """Collect the residual stream of the forward passes made while the context is open.
+
+    ``output_hidden_states`` would give the last state after the final norm; hooks give it before.
+    """
+    seen = Residuals()
+    layers = decoder_layers(model)
+
+    def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if module is layers[0]:
+            seen.states.clear()
+        seen.states.append(args[0] if args else kwargs["hidden_states"])
+
+    def after(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.states.append(output[0] if isinstance(output, tuple) else output)
+
+    handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
+    handles.append(layers[-1].register_forward_hook(after))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def body(model: torch.nn.Module) -> torch.nn.Module:
+    """The model without its vocabulary head."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+
+
+def forward(model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None) -> Tensor:
+    """The final hidden state (input, position, feature), after the final norm."""
+    output = body(model)(inputs_embeds=embeddings, position_ids=position_ids, use_cache=False)
+    return output.last_hidden_state

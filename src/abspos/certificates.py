@@ -1,0 +1,170 @@
+"""Proof, on a sample of each extraction's own inputs, that what was captured is what happened.
+
+(a) softmax of the logits rebuilt from the *stored* q and k, times v, is the attention output;
+(b) the output logits with capture on are those of the model's own eager attention;
+(c) masked positions get exactly zero weight, and the rebuilt attention is the eager one.
+Source: docs/method.md, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from abspos.capture import NAME, Attention, forward, listening
+from abspos.models import ModelError, decoder_layers
+
+#: Largest error relative to the largest value compared, by dtype of the forward pass.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Largest relative errors over layers, as written into a store's attributes."""
+
+    output: float
+    logits: float
+    weights: float
+    masked: float
+    tolerance: float
+    inputs: int
+    positions: int
+
+
+def allowed(length: int, window: int | None, device: torch.device | str = "cpu") -> Tensor:
+    """Which keys (query, key) a query may see: causal, and the nearest ``window`` of them."""
+    i = torch.arange(length, device=device)[:, None]
+    j = torch.arange(length, device=device)[None, :]
+    seen = j <= i
+    return seen if window is None else seen & (i - j < window)
+
+
+def rebuilt_logits(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
+
+    Args:
+        query: (input, head, position, feature).
+        key: (input, kv_head, position, feature).
+        scale: of the logits.
+    """
+    inputs, heads, length, size = query.shape
+    # The heads of a group lie one below the other, so that no K/V head is copied.
+    grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
+    return (grouped @ key.mT).reshape(inputs, heads, length, length)
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """Largest absolute difference over the largest absolute expected value."""
+    found, expected = found.float(), expected.float()
+    error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+    return float(error)
+
+
+def certify(
+    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    stored: Mapping[int, tuple[np.ndarray, np.ndarray]], window: int | None, dtype: str,
+) -> dict[str, float | int]:  # fmt: skip
+    """Run the sample again, with capture and with eager attention, and compare.
+
+    Args:
+        model: with the variant applied and ``abspos`` attention set.
+        embeddings: (input, position, feature) of the sample.
+        position_ids: as in the extraction.
+        stored: layer -> q (input, head, position, feature) and k, read back from the store.
+        window: of the variant.
+        dtype: of the forward pass; sets the tolerance.
+
+    Raises:
+        ModelError: an error beyond tolerance or not finite, with its layer and size.
+    """
+    worst = {"output": 0.0, "logits": 0.0, "weights": 0.0, "masked": 0.0}
+    tolerance = TOLERANCE[dtype]
+    inputs, length = embeddings.shape[:2]
+    windows: dict[int, int | None] = {}
+
+    def note(what: str, layer: int | None, error: float) -> None:
+        if not error <= tolerance:
+            where = "output logits" if layer is None else f"layer {layer}"
+            raise ModelError(
+                f"certificate {what!r}: {where}: relative error {error:.2g}, allowed "
+                f"{tolerance:g}; this attention is not softmax(scale q k + mask) v, and is refused"
+            )
+        worst[what] = max(worst[what], error)
+
+    def rebuilt(layer: int, scale: float) -> Tensor:
+        q, k = (torch.as_tensor(a, device=embeddings.device).float() for a in stored[layer])
+        seen = allowed(length, windows[layer], embeddings.device)
+        return rebuilt_logits(q, k, scale).masked_fill(~seen, -torch.inf).softmax(-1)
+
+    scales: dict[int, float] = {}
+
+    def compare_output(seen: Attention) -> None:
+        windows[seen.layer] = min((w for w in (seen.window, window) if w is not None), default=None)
+        scales[seen.layer] = seen.scale
+        value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
+        output = (rebuilt(seen.layer, seen.scale) @ value).transpose(1, 2)
+        note("output", seen.layer, relative(output, seen.output))
+
+    def compare_weights(layer: int, weights: Tensor) -> None:
+        hidden = weights.float().masked_fill(allowed(length, windows[layer], weights.device), 0)
+        worst["masked"] = max(worst["masked"], float(hidden.abs().max()))
+        if worst["masked"] != 0:
+            raise ModelError(
+                f"certificate 'masked': layer {layer}: a masked position has weight "
+                f"{worst['masked']:.2g}, allowed 0"
+            )
+        note("weights", layer, relative(rebuilt(layer, scales[layer]), weights))
+
+    with torch.no_grad():
+        with listening(compare_output):
+            captured = model.lm_head(forward(model, embeddings, position_ids))
+        eager = eager_logits(model, embeddings, position_ids, window, compare_weights)
+    note("logits", None, relative(captured, eager))
+    return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
+
+
+def eager_logits(
+    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    window: int | None, compare: object,
+) -> Tensor:  # fmt: skip
+    """Output logits of the model with its own eager attention; hand on each layer's weights.
+
+    The mask of a windowed variant is built here, by other code than the one under test.
+    """
+    mask = None
+    if window is not None:
+        seen = allowed(embeddings.shape[1], window, embeddings.device)
+        mask = torch.zeros(seen.shape, dtype=embeddings.dtype, device=embeddings.device)
+        mask = mask.masked_fill(~seen, torch.finfo(embeddings.dtype).min)[None, None]
+        mask = mask.expand(embeddings.shape[0], -1, -1, -1)
+
+    def hook(layer: int) -> object:
+        def after(module: torch.nn.Module, args: object, output: tuple[Tensor, ...]) -> None:
+            compare(layer, output[1])  # type: ignore[operator]
+
+        return after
+
+    modules = [attention_module(layer) for layer in decoder_layers(model)]
+    handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(modules)]  # type: ignore[arg-type]
+    model.set_attn_implementation("eager")
+    try:
+        return model(
+            inputs_embeds=embeddings, position_ids=position_ids, attention_mask=mask,
+            use_cache=False,
+        ).logits  # fmt: skip
+    finally:
+        model.set_attn_implementation(NAME)
+        for handle in handles:
+            handle.remove()
+
+
+def attention_module(layer: torch.nn.Module) -> torch.nn.Module:
+    """The self-attention of a decoder layer."""
+    for name in ("self_attn", "attention", "attn"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    raise ModelError(f"{type(layer).__name__}: no self-attention found in it")

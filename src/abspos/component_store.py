@@ -1,0 +1,276 @@
+"""One activation store in, one component store out: a block of heads of one layer at a time.
+
+A component store is small: Gram matrices, mean fields, what position 0 does through depth.
+Source: docs/method.md, sections 1, 3 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from abspos import grams
+from abspos.activations import NonFiniteError
+from abspos.certificates import rebuilt_logits
+from abspos.components import Parts, by_offset, row_and_sink, split
+from abspos.progress import progress
+from abspos.stores import from_bits, open_dataset, save_dataset
+from abspos.trajectory import trajectory
+
+#: Bytes of logits that one block of heads may take.
+BLOCK_BYTES = 2**28
+#: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
+SINK_LENGTH = 64
+
+
+def head_blocks(heads: int, kv_heads: int, bytes_per_head: int) -> Iterator[slice]:
+    """Blocks of K/V heads, as slices, whose query heads' logits stay within BLOCK_BYTES."""
+    group = heads // kv_heads
+    step = max(1, min(kv_heads, BLOCK_BYTES // max(1, group * bytes_per_head)))
+    for first in range(0, kv_heads, step):
+        yield slice(first, min(first + step, kv_heads))
+
+
+def read_floats(array: xr.DataArray) -> Tensor:
+    """A stored array of q or k as float32, whatever it was stored as."""
+    data = array.values
+    return torch.as_tensor(from_bits(data) if data.dtype == np.uint16 else data)
+
+
+def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Parts, Tensor]:
+    """Decompose a block of heads, and what each query pays to position 0.
+
+    Args:
+        q: (input, head, position, feature) after RoPE.
+        k: (input, kv_head, position, feature) after RoPE.
+        scale: of the logits.
+        window: W of the layer or None.
+
+    Returns:
+        the parts (input, head, ...), and attention to position 0 (input, head, query < T).
+    """
+    length = q.shape[2]
+    half = length // 2
+    logits = rebuilt_logits(q, k, scale)
+    early = by_offset(logits[..., :half, :half], 0, half)
+    reference = by_offset(logits[..., half:, :], half, half)
+    position = torch.arange(length, device=q.device)
+    back = position[:, None] - position[None, :]
+    hidden = (back < 0) | (back >= (window or length))
+    first = logits[..., 0].masked_fill(hidden[:, 0], -torch.inf)
+    to_first = (first - logits.masked_fill_(hidden, -torch.inf).logsumexp(-1)).exp()
+    return split(early, reference, window), to_first
+
+
+def block_summary(
+    parts: Parts, to_first: Tensor, bins: Sequence[grams.Bin], anchor: int, early: int,
+    reference: Mapping[tuple[str, str], Tensor] | None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """All that is kept of a block of heads; leading axis head."""
+    out: dict[str, Tensor] = {}
+    for which in bins:
+        flat = grams.flat_fields(parts, which, anchor)
+        for (lens, component), x in flat.items():
+            out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(grams.gram(x))
+        if which.name == "early":
+            for lens in grams.LENSES:
+                out[f"early/{lens}"] = flat[lens, "residual"]
+                if reference is not None:
+                    other = reference["early", lens].to(flat[lens, "residual"])
+                    out[f"cross/{lens}"] = grams.gram(
+                        flat[lens, "residual"][:, : other.shape[1]], other
+                    )
+    fields = grams.fields(parts, anchor)
+    narrow = grams.profile_bins(parts.valid.shape[0])
+    for (lens, component), field in fields.items():
+        rows = grams.profile(field, parts.valid, lens, narrow)
+        for which, row in zip(narrow, rows, strict=True):
+            out[f"profile/{which.name}/{lens}/{component}"] = row
+    out["residual"] = parts.residual.mean(0)
+    out["attention"] = parts.attention.mean(0)
+    out["predicted"] = parts.predicted.mean(0)
+    out["relative"] = parts.relative.mean(0)
+    out["denominator"] = parts.denominator.transpose(0, 1)
+    out["a_1"] = to_first.mean(-1).T
+    out[f"a_1_{SINK_LENGTH}"] = to_first[..., :SINK_LENGTH].mean(-1).T
+    out["to_first"] = to_first[..., 1:early].mean(-1).T
+    _, sink = row_and_sink(parts.attention - parts.predicted)
+    seen = parts.valid.diagonal()[1:early]
+    out["sink_excess"] = sink[..., 1:early][..., seen].mean(-1).T
+    return out
+
+
+def identity_error(q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts) -> float:
+    """Largest error of relative + mask + R against log attention, by another computation.
+
+    The first input only, in float64, from softmaxes of truncated rows taken one at a time.
+    """
+    logits = rebuilt_logits(q[:1].double(), k[:1].double(), scale)[0]
+    length = logits.shape[-1]
+    half = length // 2
+    worst = 0.0
+    for i in (half // 4, half - 1):
+        keys = min(i + 1, window or length)
+        actual = logits[:, i, i + 1 - keys : i + 1].log_softmax(-1).flip(-1)
+        cut = [logits[:, q_, q_ + 1 - keys : q_ + 1] for q_ in range(half, length)]
+        log_z = torch.stack([row.logsumexp(-1) for row in cut]).mean(0)
+        full = [logits[:, q_, q_ + 1 - min(half, window or half) : q_ + 1]
+                for q_ in range(half, length)]  # fmt: skip
+        log_z_full = torch.stack([row.logsumexp(-1) for row in full]).mean(0)
+        total = parts.relative[0, :, :keys] + parts.residual[0, :, i, :keys]
+        total = total.double() + (log_z_full - log_z)[:, None]
+        worst = max(worst, float((total - actual).abs().max()))
+    return worst
+
+
+def decompose_layer(
+    store: xr.Dataset, layer: int, bins: Sequence[grams.Bin], anchor: int, early: int,
+    reference: xr.Dataset | None, device: str,
+) -> tuple[dict[str, np.ndarray], float]:  # fmt: skip
+    """Everything that is kept of one layer, leading axis head, and its identity error."""
+    scale, window = store.attrs["scale"][layer], store.attrs["window"][layer]
+    heads, kv_heads, length = store.sizes["head"], store.sizes["kv_head"], store.sizes["position"]
+    group = heads // kv_heads
+    q_all, k_all = (read_floats(store[name][layer]) for name in ("q", "k"))
+    blocks: list[dict[str, Tensor]] = []
+    error = 0.0
+    for kv in head_blocks(heads, kv_heads, store.sizes["input"] * length * length * 4):
+        block = slice(kv.start * group, kv.stop * group)
+        q, k = q_all[:, block].to(device), k_all[:, kv].to(device)
+        parts, to_first = block_parts(q, k, scale, window)
+        require_finite(parts, layer, block.start)
+        other = None
+        if reference is not None:
+            other = {
+                ("early", lens): torch.as_tensor(
+                    reference[f"early_{lens}"][layer, block].values, device=device
+                )
+                for lens in grams.LENSES
+            }
+        blocks.append(block_summary(parts, to_first, bins, anchor, early, other))
+        error = max(error, identity_error(q, k, scale, window, parts))
+    joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
+    return joined, error
+
+
+def require_finite(parts: Parts, layer: int, first_head: int) -> None:
+    """Refuse a NaN or infinity in the decomposition, by layer, head and input."""
+    bad = ~torch.isfinite(parts.residual).flatten(2).all(-1)
+    if bool(bad.any()):
+        number, head = (int(i) for i in bad.nonzero()[0])
+        raise NonFiniteError(
+            f"layer {layer}, head {first_head + head}, input {number}: NaN or infinity in the "
+            "decomposition; the activations of this run are not finite or overflow"
+        )
+
+
+def decompose_run(
+    activations: Path, activations_manifest: Path, store: Path, manifest: Path, *,
+    inputs: Path, early: int, anchor: int, windows: Sequence[int], keep_fields: bool,
+    device: str, threads: int, label: str, reference: Path | None = None,
+    reference_manifest: Path | None = None,
+) -> None:  # fmt: skip
+    """Decompose one activation store into one component store.
+
+    The store holds, by layer and head: packed Gram matrices ``gram_<bin>`` (lens, component,
+    layer, head, pair) float32; ``profile`` (lens, component, query_bin, layer, head, input), row
+    sums of narrow bins' Grams; mean fields ``residual``, ``attention``, ``predicted`` (layer, head,
+    query, offset), ``relative``; ``denominator`` (layer, head, input, query), minus the mask up to
+    the anchor's; sinks by input; and position 0 through depth (see trajectory).
+    With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
+    products of this run's early R with the reference run's; with ``keep_fields`` the store can be
+    such a reference.
+
+    Args:
+        activations: an activation store, and its manifest.
+        store: where to write, and its manifest.
+        inputs: the store of windows, for the documents they come from.
+        early: first query after the early bin.
+        anchor: a of mask_i = M_i - M_a; half - 1 where the inputs are shorter.
+        windows: keys of the windows in this study, for the bin beyond them.
+        keep_fields: keep the early fields of every input.
+        device: ``cpu`` or ``cuda``.
+        threads: that torch may use.
+        label: names the run in progress lines and errors.
+        reference: a component store with fields, and its manifest.
+
+    Raises:
+        StoreError: the activations are missing or altered.
+        NonFiniteError: named by layer, head and input.
+    """
+    torch.set_num_threads(threads)
+    source = open_dataset(activations, activations_manifest)
+    half = source.sizes["position"] // 2
+    anchor = min(anchor, half - 1)
+    bins = grams.bins(half, early, windows)
+    other = None if reference is None else open_dataset(reference, reference_manifest)
+    layers, errors = [], []
+    depth = source.sizes["layer"]
+    for layer in progress(range(depth), depth, label, "layers"):
+        found, error = decompose_layer(source, layer, bins, anchor, early, other, device)
+        if not keep_fields:
+            found = {k: v for k, v in found.items() if not k.startswith("early/")}
+        layers.append(found)
+        errors.append(error)
+    stacked = {name: np.stack([found[name] for found in layers]) for name in layers[0]}
+    dataset = assemble(stacked).merge(trajectory(source))
+    documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
+    dataset["document"] = ("input", documents)
+    dataset["loss"] = ("input", source["loss"].values)
+    keep = ("certificates", "closed_trajectory", "condition", "variant", "dtype", "window")
+    dataset.attrs = {name: source.attrs[name] for name in keep} | {
+        "identity_error": errors,
+        "anchor": anchor,
+        "length": source.sizes["position"],
+        "bins": {b.name: [b.first, b.stop] for b in bins},
+    }
+    save_dataset(dataset, store, manifest)
+
+
+def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Arrays (layer, head, ...) under slash-separated names as one labelled dataset."""
+    grouped: dict[str, dict[tuple[str, ...], np.ndarray]] = {}
+    for name in list(stacked):
+        kind, *key = name.split("/")
+        grouped.setdefault(kind, {})[tuple(key)] = stacked[name]
+    data: dict[str, Any] = {}
+    for bin_name in dict.fromkeys(key[0] for key in grouped["gram"]):
+        chosen = {k[1:]: v for k, v in grouped["gram"].items() if k[0] == bin_name}
+        axes = (f"component_{bin_name}", "layer", "head", "pair")
+        data[f"gram_{bin_name}"] = by_lens(chosen, axes)
+    profile = grouped["profile"]
+    names = list(dict.fromkeys(key[0] for key in profile))
+    pieces = [
+        by_lens({k[1:]: v for k, v in profile.items() if k[0] == name},
+                ("profile_component", "layer", "head", "input"))
+        for name in names
+    ]  # fmt: skip
+    data["profile"] = xr.concat(pieces, xr.IndexVariable("query_bin", names))
+    for kind in ("early", "cross"):
+        last = ("input", "element") if kind == "early" else ("input", "input_reference")
+        for (lens,), value in grouped.get(kind, {}).items():
+            axes_ = last if kind == "cross" else (last[0], f"element_{lens}")
+            data[f"{kind}_{lens}"] = (("layer", "head", *axes_), value)
+    field = ("layer", "head", "query", "offset")
+    dims = {
+        "residual": field, "attention": field, "predicted": field,
+        "relative": ("layer", "head", "offset"), "denominator": ("layer", "head", "input", "query"),
+    }  # fmt: skip
+    for kind, value in grouped.items():
+        if kind not in ("gram", "profile", "early", "cross"):
+            data[kind] = (dims.get(kind, ("layer", "head", "input")), value[()])
+    return xr.Dataset(data)
+
+
+def by_lens(chosen: Mapping[tuple[str, str], np.ndarray], axes: tuple[str, ...]) -> xr.DataArray:
+    """Arrays by (lens, component) as one DataArray (lens, component, ...)."""
+    components = list(dict.fromkeys(component for _, component in chosen))
+    value = np.stack([np.stack([chosen[lens, c] for c in components]) for lens in grams.LENSES])
+    coords = {"lens": list(grams.LENSES), axes[0]: components}
+    return xr.DataArray(value, dims=("lens", *axes), coords=coords)

@@ -1,0 +1,62 @@
+"""Position 0 through depth: norms, variance across inputs, and the split of hidden states.
+
+Source: docs/method.md, sections 3 and 5; the split is that of Song & Zhong (arXiv 2310.04861).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+
+def state_norm(state0: np.ndarray) -> np.ndarray:
+    """Euclidean norm of the residual stream at position 0, (depth, input).
+
+    Args:
+        state0: (depth, input, hidden) float32.
+    """
+    return np.linalg.norm(state0.astype(np.float64), axis=-1)
+
+
+def state_variance(state0: np.ndarray) -> np.ndarray:
+    """Variance across inputs of the state at position 0, summed over features, (depth).
+
+    Taken about the first input, so that identical states give exactly zero.
+    """
+    moved = state0.astype(np.float64) - state0[:, :1]
+    spread = moved - moved.mean(1, keepdims=True)
+    return (spread**2).sum(-1).mean(1)
+
+
+def hidden_split(total: np.ndarray, square: np.ndarray, inputs: int) -> xr.Dataset:
+    """Mean, position and remaining (context and residual) energy of hidden states by depth.
+
+    With h the hidden state of an input at a position: the grand mean mu, the position part
+    pos_t = mean over inputs of h less mu, and what remains. Squared norms, averaged over
+    positions; they add up to the mean squared norm. Position 0 is left out, as its norm would
+    drown the rest.
+
+    Args:
+        total: sum over inputs (depth, position, hidden).
+        square: sum over inputs of squared norms (depth, position).
+        inputs: N.
+    """
+    mean_t = total[:, 1:] / inputs
+    mu = mean_t.mean(1, keepdims=True)
+    mean = (mu**2).sum(-1)[:, 0]
+    position = ((mean_t - mu) ** 2).sum(-1).mean(1)
+    whole = (square[:, 1:] / inputs).mean(1)
+    parts = np.stack([mean, position, whole - mean - position])
+    names = ["mean", "position", "context"]
+    return xr.Dataset({"hidden_split": (("part", "depth"), parts)}, coords={"part": names})
+
+
+def trajectory(activations: xr.Dataset) -> xr.Dataset:
+    """``state_norm`` (depth, input), ``state_variance`` (depth), ``hidden_split`` (part, depth)."""
+    state0 = activations["state0"].values
+    split = hidden_split(
+        activations["total"].values, activations["square"].values, activations.sizes["input"]
+    )
+    split["state_norm"] = (("depth", "input"), state_norm(state0))
+    split["state_variance"] = ("depth", state_variance(state0))
+    return split
