@@ -9,6 +9,7 @@ PYTEST ?=# further options for pytest
 
 BIN   := .venv/bin
 STAMP := .venv/.installed
+RULES  := Snakefile workflow/rules
 LOCKED := requirements.lock requirements-torch.txt pyproject.toml
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--configfile $(STUDY))
 study_of  = $(shell sed -n 's/^study: *\([A-Za-z0-9._-]*\).*/\1/p' $(1) 2>/dev/null)
@@ -33,16 +34,16 @@ setup:  ## the environment in .venv, from the lock
 	else rm -rf .venv; fi; \
 	if [ ! -d .venv ]; then \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	    echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1), 3.11 or newer is needed:" \
+	    echo "error: PYTHON=$(PYTHON) gives '$$($(PYTHON) --version 2>&1)'; 3.11 or newer is needed:" \
 	      "make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
 	  echo "setting up .venv (once; some minutes)"; \
 	  $(PYTHON) -m venv .venv; \
 	fi; \
 	: > $(STAMP); \
 	pip="$(BIN)/python -m pip --disable-pip-version-check"; \
-	$$pip install --quiet --require-hashes --no-deps -r requirements.lock; \
-	$$pip install --quiet -r requirements-torch.txt; \
-	$$pip install --quiet --no-deps --no-build-isolation -e .; \
+	$$pip install -qq --require-hashes --no-deps -r requirements.lock; \
+	$$pip install -r requirements-torch.txt; \
+	$$pip install -qq --no-deps --no-build-isolation -e .; \
 	$$pip check; \
 	echo "$$digest" > $(STAMP)
 
@@ -60,13 +61,13 @@ lint: setup  ## style, types and the workflow's own lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 
 format: setup  ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow
+	$(BIN)/snakefmt $(RULES)
 
 lock: setup  ## newest versions that fit into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --universal --python-version 3.11 \

@@ -1,0 +1,151 @@
+"""A tiny random model, a small corpus, and the stores made of them, once per session."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from safetensors.torch import load_file, save_file
+
+from abspos.activations import extract
+from abspos.component_store import decompose_run
+from abspos.inputs import prepare
+from abspos.models import fetch_random
+
+# Two busy cores: an example may take any time, and CI must not draw other ones than the developer.
+settings.register_profile("abspos", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("abspos")
+
+INPUTS, LENGTH, EARLY = 16, 32, 8
+WINDOW = {"name": "window", "window": 6}
+WORDS = "the old man and the sea went down to a house of stone by the king's river".split()
+
+
+class Stored(NamedTuple):
+    """A store and the manifest beside it."""
+
+    store: Path
+    manifest: Path
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Jobs set torch's threads; tests leave the number as they found it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def lines(caplog):
+    """The progress lines of a test."""
+    caplog.set_level(logging.INFO, logger="abspos")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture(scope="session")
+def source() -> dict[str, Any]:
+    """The config's `source` of the tiny model."""
+    return {
+        "type": "random", "family": "llama", "seed": 0, "layers": 3, "heads": 4, "kv_heads": 2,
+        "head_dim": 8, "hidden_size": 32, "max_position_embeddings": 256, "rope_theta": 10000.0,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def checkpoint(source, tmp_path_factory) -> Path:
+    """A Llama of 3 layers whose queries and keys are loud enough for attention to have shape."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    fetch_random(source, "0", folder)
+    weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    loud = {n: t * 6 if "q_proj" in n or "k_proj" in n else t for n, t in tensors.items()}
+    save_file(loud, weights, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """24 documents of 60 to 400 bytes in two files."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(7)
+    for name, first in (("one", 0), ("two", 12)):
+        with open(folder / f"{name}.jsonl", "w", encoding="utf-8") as handle:
+            for number in range(first, first + 12):
+                text = " ".join(rng.choice(WORDS, size=rng.integers(20, 90)))
+                handle.write(json.dumps({"id": f"doc-{number:02d}", "text": text}) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def windows(corpus, checkpoint, tmp_path_factory) -> Stored:
+    """16 windows of 32 tokens."""
+    folder = tmp_path_factory.mktemp("inputs")
+    made = Stored(folder / "0.zarr", folder / "0.manifest.json")
+    prepare(corpus, checkpoint, INPUTS, LENGTH, "random", 0, *made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def run(checkpoint, windows) -> Callable[..., None]:
+    """Extraction with small settings: run(folder, condition, variant, **others) -> Stored."""
+
+    def extract_into(folder: Path, condition="bos", variant=None, **others: Any) -> Stored:
+        made = Stored(folder / f"{condition}.zarr", folder / f"{condition}.manifest.json")
+        given = {
+            "checkpoint": checkpoint, "number": INPUTS, "swap_tokens": ["a", "k"], "early": EARLY,
+            "dtype": "float32", "device": "cpu", "batch": 8, "seed": 0, "threads": 1,
+            "label": f"tiny/{condition}",
+        }  # fmt: skip
+        given |= others
+        folder_of_model = given.pop("checkpoint")
+        extract(
+            folder_of_model, *windows, *made,
+            variant=variant or {"name": "standard"}, condition=condition, **given,
+        )  # fmt: skip
+        return made
+
+    return extract_into
+
+
+@pytest.fixture(scope="session")
+def activations(run, tmp_path_factory) -> dict[str, Stored]:
+    """Activation stores: bos and no-bos of the standard model, and bos of the windowed one."""
+    standard, window = (tmp_path_factory.mktemp(name) for name in ("standard", "window"))
+    return {
+        "bos": run(standard),
+        "no-bos": run(standard, "no-bos"),
+        "window": run(window, variant=WINDOW),
+    }
+
+
+@pytest.fixture(scope="session")
+def decompose_into(windows) -> Callable[..., Stored]:
+    """Decomposition with small settings: decompose_into(folder, activations, **others)."""
+
+    def decompose(folder: Path, given: Stored, **others: Any) -> Stored:
+        made = Stored(folder / "components.zarr", folder / "components.manifest.json")
+        settings_ = {
+            "inputs": windows.store, "early": EARLY, "anchor": 63, "windows": [WINDOW["window"]],
+            "keep_fields": True, "device": "cpu", "threads": 1, "label": "tiny",
+        }  # fmt: skip
+        decompose_run(*given, *made, **(settings_ | others))
+        return made
+
+    return decompose
+
+
+@pytest.fixture(scope="session")
+def components(activations, decompose_into, tmp_path_factory) -> dict[str, Stored]:
+    """Component stores of the same runs."""
+    return {
+        name: decompose_into(tmp_path_factory.mktemp(f"components-{name}"), given)
+        for name, given in activations.items()
+    }

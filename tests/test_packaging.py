@@ -1,0 +1,194 @@
+"""The lock, the environments and the project file agree, and set-up says what it needs."""
+
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from snakemake.common import get_snakemake_searchpaths
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+CONDA_NAMES = {"pytorch-cpu": "torch"}
+
+
+def locked() -> dict[str, str]:
+    """Give the lock's versions by name, torch's pin among them."""
+    torch = (ROOT / "requirements-torch.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9.-]+)==([^\s;]+)", LOCK + torch, re.MULTILINE))
+
+
+def required(extras: bool) -> list[Requirement]:
+    """Give what the project asks for, with its extras or without."""
+    project = PROJECT["project"]
+    groups = project["optional-dependencies"].values() if extras else []
+    return [Requirement(line) for line in sum(groups, project["dependencies"])]
+
+
+def environment(name: str) -> dict[str, str]:
+    """Give an environment's pins by their names in the lock; python is not one of them."""
+    *conda, _, last = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]
+    pins = [line.split("=", 1) for line in conda] + [line.split("==", 1) for line in last["pip"]]
+    return {CONDA_NAMES.get(pin[0], pin[0]): pin[1] for pin in pins if pin[0] != "python"}
+
+
+def test_the_lock_satisfies_every_requirement() -> None:
+    versions = locked()
+    for requirement in required(extras=True):
+        name = canonicalize_name(requirement.name)
+        assert name in versions, f"{name} is not in the lock: make lock"
+        assert requirement.specifier.contains(versions[name]), f"{requirement}: {versions[name]}"
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    entries = re.split(r"^(?=[a-z0-9])", LOCK, flags=re.MULTILINE)[1:]
+    assert len(entries) > 50
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_lock_leaves_out_what_differs_by_platform() -> None:
+    names = locked().keys()
+    assert not [name for name in names if re.match(r"nvidia|cuda|triton", name)]
+    assert not re.search(r"^torch==", LOCK, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", ["requirements.lock", "requirements-torch.txt", "pyproject.toml"])
+def test_no_host_and_no_machine_path(path: str) -> None:
+    text = (ROOT / path).read_text()
+    assert not re.search(r"https?://|file:|index-url [^`]|--find-links|(?<!\w)/\w+/", text)
+
+
+def test_torch_is_pinned_once_and_its_needs_are_told_to_the_lock() -> None:
+    (torch,) = [line for line in required(extras=False) if line.name == "torch"]
+    assert str(torch.specifier) == f"=={locked()['torch']}"
+    (told,) = PROJECT["tool"]["uv"]["dependency-metadata"]
+    assert told["version"] == locked()["torch"]
+    asked = [Requirement(line) for line in importlib.metadata.requires("torch") or []]
+    needs = {str(line) for line in asked if line.marker is None}
+    assert needs <= {str(Requirement(line)) for line in told["requires-dist"]}
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    versions = locked()
+    installed = {
+        name: importlib.metadata.version(name).split("+")[0]
+        for name in (canonicalize_name(line.name) for line in required(extras=True))
+    }
+    assert installed == {name: versions[name] for name in installed}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_conda_environments_hold_the_locked_versions_of_all_that_the_library_needs(
+    name: str,
+) -> None:
+    needed = {canonicalize_name(line.name) for line in required(extras=False)} - {"snakemake"}
+    assert environment(name) == {key: locked()[key] for key in needed}
+
+
+def test_a_bare_python_finds_the_library_and_snakemake_by_the_path_of_a_script() -> None:
+    """With conda, a script's Python sees its own packages first and these paths after them."""
+    code = (
+        f"import sys; sys.path.extend({get_snakemake_searchpaths()!r});"
+        "from snakemake.iocontainers import Snakemake;"
+        "import abspos, json; print(json.dumps(abspos.__file__))"
+    )
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    told = subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, check=True)
+    assert Path(json.loads(told.stdout)).is_relative_to(ROOT / "src")
+
+
+def test_the_command_exists() -> None:
+    (command,) = importlib.metadata.entry_points(group="console_scripts", name="abspos")
+    assert command.value == PROJECT["project"]["scripts"]["abspos"] == "abspos.cli:main"
+    assert callable(command.load())
+
+
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make on this Makefile in another folder."""
+    return subprocess.run(
+        ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), *arguments],
+        cwd=folder,
+        env={**os.environ, "MAKEFLAGS": "", **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Give a folder with the files that set-up reads."""
+    for name in ("requirements.lock", "requirements-torch.txt", "pyproject.toml", "config.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
+
+
+def test_an_old_python_is_refused_in_one_line(clone: Path) -> None:
+    old = clone / "old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.10.1\nexit 1\n')
+    old.chmod(0o755)
+    told = make(clone, "setup", f"PYTHON={old}")
+    assert told.returncode != 0
+    (line,) = [line for line in told.stderr.splitlines() if not line.startswith("make")]
+    assert "Python 3.10.1" in line
+    assert "3.11 or newer" in line
+    assert not (clone / ".venv").exists()
+
+
+def stand_in(clone: Path) -> Path:
+    """Give a Python whose pip only notes what it is asked, as the PYTHON of make and in .venv."""
+    python = clone / "python"
+    python.write_text(
+        f'#!/bin/sh\necho "$@" >> {clone}/calls\n'
+        'case "$*" in *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;; esac\n'
+        f'case "$*" in *requirements-torch*) [ ! -e {clone}/break ];; esac\n'
+    )
+    python.chmod(0o755)
+    return python
+
+
+def installs(clone: Path) -> int:
+    """Count the installs from the lock so far."""
+    return (clone / "calls").read_text().count("-r requirements.lock")
+
+
+def test_setup_installs_once_and_again_when_the_lock_changes(clone: Path) -> None:
+    python = f"PYTHON={stand_in(clone)}"
+    assert make(clone, "setup", python).returncode == 0
+    (clone / "requirements.lock").touch()
+    assert make(clone, "setup", python).returncode == 0
+    assert installs(clone) == 1
+    (clone / "requirements.lock").write_text(LOCK + "# changed\n")
+    assert make(clone, "setup", python).returncode == 0
+    assert installs(clone) == 2
+
+
+def test_an_interrupted_setup_begins_again_from_nothing(clone: Path) -> None:
+    python = f"PYTHON={stand_in(clone)}"
+    (clone / "break").touch()
+    assert make(clone, "setup", python).returncode != 0
+    (clone / "break").unlink()
+    (clone / ".venv" / "half-written").touch()
+    assert make(clone, "setup", python).returncode == 0
+    assert not (clone / ".venv" / "half-written").exists()
+    assert installs(clone) == 2
+
+
+@pytest.mark.parametrize(
+    ("study", "name"), [("", "default"), ("other.yaml", "other"), ("unnamed.yaml", "default")]
+)
+def test_the_report_goes_where_the_study_writes(clone: Path, study: str, name: str) -> None:
+    (clone / "other.yaml").write_text("seed: 1\nstudy: other  # a name of its own\n")
+    (clone / "unnamed.yaml").write_text("seed: 1\n")
+    told = make(clone, "-n", "reproduce", f"STUDY={study}")
+    first, second = [line for line in told.stdout.splitlines() if "bin/snakemake" in line]
+    assert second.endswith(f"--report results/{name}/report.html")
+    assert all((f"--configfile {study}" in line) == bool(study) for line in (first, second))
