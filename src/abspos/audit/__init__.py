@@ -1,0 +1,1 @@
+"""The ledger that every job writes, and the commands that read it: verify, explain, crate."""
