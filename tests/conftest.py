@@ -25,7 +25,7 @@ settings.load_profile("abspos")
 
 INPUTS, LENGTH, EARLY = 16, 32, 8
 WINDOW = {"name": "window", "window": 6}
-WORDS = "the old man and the sea went down to a house of stone by the king's river".split()
+PROSE = "the old man and the sea went down to a house of stone by the king's river"
 
 
 class Stored(NamedTuple):
@@ -79,7 +79,7 @@ def corpus(tmp_path_factory) -> Path:
     for name, first in (("one", 0), ("two", 12)):
         with open(folder / f"{name}.jsonl", "w", encoding="utf-8") as handle:
             for number in range(first, first + 12):
-                text = " ".join(rng.choice(WORDS, size=rng.integers(20, 90)))
+                text = " ".join(rng.choice(PROSE.split(), size=rng.integers(20, 90)))
                 handle.write(json.dumps({"id": f"doc-{number:02d}", "text": text}) + "\n")
     return folder
 

@@ -157,7 +157,7 @@ def as_tensor(logits: Any) -> Tensor:
     """Logits as a float tensor (input, head, query, key)."""
     if isinstance(logits, xr.DataArray):
         logits = logits.transpose("input", "head", "query", "key").values
-    s = torch.as_tensor(logits)
+    s = torch.as_tensor(logits).detach()
     s = s if s.dtype in (torch.float32, torch.float64) else s.float()
     if s.ndim != 4 or s.shape[-1] != s.shape[-2] or s.shape[-1] < 4:
         raise ValueError(

@@ -78,12 +78,14 @@ def renormalised(parts: Parts, keys: int) -> dict[tuple[str, str], Tensor]:
     """Residual fields of queries i >= keys on offsets d < keys, (..., query, offset < keys).
 
     What the model does is renormalised query by query; what the mask predicts is a reference
-    query cut to the same number of keys, so position 0 is out of sight on both sides.
+    query cut to the same number of keys, so position 0 is out of sight on both sides. Where the
+    arm's own window is narrower than ``keys``, offsets end there.
     """
-    log_a = parts.log_attention[..., keys:, :keys].log_softmax(-1)
-    log_m = (parts.relative + parts.denominator[..., -1:])[..., None, :keys]
+    seen = min(keys, int(parts.valid[-1].sum()))
+    log_a = parts.log_attention[..., keys:, :seen].log_softmax(-1)
+    log_m = (parts.relative + parts.denominator[..., -1:])[..., None, :seen]
     log_m = log_m - parts.denominator[..., keys - 1, None, None]
-    predicted = parts.predicted[..., keys - 1, None, :keys]
+    predicted = parts.predicted[..., keys - 1, None, :seen]
     return {
         ("log", "residual"): log_a - log_m,
         ("probability", "residual"): log_a.exp() - predicted,
@@ -126,10 +128,9 @@ def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str
     R less those, and by orthogonality so is its Gram matrix.
     """
     if which.keys is not None:
-        seen = torch.ones_like(parts.valid[which.keys :, : which.keys])
         inside = Bin(which.name, 0, which.stop - which.first)
         return {
-            key: flatten(field, weights(seen, key[0]), inside)
+            key: flatten(field, weights(torch.ones_like(field[0, 0]), key[0]), inside)
             for key, field in renormalised(parts, which.keys).items()
         }
     found = {}
