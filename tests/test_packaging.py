@@ -1,5 +1,6 @@
 """The lock, the environments and the project file agree, and set-up says what it needs."""
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -47,6 +48,18 @@ def test_the_lock_satisfies_every_requirement() -> None:
         name = canonicalize_name(requirement.name)
         assert name in versions, f"{name} is not in the lock: make lock"
         assert requirement.specifier.contains(versions[name]), f"{requirement}: {versions[name]}"
+
+
+def test_every_import_of_the_library_is_asked_for() -> None:
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"abspos"}
+    owners = importlib.metadata.packages_distributions()
+    asked = {canonicalize_name(line.name) for line in required(extras=False)}
+    assert "torch" in tops
+    assert {top for top in tops if not asked & {*map(canonicalize_name, owners[top])}} == set()
 
 
 def test_every_locked_package_has_a_hash() -> None:
