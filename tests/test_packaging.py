@@ -54,7 +54,8 @@ def test_every_import_of_the_library_is_asked_for() -> None:
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]
     nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    names |= {str(node.module) for node in froms}
     tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"abspos"}
     owners = importlib.metadata.packages_distributions()
     asked = {canonicalize_name(line.name) for line in required(extras=False)}
