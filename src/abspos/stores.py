@@ -88,6 +88,8 @@ def read_manifest(manifest: Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(manifest).read_text(encoding="utf-8"))
         whole = root_digest(content["files"]) == content["root"]
+    except OSError as error:
+        raise StoreError(f"{manifest}: cannot be read ({error.strerror}); run again") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{manifest}: not a manifest ({error}); delete it and run again") from None
     if not whole:
@@ -137,6 +139,9 @@ def whole_folder(target: Path, manifest: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, target)
         write_manifest(target, manifest)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

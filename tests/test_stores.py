@@ -1,0 +1,362 @@
+"""Stores are whole or absent, and every fault is told by one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abspos import stores
+from abspos.stores import (
+    StoreError,
+    check,
+    differences,
+    digest_files,
+    from_bits,
+    open_dataset,
+    read_manifest,
+    root_digest,
+    save_dataset,
+    to_bits,
+    whole_folder,
+    write_atomically,
+    write_manifest,
+)
+
+
+def dataset():
+    rng = np.random.default_rng(0)
+    return xr.Dataset(
+        {
+            "x": (("layer", "head"), rng.normal(size=(3, 4)).astype(np.float32)),
+            "n": ("layer", np.arange(3, dtype=np.int32)),
+        },
+        coords={"head": ["a", "b", "c", "d"]},
+        attrs={"note": "kept", "numbers": [1, 2]},
+    )
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A store and its manifest."""
+    pair = tmp_path / "x.zarr", tmp_path / "x.manifest.json"
+    save_dataset(dataset(), *pair)
+    return pair
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """The same, for tests that put back what they change."""
+    folder = tmp_path_factory.mktemp("store")
+    pair = folder / "x.zarr", folder / "x.manifest.json"
+    save_dataset(dataset(), *pair)
+    return pair
+
+
+def payload(store: Path) -> Path:
+    return next(p for p in stores.files(store) if p.parent.name == "c" or "/c/" in p.as_posix())
+
+
+def one_line(error) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# round trip
+
+
+def test_dataset_comes_back_as_it_went(made):
+    back = open_dataset(*made)
+    xr.testing.assert_identical(back.load(), dataset())
+
+
+def test_manifest_states_every_file(made):
+    store, manifest = made
+    content = read_manifest(manifest)
+    assert content["files"] == digest_files(store)
+    assert list(content["files"]) == sorted(content["files"])
+    assert content["bytes"] == sum(p.stat().st_size for p in store.rglob("*") if p.is_file())
+    assert content["root"] == root_digest(content["files"])
+    assert differences(store, manifest) == []
+
+
+def test_a_rebuild_gives_the_same_manifest(made, tmp_path):
+    again = tmp_path / "again.zarr", tmp_path / "again.manifest.json"
+    save_dataset(dataset(), *again)
+    assert again[1].read_bytes() == made[1].read_bytes()
+
+
+def test_the_timestamp_of_snakemake_is_not_data(made):
+    (made[0] / ".snakemake_timestamp").touch()
+    check(*made)
+
+
+# faults
+
+
+def truncate(store):
+    path = payload(store)
+    path.write_bytes(path.read_bytes()[:-1])
+    return path, "altered"
+
+
+def flip(store):
+    path = payload(store)
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    return path, "altered"
+
+
+def empty(store):
+    path = payload(store)
+    path.write_bytes(b"")
+    return path, "altered"
+
+
+def remove(store):
+    path = payload(store)
+    path.unlink()
+    return path, "missing"
+
+
+def add(store):
+    path = store / "x" / "extra"
+    path.write_text("?")
+    return path, "not in the manifest"
+
+
+@pytest.mark.parametrize("fault", [truncate, flip, empty, remove, add])
+def test_a_fault_is_told_by_one_line_that_names_the_file(made, fault):
+    store, manifest = made
+    path, what = fault(store)
+    assert differences(store, manifest) == [f"{path}: {what}"]
+    with pytest.raises(StoreError) as error:
+        open_dataset(store, manifest)
+    assert f"{path}: {what}" in one_line(error)
+    assert "run again" in one_line(error)
+
+
+def test_several_faults_are_counted(made):
+    store, manifest = made
+    add(store)
+    flip(store)
+    assert len(differences(store, manifest)) == 2
+    with pytest.raises(StoreError, match=r"\(and 1 more\)") as error:
+        check(store, manifest)
+    one_line(error)
+
+
+def test_a_missing_store_is_told(made):
+    store, manifest = made
+    shutil.rmtree(store)
+    with pytest.raises(StoreError, match="missing") as error:
+        open_dataset(store, manifest)
+    one_line(error)
+
+
+def test_a_folder_that_is_no_store_is_told(tmp_path):
+    with pytest.raises(StoreError, match="cannot be read as Zarr") as error:
+        open_dataset(tmp_path / "nothing.zarr")
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "3", "null", "{}", '{"files": {}}', '{"files": [], "root": ""}', "\x00",
+     '{"files": null, "root": "0"}'],
+)  # fmt: skip
+def test_what_is_no_manifest_is_told(made, text):
+    store, manifest = made
+    manifest.write_text(text)
+    with pytest.raises(StoreError, match=str(manifest)) as error:
+        open_dataset(store, manifest)
+    one_line(error)
+
+
+def test_a_missing_manifest_is_told(made):
+    store, manifest = made
+    manifest.unlink()
+    with pytest.raises(StoreError, match=str(manifest)) as error:
+        open_dataset(store, manifest)
+    one_line(error)
+
+
+def test_a_manifest_that_was_edited_is_told(made):
+    store, manifest = made
+    content = json.loads(manifest.read_text())
+    name = next(iter(content["files"]))
+    content["files"][name] = "0" * 64
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="root digest") as error:
+        open_dataset(store, manifest)
+    one_line(error)
+
+
+@given(st.data())
+def test_any_flipped_bit_of_a_store_is_found(shared, data):
+    store, manifest = shared
+    path = data.draw(st.sampled_from(stores.files(store)))
+    before = path.read_bytes()
+    at = data.draw(st.integers(0, len(before) - 1))
+    changed = bytearray(before)
+    changed[at] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(changed)
+    try:
+        assert differences(store, manifest) == [f"{path}: altered"]
+    finally:
+        path.write_bytes(before)
+    check(store, manifest)
+
+
+@given(st.data())
+def test_any_flipped_bit_of_a_manifest_is_found_or_harmless(shared, data):
+    _, manifest = shared
+    before = manifest.read_bytes()
+    at = data.draw(st.integers(0, len(before) - 1))
+    changed = bytearray(before)
+    changed[at] ^= 1 << data.draw(st.integers(0, 7))
+    manifest.write_bytes(changed)
+    original = json.loads(before)
+    try:
+        content = read_manifest(manifest)
+        assert all(content[key] == original[key] for key in ("files", "root"))
+    except StoreError:
+        pass
+    finally:
+        manifest.write_bytes(before)
+
+
+def test_payload_chunks_carry_a_checksum(made):
+    """Zarr itself refuses altered numbers, even where no manifest is at hand."""
+    flip(made[0])
+    with pytest.raises(Exception, match=r"(?i)checksum|crc"):
+        open_dataset(made[0]).load()
+
+
+# root digest
+
+names = st.text("abc/.", min_size=1, max_size=6)
+digests = st.dictionaries(names, st.integers(0, 2**256 - 1).map("{:064x}".format), min_size=1)
+
+
+@given(digests, st.data())
+def test_root_digest_feels_every_change(files, data):
+    root = root_digest(files)
+    assert root_digest(dict(reversed(files.items()))) == root, "order does not count"
+    name = data.draw(st.sampled_from(sorted(files)))
+    other = {**files, name: f"{(int(files[name], 16) + 1) % 2**256:064x}"}
+    renamed = {k + "x" if k == name else k: v for k, v in files.items()}
+    dropped = {k: v for k, v in files.items() if k != name}
+    added = {**files, "new": "0" * 64}
+    assert root not in [root_digest(f) for f in (other, renamed, dropped, added)]
+
+
+# whole folders
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    target, manifest = tmp_path / "deep" / "a", tmp_path / "a.json"
+    with whole_folder(target, manifest) as folder:
+        (folder / "x").write_text("1")
+        assert not target.exists()
+        assert not manifest.exists()
+        assert folder.parent == target.parent, "a rename stays within one file system"
+    assert [p.name for p in stores.files(target)] == ["x"]
+    check(target, manifest)
+    assert sorted(p.name for p in target.parent.iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_nothing(tmp_path, error):
+    target, manifest = tmp_path / "a", tmp_path / "a.json"
+
+    def job():
+        with whole_folder(target, manifest) as folder:
+            (folder / "x").write_text("1")
+            raise error
+
+    with pytest.raises(error):
+        job()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_nothing_of_what_was_there_before(tmp_path):
+    target, manifest = tmp_path / "a", tmp_path / "a.json"
+    with whole_folder(target, manifest) as folder:
+        (folder / "old").write_text("1")
+    with pytest.raises(RuntimeError), whole_folder(target, manifest):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_a_manifest_is_not_left(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(stores, "write_manifest", full)
+    with (
+        pytest.raises(OSError, match="no space"),
+        whole_folder(tmp_path / "a", tmp_path / "a.json"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_job_left_is_cleared(tmp_path):
+    target, manifest = tmp_path / "a", tmp_path / "a.json"
+    with whole_folder(target, manifest) as folder:
+        partial = folder
+    partial.mkdir()
+    (partial / "stale").write_text("1")
+    with whole_folder(target, manifest) as folder:
+        assert list(folder.iterdir()) == []
+    assert not partial.exists()
+
+
+def test_a_second_write_replaces_the_first(made):
+    changed = dataset().assign(n=("layer", np.zeros(3, dtype=np.int32)))
+    save_dataset(changed, *made)
+    xr.testing.assert_identical(open_dataset(*made).load(), changed)
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_write_manifest_of_an_empty_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    content = write_manifest(tmp_path / "a", tmp_path / "a.json")
+    assert content["files"] == {}
+    check(tmp_path / "a", tmp_path / "a.json")
+
+
+# bfloat16
+
+
+def test_all_bits_of_bfloat16_survive():
+    bits = np.arange(2**16, dtype=np.uint16)
+    values = from_bits(bits)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(to_bits(values), bits)
+
+
+def test_bits_are_those_of_torch():
+    import torch
+
+    values = torch.randn(5, 7).bfloat16()
+    bits = values.view(torch.uint16).numpy()
+    np.testing.assert_array_equal(from_bits(bits), values.float().numpy())
+    np.testing.assert_array_equal(to_bits(values.float().numpy()), bits)

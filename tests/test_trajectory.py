@@ -1,0 +1,81 @@
+"""Position 0 through depth, against plain sums."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from abspos.trajectory import hidden_split, state_norm, state_variance, trajectory
+
+
+def states(seed=0, depth=3, inputs=4, length=5, hidden=6):
+    return np.random.default_rng(seed).normal(size=(depth, inputs, length, hidden))
+
+
+def split_of(h):
+    return hidden_split(h.sum(1), (h**2).sum((1, 3)), h.shape[1])["hidden_split"]
+
+
+def test_state_norm():
+    state0 = np.zeros((2, 3, 4), dtype=np.float32)
+    state0[1, 2] = [1, 2, 2, 4]
+    np.testing.assert_array_equal(state_norm(state0), [[0, 0, 0], [0, 0, 5]])
+
+
+def test_identical_states_have_exactly_no_variance():
+    state0 = np.repeat(np.float32(25000 * states()[:, :1, 0]), 7, axis=1)
+    assert (state_variance(state0) == 0).all()
+
+
+def test_state_variance_is_summed_over_features():
+    state0 = (1e4 + states()[:, :, 0]).astype(np.float32)
+    expected = state0.astype(np.float64).var(axis=1).sum(-1)
+    np.testing.assert_allclose(state_variance(state0), expected, rtol=1e-9)
+
+
+def test_hidden_split_by_loops():
+    h = states()
+    split = split_of(h)
+    for depth in range(h.shape[0]):
+        kept = h[depth, :, 1:]
+        mu = kept.mean((0, 1))
+        position = kept.mean(0) - mu
+        rest = kept - kept.mean(0)
+        expected = {
+            "mean": (mu**2).sum(),
+            "position": np.mean([(p**2).sum() for p in position]),
+            "context": np.mean([(r**2).sum() for row in rest for r in row]),
+        }
+        for part, value in expected.items():
+            assert split.sel(part=part)[depth] == pytest.approx(value, rel=1e-9)
+
+
+def test_hidden_split_adds_up_without_position_0():
+    h = states(1)
+    whole = (h[:, :, 1:] ** 2).sum(-1).mean((1, 2))
+    np.testing.assert_allclose(split_of(h).sum("part"), whole, rtol=1e-9)
+    loud = h.copy()
+    loud[:, :, 0] *= 1e4
+    np.testing.assert_allclose(split_of(loud), split_of(h), rtol=1e-9)
+
+
+def test_states_that_know_only_their_position():
+    h = np.repeat(states(2)[:, :1], 4, axis=1)
+    np.testing.assert_allclose(split_of(h).sel(part="context"), 0, atol=1e-12)
+
+
+def test_trajectory_of_a_store():
+    h = states(3).astype(np.float32)
+    store = xr.Dataset({
+        "state0": (("depth", "input", "hidden"), h[:, :, 0]),
+        "total": (("depth", "position", "hidden"), h.sum(1)),
+        "square": (("depth", "position"), (h**2).sum((1, 3))),
+    })  # fmt: skip
+    found = trajectory(store)
+    assert {name: found[name].dims for name in found.data_vars} == {
+        "hidden_split": ("part", "depth"),
+        "state_norm": ("depth", "input"),
+        "state_variance": ("depth",),
+    }
+    np.testing.assert_allclose(found["state_norm"], np.linalg.norm(h[:, :, 0], axis=-1), rtol=1e-6)
