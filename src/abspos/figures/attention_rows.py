@@ -1,0 +1,143 @@
+"""Mean attention rows of a few telling heads: the model against what the mask alone predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from abspos.figures import style
+from abspos.stores import open_dataset
+
+TABLES = ("energies", "sinks")
+STORES = ("standard/bos",)
+CATEGORY = "Heads"
+LABELS = {"figure": "Attention rows", "shows": "model and mask-only prediction"}
+CAPTION = (
+    "Mean attention of single queries by offset (keys back from the query; the last point is "
+    "position 0), standard model under BOS, against what the same head does later when it is cut "
+    "to as many keys. Rows: the head with the largest sink excess, the head with the largest "
+    "log-lens residual energy among those that read no sink, the head with most of its attention "
+    "on the four nearest keys, and the head with the smallest residual energy. Chosen on the same "
+    "inputs: illustrations, not estimates."
+)
+QUERIES = (4, 12, 31)
+NEAR = 4  # keys that count as local
+SINK = 0.1  # sink excess from which a head counts as a sink reader here
+FLOOR = 1e-4  # of the attention axis
+LOOKS = {
+    "model": style.Look(style.BLACK, "-", "o"),
+    "mask alone": style.Look(style.BLUE, (0, (5, 1.5)), "D", filled=False),
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head that is shown, and why."""
+
+    why: str
+    layer: int
+    head: int
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Attention rows, heads as rows and queries as columns.
+
+    Args:
+        tables: ``energies`` and ``sinks`` (docs/outputs.md), by which heads are chosen.
+        stores: component stores by ``model/revision/standard/bos``.
+        confidence: not used: the curves are means.
+    """
+    energies, sinks = (
+        style.of(tables[name], variant="standard", condition="bos") for name in TABLES
+    )
+    energies = style.of(energies, bin="early", component="residual")
+    found = style.runs(tables["energies"], tables["sinks"])
+    note = (
+        f"{style.inputs(energies, sinks)}, standard / bos; means over inputs, no intervals; "
+        f"attention below {FLOOR:g} not shown; the last offset is position 0"
+    )
+    figure, parts = style.sheet(
+        found, "Mean attention rows: model and mask-only prediction", note, 8.0
+    )
+    for part, run in zip(parts, found, strict=True):
+        path = (stores or {}).get("/".join([*run, *STORES[0].split("/")]))
+        if path is None or style.of(energies, run).empty:
+            style.absent(part.subplots(), "no standard / bos arm in this study")
+            continue
+        draw_run(part, open_dataset(path), style.of(energies, run), style.of(sinks, run))
+    return figure
+
+
+def draw_run(
+    part: SubFigure, store: xr.Dataset, energies: pd.DataFrame, sinks: pd.DataFrame
+) -> None:
+    """One run: a row of panels per telling head."""
+    half = store.sizes["query"]
+    queries = [q for q in QUERIES if q < half] or [half - 1]
+    near = store["predicted"].isel(query=queries[-1]).isel(offset=slice(0, NEAR)).sum("offset")
+    heads = telling_heads(energies, sinks, near.values)
+    panels = part.subplots(len(heads), len(queries), squeeze=False, sharex="col", sharey=True)
+    for head, line in zip(heads, panels, strict=True):
+        one = store[["attention", "predicted"]].isel(layer=head.layer, head=head.head)
+        for ax, query in zip(line, queries, strict=True):
+            row = one.isel(query=query, offset=slice(0, query + 1))
+            draw_row(ax, row["attention"].values, row["predicted"].values)
+        line[0].set_ylabel(f"{head.why}\nlayer {head.layer}, head {head.head}\nattention")
+    for ax, query in zip(panels[0], queries, strict=True):
+        ax.set_title(f"query {query}")
+    for ax in panels[-1]:
+        ax.set_xlabel("offset (keys back)")
+    panels[0, 0].set_yscale("log")
+    panels[0, 0].set_ylim(FLOOR, 1.3)
+    style.key(part, LOOKS)
+
+
+def draw_row(ax: Axes, attention: np.ndarray, predicted: np.ndarray) -> None:
+    """Both curves of one query; offsets out of sight hold 0 and are left out."""
+    for name, values in (("model", attention), ("mask alone", predicted)):
+        shown = np.where(values >= FLOOR, values, np.nan)
+        ax.plot(np.arange(len(values)), shown, label=name, **LOOKS[name].line())
+
+
+def telling_heads(energies: pd.DataFrame, sinks: pd.DataFrame, near: np.ndarray) -> Sequence[Head]:
+    """Up to four different heads that show what the numbers mean.
+
+    Args:
+        energies: residual energies of early queries by layer, head and lens.
+        sinks: sink excess by layer and head.
+        near: attention on the nearest keys that the mask alone predicts, (layer, head).
+    """
+    place = ["layer", "head"]
+    log, probability = (
+        style.of(energies, lens=lens).set_index(place)["energy"].dropna() for lens in style.LENSES
+    )
+    excess = sinks.set_index(place)["sink_excess"].dropna()
+    layer, head = np.indices(near.shape)
+    local = pd.Series(near.ravel(), index=pd.MultiIndex.from_arrays([layer.ravel(), head.ravel()]))
+    quiet = log[~log.index.isin(excess[excess >= SINK].index)]
+    wanted = {
+        "largest sink excess": excess,
+        "largest residual energy\n(log) without a sink": quiet,
+        "most local": local,
+        "smallest residual energy\n(probability)": -probability.abs(),
+    }
+    chosen: list[Head] = []
+    for why, ranking in wanted.items():
+        taken = [(h.layer, h.head) for h in chosen]
+        left = ranking[~ranking.index.isin(taken)] if taken else ranking
+        if not left.empty:
+            layer_of, head_of = left.index[int(left.to_numpy().argmax())]
+            chosen.append(Head(why, int(layer_of), int(head_of)))
+    return chosen

@@ -1,0 +1,116 @@
+"""The numbers of bos-swap for every replacement, beside the claimed 40 %."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from abspos.figures import style
+
+TABLES = ("swaps",)
+STORES = ()
+CATEGORY = "Claims"
+LABELS = {"figure": "BOS swap", "shows": "every replacement beside the claimed 40 %"}
+CAPTION = (
+    "What replacing the BOS embedding does to the residual component at early queries, by four "
+    "numbers, two lenses and two summaries over heads, for every replacement. The dashed line is "
+    "the claimed 40 %; the number named primary beforehand is marked by a star. ablate-zero "
+    "removes position 0 altogether. Bars are jackknife intervals over inputs; arrows point at "
+    "what lies outside the axis."
+)
+NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
+SUMMARIES = {"median": "median head", "mean": "mean head"}
+CLAIMED = 0.4
+LIMITS = (-0.6, 1.6)  # of the axes, as far as they are needed
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Replacements as rows, the four numbers as columns, lenses as marks.
+
+    Args:
+        tables: ``swaps`` (docs/outputs.md); other tables are ignored.
+        stores: not used.
+        confidence: level of the intervals, stated in the figure.
+    """
+    swaps = tables["swaps"]
+    found = style.runs(swaps)
+    order = replacements(swaps)
+    note = (
+        f"{style.inputs(swaps)}, variant standard, early queries; bars: {style.level(confidence)} "
+        "jackknife intervals; dashed: claimed 40 %; ★: primary number, named beforehand"
+    )
+    height = 2 * (0.27 * max(len(order), 3) + 0.55) + 0.9
+    figure, parts = style.sheet(
+        found, "BOS replaced: change of the residual-stream component", note, height
+    )
+    for part, run in zip(parts, found, strict=True):
+        draw_run(part, style.of(swaps, run), order)
+    return figure
+
+
+def replacements(swaps: pd.DataFrame) -> dict[str, str]:
+    """Label of every replacement in the order of its rows: the listed tokens first, mean on top."""
+    if not {"replacement", "token"} <= set(swaps.columns):
+        return {}
+    pairs = swaps.drop_duplicates("replacement").set_index("replacement")["token"]
+    labels = {
+        str(name): f"{name} {token}" if isinstance(token, str) and token else str(name)
+        for name, token in pairs.items()
+    }
+    listed = sum(name.startswith("swap-token-") for name in labels)
+    if listed and "swap-token" in labels:
+        labels["swap-token"] = f"swap-token, mean of {listed}"
+    first = [n for n in labels if n.startswith("swap-token")]
+    return {n: labels[n] for n in [*first, *(n for n in labels if n not in first)]}
+
+
+def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> None:
+    """One run: a row of panels per summary."""
+    if swaps.empty:
+        style.absent(part.subplots(), "no replacement of BOS in this study")
+        return
+    panels = part.subplots(len(SUMMARIES), len(NUMBERS), sharex=True, sharey=True)
+    rows = list(order)
+    low = max(LIMITS[0], min(-0.1, np.nanmin(swaps["ci_low"].astype(float))))
+    high = min(LIMITS[1], max(0.6, np.nanmax(swaps["ci_high"].astype(float))))
+    for (summary, words), line in zip(SUMMARIES.items(), panels, strict=True):
+        for ax, number in zip(line, NUMBERS, strict=True):
+            draw_panel(ax, style.of(swaps, summary=summary, number=number), rows, (low, high))
+        line[0].set_ylabel(words)
+        line[0].set_yticks(range(len(rows)), list(order.values()))
+        line[0].set_ylim(len(rows) - 0.5, -0.5)
+    for ax, number in zip(panels[0], NUMBERS, strict=True):
+        ax.set_title(number)
+    for ax in panels[-1]:
+        ax.set_xlabel("change (%)")
+    panels[0, 0].set_xlim(low - 0.05, high + 0.05)
+    panels[0, 0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
+
+
+def draw_panel(
+    ax: Axes, swaps: pd.DataFrame, rows: Sequence[str], limits: tuple[float, float]
+) -> None:
+    """One number in one summary: both lenses of every replacement, one below the other."""
+    ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
+    ax.axvline(CLAIMED, color=style.VERMILLION, linestyle=(0, (5, 1.5)), linewidth=1.3, zorder=0)
+    ax.grid(visible=False, axis="y")
+    for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
+        look = style.LENS_LOOKS[lens]
+        for one in style.of(swaps, lens=lens).to_dict("records"):
+            estimate, low, high = (float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
+            y = rows.index(one["replacement"]) + shift
+            style.estimate(ax, y, (estimate, low, high), look, limits)
+            if bool(one["primary"]) and limits[0] <= estimate <= limits[1]:
+                ax.plot(estimate, y, marker="*", markersize=12, color=look.color, zorder=4,
+                        markeredgecolor="white", markeredgewidth=0.7)  # fmt: skip

@@ -1,0 +1,89 @@
+"""Mask and residual energy by layer for each variant, and what lies beyond the window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from abspos.figures import style
+
+TABLES = ("layers",)
+STORES = ()
+CATEGORY = "Components"
+LABELS = {"figure": "Components by layer", "shows": "all variants, early and beyond the window"}
+CAPTION = (
+    "Energy of the causal mask and of the residual stream in every layer (median head) under BOS, "
+    "one line per variant, untrained models dotted and hollow. The last row shows the residual "
+    "energy of queries beyond the window, from which position 0 is out of sight, with attention "
+    "renormalised on the window's keys in every variant: where it grows with depth, position "
+    "accumulates. Bands are jackknife intervals over inputs."
+)
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Energies by layer: early mask, early residual and residual beyond the window as rows.
+
+    Args:
+        tables: ``layers`` (docs/outputs.md); other tables are ignored.
+        stores: not used.
+        confidence: level of the intervals, stated in the figure.
+    """
+    rows = style.of(tables["layers"], condition="bos", summary="median")
+    found = style.runs(tables["layers"])
+    beyond = sorted({b for b in rows["bin"].unique() if str(b).startswith("beyond")}) or ["beyond"]
+    shown = [("mask", "early"), ("residual", "early"), *(("residual", b) for b in beyond)]
+    note = (
+        f"{style.inputs(rows)}, condition bos; median head of each layer; "
+        f"bands: {style.level(confidence)} jackknife intervals"
+    )
+    figure, parts = style.sheet(
+        found, "Mask and residual-stream energy by layer", note, 2.3 * len(shown) + 0.6
+    )
+    for part, run in zip(parts, found, strict=True):
+        draw_run(part, style.of(rows, run), shown)
+    return figure
+
+
+def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> None:
+    """One run: lenses as columns, components and bins as rows."""
+    looks = style.variants(list(rows["variant"].unique()))
+    panels = part.subplots(len(shown), 2, squeeze=False, sharex=True)
+    for (component, which), line in zip(shown, panels, strict=True):
+        for ax, lens in zip(line, style.LENSES, strict=True):
+            seen = style.of(rows, lens=lens, component=component, bin=which)
+            draw_panel(ax, seen, looks, which)
+            ax.set_title(f"{component}, {place(which)} ({lens} lens)")
+            ax.set_ylabel(f"energy ({style.UNITS[lens]})")
+    for ax in panels[-1]:
+        ax.set_xlabel("layer")
+    style.key(part, looks)
+
+
+def place(which: str) -> str:
+    """What a bin is called in a title."""
+    window = which.removeprefix("beyond").lstrip("-")
+    if not which.startswith("beyond"):
+        return f"{which} queries"
+    return f"queries beyond the window{f' of {window}' if window else ''}"
+
+
+def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look], which: str) -> None:
+    """One component in one bin and lens, a line per variant."""
+    if rows.empty:
+        reason = "no windowed arm in this study" if which.startswith("beyond") else "no such arm"
+        style.absent(ax, reason)
+        return
+    for name, look in looks.items():
+        line = style.of(rows, variant=name)
+        if not line.empty:
+            style.curve(ax, line, "layer", "energy", look, name)
+    style.energy_axis(ax, rows["energy"])

@@ -1,0 +1,85 @@
+"""Read the tables of one figure, draw it, and write it in every format that is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from abspos.figures import FIGURES
+from abspos.figures.style import theme
+
+#: What each format would stamp with the date or version; left out, equal data give equal bytes.
+METADATA: Mapping[str, dict[str, Any]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
+
+
+def save(
+    name: str, tables: Mapping[str, Path], stores: Mapping[str, Path], outputs: Sequence[Path],
+    confidence: float = 0.95,
+) -> None:  # fmt: skip
+    """Draw one figure from files and write it.
+
+    Args:
+        name: a module of ``abspos.figures``, one of FIGURES.
+        tables: CSV file of each table in the module's TABLES.
+        stores: component stores by ``model/revision/variant/condition``; empty where the module's
+            STORES is.
+        outputs: files to write, their suffix (.pdf, .svg, .png) says how.
+        confidence: level of the tables' intervals, to be stated in the figure.
+
+    Raises:
+        ValueError: an unknown figure or suffix, or a table that the figure needs is not given.
+    """
+    module = load(name)
+    missing = [table for table in module.TABLES if table not in tables]
+    if missing:
+        raise ValueError(f"figure {name}: no table {missing[0]!r} given; it needs {module.TABLES}")
+    for output in outputs:
+        suffix_of(output)
+    frames = {table: read(tables[table]) for table in module.TABLES}
+    with theme():
+        figure = module.draw(frames, stores, confidence)
+        for output in outputs:
+            write(figure, Path(output))
+
+
+def load(name: str) -> Any:
+    """The module of one figure, by its name in FIGURES."""
+    if name not in FIGURES:
+        raise ValueError(f"figure {name!r}: not one of {', '.join(FIGURES)}")
+    return importlib.import_module(f"abspos.figures.{name}")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table as written by the statistics; revisions and names stay text, tokens stay whole."""
+    text = {"model": str, "revision": str, "variant": str, "condition": str, "token": str}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
+
+
+def suffix_of(output: Path) -> str:
+    """The format of an output file."""
+    suffix = Path(output).suffix.lstrip(".")
+    if suffix not in METADATA:
+        raise ValueError(f"{output}: suffix {suffix!r}; a figure can be pdf, svg or png")
+    return suffix
+
+
+def write(figure: Figure, output: Path) -> None:
+    """Write a figure so that the file appears whole or not at all, the same bytes every time."""
+    suffix = suffix_of(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    try:
+        figure.savefig(partial, format=suffix, metadata=METADATA[suffix])
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)

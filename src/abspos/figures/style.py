@@ -1,0 +1,264 @@
+"""How every figure looks: one palette, one theme, labels with units, N and intervals stated.
+
+The palette is that of Okabe & Ito (https://jfly.uni-koeln.de/color/), safe for colour-blind
+readers. A component has one colour everywhere, a variant one colour, line and marker; lines and
+markers alone tell them apart in greyscale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, NullLocator, SymmetricalLogLocator
+
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
+
+WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
+RUN = ["model", "revision"]
+LENSES = ("log", "probability")
+UNITS = {"log": "nats²", "probability": "probability²"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line and marker of one thing, the same in every figure."""
+
+    color: str
+    linestyle: Any = "-"
+    marker: str = "o"
+    filled: bool = True
+
+    def line(self) -> dict[str, Any]:
+        """Keyword arguments for ``Axes.plot`` and ``Axes.errorbar``."""
+        face = self.color if self.filled else "white"
+        return {
+            "color": self.color, "linestyle": self.linestyle, "marker": self.marker,
+            "markerfacecolor": face, "markeredgecolor": self.color,
+        }  # fmt: skip
+
+
+COMPONENTS = {
+    "mask": Look(BLUE, "-", "o"),
+    "residual": Look(VERMILLION, (0, (5, 1.5)), "s"),
+    "row": Look(SKY, "-", "^"),
+    "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
+    "rest": Look(GREY, (0, (1.5, 1.5)), "v"),
+}
+# Colour and marker tell the architecture; hollow markers and dots say that nothing was learnt.
+VARIANTS = {
+    "standard": Look(BLACK, "-", "o"),
+    "ntk": Look(ORANGE, (0, (5, 1.5)), "^"),
+    "window": Look(GREEN, (0, (4, 1.5, 1, 1.5)), "s"),
+    "untrained": Look("#7F7F7F", (0, (1.2, 1.2)), "o", filled=False),
+    "untrained-window": Look("#66B99F", (0, (1.2, 1.2)), "s", filled=False),
+}
+OTHER_VARIANTS = (
+    Look(PURPLE, (0, (5, 1.5)), "D"),
+    Look(SKY, (0, (4, 1.5, 1, 1.5)), "v"),
+    Look(VERMILLION, (0, (8, 1.5)), "P"),
+    Look(BLUE, (0, (3, 1, 1, 1, 1, 1)), "X"),
+)
+CONDITIONS = {
+    "bos": Look(BLACK, "-", "o"),
+    "no-bos": Look("#7F7F7F", (0, (5, 1.5)), "s", filled=False),
+}
+LENS_LOOKS = {"log": Look(BLACK, "-", "o"), "probability": Look("#7F7F7F", "-", "D", filled=False)}
+
+
+def variants(names: Sequence[str]) -> dict[str, Look]:
+    """A look for every variant, in the order of legends; unnamed ones get spare looks by name."""
+    known = {name: look for name, look in VARIANTS.items() if name in set(names)}
+    spare = sorted(set(names) - set(VARIANTS))
+    return known | {n: OTHER_VARIANTS[i % len(OTHER_VARIANTS)] for i, n in enumerate(spare)}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Fonts, grid and fixed ids, while a figure is drawn and while it is saved."""
+    settings: dict[str, Any] = sns.plotting_context("notebook", font_scale=0.9) | sns.axes_style(
+        "ticks"
+    )
+    settings |= {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+        "axes.grid": True, "grid.color": "#E5E5E5", "grid.linewidth": 0.7,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
+        "lines.linewidth": 1.6, "lines.markersize": 4.5, "legend.frameon": False,
+        "figure.dpi": 100, "savefig.dpi": 150, "svg.hashsalt": "abspos", "svg.fonttype": "path",
+        "pdf.fonttype": 42,
+    }  # fmt: skip
+    with mpl.rc_context(cast(Any, settings)):
+        yield
+
+
+def short(revision: str) -> str:
+    """A revision as figures show it: commits by their first eight digits, names whole."""
+    text = str(revision)
+    commit = len(text) >= 12 and set(text.lower()) <= set("0123456789abcdef")
+    return text[:8] if commit else text
+
+
+def title(model: str, revision: str) -> str:
+    """Model and short revision."""
+    return f"{model} @ {short(revision)}"
+
+
+def runs(*tables: pd.DataFrame) -> list[tuple[str, str]]:
+    """All (model, revision) of some tables, in order of appearance; one dummy if there is none."""
+    found: dict[tuple[str, str], None] = {}
+    for table in tables:
+        if set(RUN) <= set(table.columns):
+            pairs = zip(table["model"].astype(str), table["revision"].astype(str), strict=True)
+            found |= dict.fromkeys(pairs)
+    return list(found) or [("no model", "-")]
+
+
+def of(table: pd.DataFrame, run: tuple[str, str] | None = None, **wanted: Any) -> pd.DataFrame:
+    """Rows of a table by run and column values; a table without such a column has no such rows."""
+    if run is not None:
+        wanted = {"model": run[0], "revision": run[1]} | wanted
+    for column, value in wanted.items():
+        if column not in table:
+            return table.iloc[:0]
+        table = table[table[column] == value]
+    return table
+
+
+def sheet(
+    found: Sequence[tuple[str, str]], heading: str, note: str, height: float, width: float = WIDTH
+) -> tuple[Figure, list[SubFigure]]:
+    """A figure with one headed part per run.
+
+    Args:
+        found: (model, revision) of each part.
+        heading: what is shown, above all parts.
+        note: N, intervals and summaries, below all parts.
+        height: of one part, in inches.
+        width: of the figure, in inches.
+    """
+    figure = Figure(figsize=(width, height * len(found) + 0.9), layout="constrained")
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color="#404040")
+    parts = figure.subfigures(len(found), 1, squeeze=False, hspace=0.03)[:, 0]
+    for part, run in zip(parts, found, strict=True):
+        part.suptitle(title(*run), x=0.01, ha="left", fontsize=10.5)
+    return figure, list(parts)
+
+
+def inputs(*tables: pd.DataFrame) -> str:
+    """N of the rows that are shown, as text."""
+    columns = [t["n_inputs"] for t in tables if "n_inputs" in t]
+    numbers = pd.concat(columns).dropna() if columns else pd.Series(dtype=float)
+    if numbers.empty:
+        return "N unknown"
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"N = {high} inputs" if low == high else f"N = {low} to {high} inputs"
+
+
+def level(confidence: float) -> str:
+    """The confidence level in percent, as text."""
+    return f"{100 * confidence:g} %"
+
+
+def absent(ax: Axes, text: str) -> None:
+    """A panel that says why it is empty."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#404040",
+            wrap=True)  # fmt: skip
+
+
+def curve(
+    ax: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, label: str,
+    bounds: tuple[str, str] = ("ci_low", "ci_high"),
+) -> None:  # fmt: skip
+    """A line with its interval as a band; gaps where the estimate is NaN."""
+    rows = rows.sort_values(x)
+    low, high = rows[bounds[0]].astype(float), rows[bounds[1]].astype(float)
+    ax.fill_between(rows[x], low, high, color=look.color, alpha=0.18, linewidth=0)
+    ax.plot(rows[x], rows[y].astype(float), label=label, **look.line())
+
+
+def decade(value: float) -> float:
+    """The power of ten at or below a positive number."""
+    return 10.0 ** math.floor(math.log10(value))
+
+
+def energy_axis(
+    ax: Axes, tops: Sequence[float] | np.ndarray | pd.Series, decades: int = 4,
+    axis: Literal["x", "y"] = "y",
+) -> None:  # fmt: skip
+    """A scale for energies, which span decades and may be negative: logarithmic, linear near 0.
+
+    Args:
+        ax: the panel.
+        tops: what is shown; its largest magnitude sets the scale.
+        decades: below the largest one before the scale turns linear.
+        axis: which axis.
+    """
+    values = np.abs(np.asarray(tops, dtype=float))
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        return
+    threshold = decade(values.max()) / 10 ** (decades - 1)
+    set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    set_scale("symlog", linthresh=threshold, linscale=0.6)
+    which = ax.yaxis if axis == "y" else ax.xaxis
+    which.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold))
+    which.set_minor_locator(NullLocator())
+    line = ax.axhline if axis == "y" else ax.axvline
+    line(0, color="#808080", linewidth=0.8, zorder=0)
+
+
+def query_axis(ax: Axes, last: float, label: str) -> None:
+    """A logarithmic axis of queries with whole numbers as ticks."""
+    ax.set_xscale("log", base=2)
+    ticks = [t for t in 2 ** np.arange(12) if t <= last * 1.05]
+    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(label)
+
+
+def key(part: Figure | SubFigure, looks: Mapping[str, Look]) -> None:
+    """One legend for a whole part, above its panels."""
+    handles = [Line2D([], [], label=name, **look.line()) for name, look in looks.items()]
+    part.legend(
+        handles=handles, loc="outside upper right", ncols=len(handles), handlelength=3.2, fontsize=9
+    )
+
+
+def estimate(
+    ax: Axes, y: float, values: tuple[float, float, float], look: Look,
+    limits: tuple[float, float] | None = None,
+) -> None:  # fmt: skip
+    """One estimate with its interval as a row of a forest plot.
+
+    Args:
+        ax: the panel.
+        y: the row.
+        values: estimate and the ends of its interval; without finite estimate nothing is drawn.
+        look: colour and marker.
+        limits: of the axis; what lies outside shows as an arrow at its edge.
+    """
+    middle, low, high = values
+    if not math.isfinite(middle):
+        return
+    left, right = limits or (-math.inf, math.inf)
+    if math.isfinite(low) and math.isfinite(high):
+        ends = [min(max(end, left), right) for end in (low, high)]
+        ax.plot(ends, [y, y], color=look.color, linewidth=1.6, solid_capstyle="butt")
+    inside = left <= middle <= right
+    shape = {} if inside else {"marker": "<" if middle < left else ">"}
+    marks = look.line() | {"linestyle": "none"} | shape
+    ax.plot(min(max(middle, left), right), y, clip_on=False, zorder=3, **marks)

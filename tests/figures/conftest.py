@@ -1,0 +1,233 @@
+"""Synthetic tables and stores of any number of models, shaped like those of a real study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
+COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
+FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window")
+LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
+EDGES = [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16, 19, 22, 26, 32, 38, 45, 53, 64]
+CLAIM_COLUMNS = (
+    "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
+    "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
+    "preliminary",
+)  # fmt: skip
+
+
+class Factory:
+    """Makes all tables of a study; every number from one seed."""
+
+    def __init__(self, models: int, windowed: bool, seed: int, inputs: int = 16):
+        self.rng = np.random.default_rng(seed)
+        self.runs = [(f"model-{i}", COMMIT if i % 2 == 0 else f"step{i}000") for i in range(models)]
+        self.windowed, self.inputs = windowed, inputs
+        self.variants = FULL + (WINDOWED if windowed else ())
+
+    def row(self, name: str, value: float, **columns: Any) -> dict[str, Any]:
+        reach = 0.05 + abs(value) * self.rng.uniform(0.05, 0.4)
+        value = value + self.rng.normal() * reach / 4
+        return columns | {
+            name: value, "ci_low": value - reach, "ci_high": value + reach, "n_inputs": self.inputs
+        }  # fmt: skip
+
+    def arms(self, conditions=("bos",)):
+        for (model, revision), variant, condition in product(self.runs, self.variants, conditions):
+            yield {"model": model, "revision": revision, "variant": variant, "condition": condition}
+
+    def size(self, variant: str, lens: str, component: str) -> float:
+        trained = 0.01 if variant.startswith("untrained") else 1.0
+        whole = {"mask": 3.0, "residual": 1.2, "row": 0.5, "sink": 0.6, "rest": 0.1}[component]
+        return whole * (trained if component != "mask" else 1) * (1 if lens == "log" else 0.05)
+
+    def components(self, variant: str, which: str) -> tuple[str, ...]:
+        if which.startswith("beyond"):
+            return ("residual",)
+        split = which == "early" and variant in FULL
+        return ("mask", "residual", *(("row", "sink", "rest") if split else ()))
+
+    def bins(self) -> tuple[str, ...]:
+        return ("early", "late", "beyond") if self.windowed else ("early", "late")
+
+    def profile(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            self.row(
+                "energy",
+                self.size(arm["variant"], lens, component) * np.log(HALF / low) ** 2 / 10,
+                **arm, first=low, last=high - 1, lens=lens, component=component, summary=summary,
+            )
+            for arm, lens, component, summary, (low, high) in product(
+                self.arms(), LENSES, ("mask", "residual"), SUMMARIES,
+                pairwise(EDGES),
+            )
+        )  # fmt: skip
+
+    def layers(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            self.row(
+                "energy", self.size(arm["variant"], lens, component) * (0.1 + layer), **arm,
+                layer=layer, bin=which, lens=lens, component=component, summary=summary,
+            )
+            for arm in self.arms()
+            for which, lens, summary, layer in product(
+                self.bins(), LENSES, SUMMARIES, range(LAYERS)
+            )
+            for component in self.components(arm["variant"], which)
+        )  # fmt: skip
+
+    def energies(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            self.row(
+                "energy", self.size(arm["variant"], lens, component) * self.rng.lognormal(0, 2)
+                - 0.1, **arm, layer=layer, head=head, bin=which, lens=lens, component=component,
+            )
+            for arm in self.arms()
+            for which, lens, layer, head in product(
+                self.bins(), LENSES, range(LAYERS), range(HEADS)
+            )
+            for component in self.components(arm["variant"], which)
+        )  # fmt: skip
+
+    def sinks(self) -> pd.DataFrame:
+        rows = []
+        for arm, layer, head in product(self.arms(), range(LAYERS), range(HEADS)):
+            excess = self.rng.uniform(-0.05, 0.9)
+            rows.append(
+                arm | {
+                    "layer": layer, "head": head, "a_1": abs(excess), "sink_excess": excess,
+                    "sink_low": excess - 0.02, "sink_high": excess + 0.02, "n_inputs": self.inputs,
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def position0(self) -> pd.DataFrame:
+        rows = []
+        for arm, depth in product(self.arms(("bos", "no-bos")), range(LAYERS + 1)):
+            norm = 10 ** (4 * depth / LAYERS)
+            spread = 0.0 if arm["condition"] == "bos" else norm / 50
+            rows.append(
+                arm | {
+                    "depth": depth, "state_norm": norm, "norm_low": norm - spread,
+                    "norm_high": norm + spread, "state_variance": spread**2,
+                    "n_inputs": self.inputs,
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def balance(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            self.row("balance", 0.3 + anchor / 200, **arm, anchor=anchor, lens="log")
+            for arm, anchor in product(self.arms(), (15, 31, 47, 63))
+        )
+
+    def swaps(self) -> pd.DataFrame:
+        replaced = {"swap-token": "", "swap-token-1": '" the"', "swap-token-2": '"\\n"'}
+        replaced |= {"swap-mean": "", "ablate-zero": ""}
+        numbers = ("energy reduction", "aligned reduction", "difference share",
+                   "amplitude reduction")  # fmt: skip
+        rows = []
+        for run, name, number, lens, summary in product(
+            self.runs, replaced, numbers, LENSES, SUMMARIES
+        ):
+            primary = (name, number, lens, summary) == (
+                "swap-token", "energy reduction", "log", "median"
+            )  # fmt: skip
+            keys = dict(zip(("model", "revision"), run, strict=True))
+            value = {"ablate-zero": 1.4, "swap-mean": 0.4}.get(name, 0.02)
+            rows.append(
+                self.row(
+                    "estimate", value, **keys, replacement=name, token=replaced[name],
+                    number=number, lens=lens, summary=summary, primary=primary,
+                )
+            )  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def claims(self) -> pd.DataFrame:
+        rows = []
+        for model, revision in self.runs:
+            keys = {"model": model, "revision": revision, "preliminary": True}
+            for variant, component, lens, summary in product(
+                self.variants, ("mask", "residual"), LENSES, SUMMARIES
+            ):
+                rows.append(
+                    self.row(
+                        "estimate", self.size(variant, lens, component), **keys,
+                        claim="both-present", arms=f"{variant}/bos", number=f"{component} energy",
+                        lens=lens, summary=summary, claimed="> 0", verdict="reproduced",
+                        primary=lens == "log" and summary == "median",
+                    )
+                )  # fmt: skip
+            for lens, summary in product(LENSES, SUMMARIES):
+                common = keys | {"lens": lens, "summary": summary, "primary": lens == "log"}
+                rows += [
+                    self.row("estimate", -0.05, **common, claim="ntk-suppresses", claimed="> 0",
+                             arms="ntk/bos vs standard/bos", verdict="contradicted",
+                             number="reduction of residual energy"),
+                    self.row("estimate", 0.35, **common, claim="bos-swap", claimed="0.4",
+                             arms="standard/swap-mean vs standard/bos", verdict="direction only",
+                             number="swap-mean: energy reduction"),
+                    self.row("estimate", np.nan, **common, claim="window-accumulates",
+                             arms="window/bos vs standard/bos", verdict="not testable",
+                             claimed="> 0", number="difference of slopes [energy per layer]"),
+                ]  # fmt: skip
+            rows.append(
+                keys | {
+                    "claim": "mask-denominator", "arms": "all", "lens": "log", "estimate": 2e-6,
+                    "number": "largest error of the identity [nats]", "claimed": "<= 0.001",
+                    "verdict": "holds by construction", "primary": True, "n_inputs": self.inputs,
+                }
+            )  # fmt: skip
+            rows.append(
+                keys | {
+                    "claim": "sink-readers", "lens": "log", "claimed": "> 0", "primary": True,
+                    "verdict": "not testable", "note": "no arm exchanges keys and values",
+                }
+            )  # fmt: skip
+        return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        names = ("profile", "layers", "energies", "sinks", "position0", "balance", "swaps",
+                 "claims")  # fmt: skip
+        return {name: getattr(self, name)() for name in names}
+
+    def store(self) -> xr.Dataset:
+        """Mean fields of a component store."""
+        shape = (LAYERS, HEADS, HALF, HALF)
+        weights = self.rng.gamma(0.5, size=shape) * np.tril(np.ones((HALF, HALF)))
+        predicted = weights / weights.sum(-1, keepdims=True)
+        attention = predicted * 0.7 + 0.3 * np.eye(HALF)
+        dims = ("layer", "head", "query", "offset")
+        fields = {"attention": attention, "predicted": predicted}
+        return xr.Dataset({k: (dims, v.astype(np.float32)) for k, v in fields.items()})
+
+
+@pytest.fixture(scope="session")
+def tables_of() -> Callable[..., Mapping[str, pd.DataFrame]]:
+    """tables_of(models=1, windowed=True, seed=0) -> every table of a study."""
+
+    def make(models: int = 1, windowed: bool = True, seed: int = 0) -> Mapping[str, pd.DataFrame]:
+        return Factory(models, windowed, seed).tables()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stores_of(tmp_path_factory) -> Callable[..., dict[str, Any]]:
+    """stores_of(tables) -> a component store of standard/bos for every run of the tables."""
+    folder = tmp_path_factory.mktemp("stores") / "bos.zarr"
+    Factory(1, True, 0).store().to_zarr(folder, zarr_format=3, consolidated=False)
+
+    def make(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+        runs = tables["energies"][["model", "revision"]].drop_duplicates()
+        pairs = runs.itertuples(index=False)
+        return {f"{model}/{revision}/standard/bos": folder for model, revision in pairs}
+
+    return make
