@@ -89,7 +89,9 @@ def windows(corpus, checkpoint, tmp_path_factory) -> Stored:
     """16 windows of 32 tokens."""
     folder = tmp_path_factory.mktemp("inputs")
     made = Stored(folder / "0.zarr", folder / "0.manifest.json")
-    prepare(corpus, checkpoint, INPUTS, LENGTH, "random", 0, *made)
+    prepare(
+        corpus, checkpoint, *made, number=INPUTS, length=LENGTH, start="random", seed=0
+    )  # fmt: skip
     return made
 
 

@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
+
+#: Windows that one document can give.
+MOST_WINDOWS = 64
 
 
 class InputError(ValueError):
@@ -24,7 +28,8 @@ class InputError(ValueError):
 class Tokenizer(Protocol):
     """What is needed of a tokenizer."""
 
-    def __call__(self, text: str, add_special_tokens: bool) -> Any: ...
+    def __call__(self, text: str, add_special_tokens: bool) -> Any:
+        """A mapping with the token ids of a text under ``input_ids``."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def read_corpus(folder: Path) -> list[Document]:
     if not documents:
         raise InputError(f"inputs.corpus: {str(folder)!r} holds no *.jsonl and no *.txt")
     documents.sort(key=lambda document: document.id)
-    for first, second in zip(documents, documents[1:], strict=False):
+    for first, second in pairwise(documents):
         if first.id == second.id:
             raise InputError(f"inputs.corpus: document id {first.id!r} comes twice in {folder}")
     return documents
@@ -55,11 +60,13 @@ def read_corpus(folder: Path) -> list[Document]:
 def read_jsonl(folder: Path) -> Iterator[Document]:
     """The documents of the ``*.jsonl`` files of a folder."""
     for path in sorted(folder.glob("*.jsonl")):
-        with open(path, encoding="utf-8") as handle:
+        with open(path, "rb") as handle:
             for number, line in enumerate(handle, 1):
                 try:
-                    record = json.loads(line)
-                    yield Document(str(record["id"]), path.stem, str(record["text"]))
+                    record = json.loads(line.decode("utf-8"))
+                    if not isinstance(record["text"], str):
+                        raise TypeError("its text is not a string")
+                    yield Document(str(record["id"]), path.stem, record["text"])
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(
                         f"{path} line {number}: not a document ({error!r}); "
@@ -70,7 +77,10 @@ def read_jsonl(folder: Path) -> Iterator[Document]:
 def read_texts(folder: Path) -> Iterator[Document]:
     """The ``*.txt`` files of a folder, each one document."""
     for path in sorted(folder.glob("*.txt")):
-        yield Document(path.name, "txt", path.read_text(encoding="utf-8"))
+        try:
+            yield Document(path.name, "txt", path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path}: not UTF-8 text ({error})") from None
 
 
 def check_corpus(folder: Path, number: int, length: int) -> None:
@@ -113,25 +123,32 @@ def draw_windows(
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(documents))
-    places = rng.random((len(documents), 64))
-    windows: list[tuple[int, int, np.ndarray]] = []
+    places = rng.random((len(documents), MOST_WINDOWS))
     encoded: dict[int, np.ndarray] = {}
-    for turn in range(places.shape[1] if start == "random" else 1):
-        for index in order:
-            if len(windows) == number:
-                break
-            if index not in encoded:
-                ids = tokenizer(documents[index].text, add_special_tokens=False)["input_ids"]
-                encoded[index] = np.asarray(ids, dtype=np.int32)
-            ids = encoded[index]
-            slots = len(ids) // length
-            if turn >= slots:
-                continue
-            # Windows of one document lie in separate slots of it, so that none overlap.
-            low, high = turn * len(ids) // slots, (turn + 1) * len(ids) // slots - length
-            place = int(places[index, turn] * (high - low + 1))
-            offset = low + place if start == "random" else 0
-            windows.append((int(index), offset, ids[offset : offset + length]))
+
+    def tokens(index: int) -> np.ndarray:
+        if index not in encoded:
+            ids = tokenizer(documents[index].text, add_special_tokens=False)["input_ids"]
+            encoded[index] = np.asarray(ids, dtype=np.int32)
+        return encoded[index]
+
+    def windows_at_most(turns: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        for turn, index in product(range(turns), order):
+            ids = tokens(index)
+            slots = min(len(ids) // length, turns)
+            if turn < slots:
+                # Windows of one document lie in separate slots of it, so that none overlap.
+                low, high = turn * len(ids) // slots, (turn + 1) * len(ids) // slots - length
+                place = int(places[index, turn] * (high - low + 1))
+                offset = low + place if start == "random" else 0
+                yield int(index), offset, ids[offset : offset + length]
+
+    # No more windows of one document than are needed: alone, a window may lie anywhere in it.
+    windows: list[tuple[int, int, np.ndarray]] = []
+    for turns in range(1, MOST_WINDOWS + 1 if start == "random" else 2):
+        windows = list(islice(windows_at_most(turns), number))
+        if len(windows) == number:
+            break
     if len(windows) < number:
         raise InputError(
             f"inputs.number: value {number} — texts too short: this corpus and tokenizer give "
@@ -160,8 +177,8 @@ def as_dataset(
 
 
 def prepare(
-    corpus: Path, checkpoint: Path, number: int, length: int, start: str, seed: int,
-    store: Path, manifest: Path,
+    corpus: Path, checkpoint: Path, store: Path, manifest: Path, *,
+    number: int, length: int, start: str, seed: int,
 ) -> None:  # fmt: skip
     """Draw the windows of one model and write them as a store (see draw_windows)."""
     from transformers import AutoTokenizer

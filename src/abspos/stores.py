@@ -66,7 +66,7 @@ def write_atomically(path: Path, text: str) -> None:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -137,7 +137,7 @@ def whole_folder(target: Path, manifest: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        os.replace(partial, target)
+        partial.replace(target)
         write_manifest(target, manifest)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
