@@ -21,13 +21,18 @@ from transformers import AutoTokenizer
 
 from abspos import models
 from abspos.capture import NAME, Attention, forward, listening, residual_stream
-from abspos.certificates import certify
+from abspos.certificates import attention_module, certify
 from abspos.interventions import Batch, Setting, apply, single_token
+from abspos.models import decoder_layers
 from abspos.progress import progress
 from abspos.stores import create_array, from_bits, open_dataset, whole_folder
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
+
+
+#: Conditions whose token at position 0 differs between inputs: what heads write from it is kept.
+WRITES = ("no-bos", "swap-random")
 
 
 class NonFiniteError(FloatingPointError):
@@ -271,12 +276,47 @@ def extract(
         for name, data in (("v0", writer.v0), ("loss", losses)):
             axes = ("layer", "input", "kv_head", "feature") if name == "v0" else ("input",)
             create_array(group, name, axes, data.shape, data.shape, "float32")[:] = data
+        if condition in WRITES:
+            write = writes(model, writer.v0)
+            axes = ("layer", "input", "head", "hidden")
+            chunks = (1, *write.shape[1:])
+            create_array(group, "write0", axes, write.shape, chunks, "float32")[:] = write
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
         group.attrs.update(
             certificates=certificate(model, tokens, condition, setting, writer, variant, dtype),
             closed_trajectory=closed,
             **facts(writer, shape, variant, condition, dtype, checkpoint),
         )
+
+
+def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
+    """The linear map W_O that ends a layer's attention."""
+    module = attention_module(layer)
+    for name in ("o_proj", "dense", "out_proj"):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise models.ModelError(f"{type(module).__name__}: no output projection found in it")
+
+
+def writes(model: torch.nn.Module, v0: np.ndarray) -> np.ndarray:
+    """v_0 W_O: what each head would write if it attended to position 0 alone.
+
+    Args:
+        model: the model of the run.
+        v0: values at position 0 (layer, input, kv_head, feature).
+
+    Returns:
+        (layer, input, head, hidden) float32.
+    """
+    found = []
+    for layer, values in zip(decoder_layers(model), v0, strict=True):
+        weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
+        size = values.shape[-1]
+        heads = weight.shape[1] // size
+        value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
+        by_head = weight.reshape(weight.shape[0], heads, size)
+        found.append(torch.einsum("nhf,ohf->nho", value, by_head).numpy())
+    return np.stack(found)
 
 
 def sizes(model: torch.nn.Module, tokens: Tensor, batch: int) -> Shape:

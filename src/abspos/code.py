@@ -52,7 +52,7 @@ def sources(script: Path, root: Path, extra: Sequence[str] = ()) -> list[str]:
     Raises:
         FileNotFoundError: the script, or a module in ``extra``, does not exist.
     """
-    root = Path(root).resolve()
+    root = Path(root).absolute()  # links are kept: the script's own path may hold them too
     script = root / script
     lines = {_line(script, root)}
     waiting = list(_imported(script, ""))

@@ -7,6 +7,7 @@ Source: docs/method.md, sections 1, 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,25 @@ from abspos.trajectory import trajectory
 BLOCK_BYTES = 2**28
 #: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
 SINK_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is summarised over which queries and inputs.
+
+    Attributes:
+        bins: of queries.
+        anchor: a of mask_i = M_i - M_a.
+        early: first query after the early bin.
+        documents: number of each input's document (input).
+        device: where blocks are computed.
+    """
+
+    bins: Sequence[grams.Bin]
+    anchor: int
+    early: int
+    documents: Tensor
+    device: str
 
 
 def head_blocks(heads: int, kv_heads: int, bytes_per_head: int) -> Iterator[slice]:
@@ -69,27 +89,29 @@ def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple
 
 
 def block_summary(
-    parts: Parts, to_first: Tensor, bins: Sequence[grams.Bin], anchor: int, early: int,
-    reference: Mapping[tuple[str, str], Tensor] | None,
-) -> dict[str, Tensor]:  # fmt: skip
+    parts: Parts,
+    to_first: Tensor,
+    plan: Plan,
+    reference: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """All that is kept of a block of heads; leading axis head."""
     out: dict[str, Tensor] = {}
-    for which in bins:
-        flat = grams.flat_fields(parts, which, anchor)
+    for which in plan.bins:
+        flat = grams.flat_fields(parts, which, plan.anchor)
         for (lens, component), x in flat.items():
             out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(grams.gram(x))
         if which.name == "early":
             for lens in grams.LENSES:
                 out[f"early/{lens}"] = flat[lens, "residual"]
                 if reference is not None:
-                    other = reference["early", lens].to(flat[lens, "residual"])
+                    other = reference[lens].to(flat[lens, "residual"])
                     out[f"cross/{lens}"] = grams.gram(
                         flat[lens, "residual"][:, : other.shape[1]], other
                     )
-    fields = grams.fields(parts, anchor)
+    fields = grams.fields(parts, plan.anchor)
     narrow = grams.profile_bins(parts.valid.shape[0])
     for (lens, component), field in fields.items():
-        rows = grams.profile(field, parts.valid, lens, narrow)
+        rows = grams.profile(field, parts.valid, lens, narrow, plan.documents)
         for which, row in zip(narrow, rows, strict=True):
             out[f"profile/{which.name}/{lens}/{component}"] = row
     out["residual"] = parts.residual.mean(0)
@@ -99,11 +121,21 @@ def block_summary(
     out["denominator"] = parts.denominator.transpose(0, 1)
     out["a_1"] = to_first.mean(-1).T
     out[f"a_1_{SINK_LENGTH}"] = to_first[..., :SINK_LENGTH].mean(-1).T
-    out["to_first"] = to_first[..., 1:early].mean(-1).T
+    out["to_first"] = to_first[..., 1 : plan.early].mean(-1).T
     _, sink = row_and_sink(parts.attention - parts.predicted)
-    seen = parts.valid.diagonal()[1:early]
-    out["sink_excess"] = sink[..., 1:early][..., seen].mean(-1).T
+    seen = parts.valid.diagonal()[1 : plan.early]
+    out["sink_excess"] = sink[..., 1 : plan.early][..., seen].mean(-1).T
     return out
+
+
+def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
+    """Gram matrices (head, input, input) of what heads write from position 0, a[i, 0] v_0 W_O.
+
+    Args:
+        to_first: mean over early queries of attention to position 0 (head, input).
+        write: v_0 W_O by head (input, head, hidden).
+    """
+    return grams.gram(write.transpose(0, 1) * to_first[..., None])
 
 
 def identity_error(q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts) -> float:
@@ -130,9 +162,8 @@ def identity_error(q: Tensor, k: Tensor, scale: float, window: int | None, parts
 
 
 def decompose_layer(
-    store: xr.Dataset, layer: int, bins: Sequence[grams.Bin], anchor: int, early: int,
-    reference: xr.Dataset | None, device: str,
-) -> tuple[dict[str, np.ndarray], float]:  # fmt: skip
+    store: xr.Dataset, layer: int, plan: Plan, reference: xr.Dataset | None
+) -> tuple[dict[str, np.ndarray], float]:
     """Everything that is kept of one layer, leading axis head, and its identity error."""
     scale, window = store.attrs["scale"][layer], store.attrs["window"][layer]
     heads, kv_heads, length = store.sizes["head"], store.sizes["kv_head"], store.sizes["position"]
@@ -142,18 +173,20 @@ def decompose_layer(
     error = 0.0
     for kv in head_blocks(heads, kv_heads, store.sizes["input"] * length * length * 4):
         block = slice(kv.start * group, kv.stop * group)
-        q, k = q_all[:, block].to(device), k_all[:, kv].to(device)
+        q, k = q_all[:, block].to(plan.device), k_all[:, kv].to(plan.device)
         parts, to_first = block_parts(q, k, scale, window)
         require_finite(parts, layer, block.start)
         other = None
         if reference is not None:
             other = {
-                ("early", lens): torch.as_tensor(
-                    reference[f"early_{lens}"][layer, block].values, device=device
-                )
+                lens: torch.as_tensor(reference[f"early_{lens}"][layer, block].values)
                 for lens in grams.LENSES
             }
-        blocks.append(block_summary(parts, to_first, bins, anchor, early, other))
+        summary = block_summary(parts, to_first, plan, other)
+        if "write0" in store:
+            write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
+            summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
+        blocks.append(summary)
         error = max(error, identity_error(q, k, scale, window, parts))
     joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
     return joined, error
@@ -208,19 +241,22 @@ def decompose_run(
     source = open_dataset(activations, activations_manifest)
     half = source.sizes["position"] // 2
     anchor = min(anchor, half - 1)
-    bins = grams.bins(half, early, windows)
+    documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
+    plan = Plan(
+        grams.bins(half, early, windows), anchor, early,
+        torch.as_tensor(documents, device=device), device,
+    )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
     layers, errors = [], []
     depth = source.sizes["layer"]
     for layer in progress(range(depth), depth, label, "layers"):
-        found, error = decompose_layer(source, layer, bins, anchor, early, other, device)
+        found, error = decompose_layer(source, layer, plan, other)
         if not keep_fields:
             found = {k: v for k, v in found.items() if not k.startswith("early/")}
         layers.append(found)
         errors.append(error)
     stacked = {name: np.stack([found[name] for found in layers]) for name in layers[0]}
     dataset = assemble(stacked).merge(trajectory(source))
-    documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
     keep = ("certificates", "closed_trajectory", "condition", "variant", "dtype", "window")
@@ -228,7 +264,7 @@ def decompose_run(
         "identity_error": errors,
         "anchor": anchor,
         "length": source.sizes["position"],
-        "bins": {b.name: [b.first, b.stop] for b in bins},
+        "bins": {b.name: [b.first, b.stop] for b in plan.bins},
     }
     save_dataset(dataset, store, manifest)
 
@@ -242,6 +278,9 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     data: dict[str, Any] = {}
     for bin_name in dict.fromkeys(key[0] for key in grouped["gram"]):
         chosen = {k[1:]: v for k, v in grouped["gram"].items() if k[0] == bin_name}
+        if bin_name == "write":
+            data["gram_write"] = (("layer", "head", "pair"), chosen["none", "write"])
+            continue
         axes = (f"component_{bin_name}", "layer", "head", "pair")
         data[f"gram_{bin_name}"] = by_lens(chosen, axes)
     profile = grouped["profile"]

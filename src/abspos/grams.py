@@ -146,8 +146,10 @@ def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str
     return found
 
 
-def profile(field: Tensor, valid: Tensor, lens: str, narrow: Sequence[Bin]) -> Tensor:
-    """Row sums, without the diagonal, of the Gram matrices of narrow bins of queries.
+def profile(
+    field: Tensor, valid: Tensor, lens: str, narrow: Sequence[Bin], documents: Tensor
+) -> Tensor:
+    """Row sums over other documents of the Gram matrices of narrow bins of queries.
 
     They are all that energies and jackknives of a curve need, and cost no matrix.
 
@@ -156,14 +158,19 @@ def profile(field: Tensor, valid: Tensor, lens: str, narrow: Sequence[Bin]) -> T
         valid: (query, offset).
         lens: log or probability.
         narrow: the bins.
+        documents: number of each input's document (input).
 
     Returns:
-        (query_bin, head, input): sum over other inputs m of <X^n, X^m>.
+        (query_bin, head, input): sum over inputs m of other documents of <X^n, X^m>.
     """
     weight = weights(valid, lens).to(field.dtype)
-    by_query = (field * (field.sum(0) - field) * weight).sum(-1)
-    rows = [by_query[..., b.first : b.stop].mean(-1).T for b in narrow]
-    return torch.stack(rows)
+    names, which = documents.unique(return_inverse=True)
+    if len(names) == len(documents):
+        own = field
+    else:
+        own = field.new_zeros(len(names), *field.shape[1:]).index_add_(0, which, field)[which]
+    by_query = (field * (field.sum(0) - own) * weight).sum(-1)
+    return torch.stack([by_query[..., b.first : b.stop].mean(-1).T for b in narrow])
 
 
 def pack(gram: Tensor) -> Tensor:

@@ -221,10 +221,12 @@ def _before(snakemake: Any) -> dict[str, Any]:
         if sources[path]["code"] != planned:
             log.warning("%s: edited since this job was planned; run again", path)
     config = settings.pop("config", {})
+    script = next((path for path in sources if path.startswith("workflow/scripts/")), None)
+    rule = ledger.rule_file(snakemake.rule, script, root)
     return {
         "inputs": ledger.inputs(str(path) for path in snakemake.input),
         "code": sources,
-        "rule": {"name": snakemake.rule, "defined": ledger.rule_file(snakemake.rule, root)},
+        "rule": {"name": snakemake.rule, "defined": rule},
         "wildcards": {key: str(value) for key, value in snakemake.wildcards.items()},
         "params": ledger.plain(settings),
         "config": ledger.plain(config),
@@ -267,5 +269,5 @@ def _temporary(snakemake: Any, path: str) -> bool:
         return bool(stated)
     from abspos.audit.ledger import TEMPORARY
 
-    kept = bool(snakemake.config.get("keep_activations", True))
+    kept = bool(snakemake.config.get("keep_activations"))
     return not kept and Path(path).parts[2:3] == (TEMPORARY,)

@@ -185,9 +185,14 @@ def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None
         "pad_token_id": tokenizer.eos_token_id,
     }
     config = AutoConfig.for_model(source["family"], **settings)
-    theta = source.get("rope_theta")
-    if theta is not None and getattr(config, "rope_parameters", None):
-        config.rope_parameters = {**config.rope_parameters, "rope_theta": theta}
+    theta, rope = source.get("rope_theta"), getattr(config, "rope_parameters", None)
+    if theta is not None and rope:
+        by_layer_type = all(isinstance(value, dict) for value in rope.values())
+        config.rope_parameters = (
+            {kind: {**value, "rope_theta": theta} for kind, value in rope.items()}
+            if by_layer_type
+            else {**rope, "rope_theta": theta}
+        )
     initialise(config, source["seed"], torch.float32).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -279,15 +284,16 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     config = AutoConfig.from_pretrained(folder)
     refuse_unsupported(config)
     limit = config.max_position_embeddings
-    if length > limit:
-        raise ModelError(f"inputs.length {length}: the model's context is {limit} positions")
     rope = variant.get("rope")
+    dynamic = bool(rope) and rope["rope_type"] == "dynamic"
+    if dynamic and length <= limit:
+        raise ModelError(
+            f"rope_type 'dynamic': inert while inputs.length {length} <= "
+            f"max_position_embeddings {limit}"
+        )
+    if length > limit and not dynamic:
+        raise ModelError(f"inputs.length {length}: the model's context is {limit} positions")
     if rope:
-        if rope["rope_type"] == "dynamic" and length <= limit:
-            raise ModelError(
-                f"rope_type 'dynamic': inert while inputs.length {length} <= "
-                f"max_position_embeddings {limit}"
-            )
         apply_rope(config, rope)
     # Read by the mask function of abspos.capture; part of the config so that it travels with it.
     config.abspos_window = variant.get("window")

@@ -76,34 +76,42 @@ def code_files(lines: Sequence[str], root: Path) -> dict[str, dict[str, str]]:
     return {p: {"code": code.digest(root / p), "file": file_digest(root / p)} for p in paths}
 
 
-def rule_file(rule: str, root: Path) -> dict[str, str] | None:
-    """The file that defines a rule, and digests of the file and of the rule's own lines."""
+def rule_file(rule: str, script: str | None, root: Path) -> dict[str, str] | None:
+    """Where a rule is defined, and digests of that file and of the rule's own lines.
+
+    Args:
+        rule: its name.
+        script: its script, by which a rule is found whose name is made at run time.
+        root: the project folder.
+
+    Returns:
+        ``path``, ``file`` (64 digits) and ``code`` (16, of the rule less comments), or None.
+    """
     for path in [root / "Snakefile", *sorted(root.glob("workflow/rules/*.smk"))]:
-        if not path.is_file():
-            continue
-        lines = rule_lines(path.read_text(encoding="utf-8"), rule)
-        if lines:
-            return {
-                "path": path.relative_to(root).as_posix(),
-                "file": file_digest(path),
-                "code": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
-            }
+        lines = code.normal(path.read_text("utf-8"), docstrings=True) if path.is_file() else []
+        for name, block in rules(lines):
+            nameless = script is not None and f'/{PurePosixPath(script).name}"' in "".join(block)
+            if name == rule or (name == "" and nameless):
+                return {
+                    "path": path.relative_to(root).as_posix(),
+                    "file": file_digest(path),
+                    "code": hashlib.sha256("\n".join(block).encode()).hexdigest()[:16],
+                }
     return None
 
 
-def rule_lines(text: str, rule: str) -> list[str]:
-    """The lines of one rule, without comments: its head and all that is indented below it."""
-    lines = code.normal(text, docstrings=True)
-    head = re.compile(rf"(\s*)(?:rule|checkpoint) {re.escape(rule)}:")
+def rules(lines: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Name and lines of each rule: its head and all that is indented below it."""
     for start, line in enumerate(lines):
-        if found := head.match(line):
+        if found := re.match(r"(\s*)(?:rule|checkpoint)\b ?(\w*):", line):
             depth = len(found[1])
-            body = (
-                k for k in range(start + 1, len(lines))
-                if len(lines[k]) - len(lines[k].lstrip()) <= depth
-            )  # fmt: skip
-            return lines[start : next(body, len(lines))]
-    return []
+            below = (k for k in range(start + 1, len(lines)) if indent(lines[k]) <= depth)
+            yield found[2], lines[start : next(below, len(lines))]
+
+
+def indent(line: str) -> int:
+    """Spaces before the first word."""
+    return len(line) - len(line.lstrip())
 
 
 def seeds(value: Any, name: str = "") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from abspos.figures import style
 from abspos.stores import open_dataset
@@ -94,11 +95,11 @@ def draw_run(
         for ax, query in zip(line, queries, strict=True):
             row = one.isel(query=query, offset=slice(0, query + 1))
             draw_row(ax, row["attention"].values, row["predicted"].values)
-        line[0].set_ylabel(f"{head.why}\nlayer {head.layer}, head {head.head}\nattention")
-    for ax, query in zip(panels[0], queries, strict=True):
-        ax.set_title(f"query {query}")
-    for ax in panels[-1]:
-        ax.set_xlabel("offset (keys back)")
+        line[0].set_ylabel("attention")
+        line[0].set_title(f"layer {head.layer}, head {head.head}: {head.why}", loc="left")
+    for ax, query in zip(panels[-1], queries, strict=True):
+        ax.set_xlabel(f"offset from query {query} (keys)")
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0, 0].set_yscale("log")
     panels[0, 0].set_ylim(FLOOR, 1.3)
     style.key(part, LOOKS)
@@ -129,9 +130,9 @@ def telling_heads(energies: pd.DataFrame, sinks: pd.DataFrame, near: np.ndarray)
     quiet = log[~log.index.isin(excess[excess >= SINK].index)]
     wanted = {
         "largest sink excess": excess,
-        "largest residual energy\n(log) without a sink": quiet,
-        "most local": local,
-        "smallest residual energy\n(probability)": -probability.abs(),
+        "largest residual energy (log lens) of those without a sink": quiet,
+        "most attention on the four nearest keys": local,
+        "smallest residual energy (probability lens)": -probability.abs(),
     }
     chosen: list[Head] = []
     for why, ranking in wanted.items():

@@ -28,7 +28,7 @@ def draw(
     stores: Mapping[str, Path] | None = None,
     confidence: float = 0.95,
 ) -> Figure:
-    """R / (R + mask) by anchor, lenses side by side, a line per variant.
+    """R / (R + mask) by anchor, a panel per lens that the table has, a line per variant.
 
     Args:
         tables: ``balance`` (docs/outputs.md); other tables are ignored.
@@ -48,13 +48,14 @@ def draw(
 
 
 def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
-    """One run: lenses side by side."""
+    """One run: its lenses side by side."""
     looks = style.variants(list(rows["variant"].unique()) if len(rows) else [])
     if not looks:
         style.absent(part.subplots(), "no arm with condition bos in this study")
         return
-    panels = part.subplots(1, 2, sharey=True)
-    for ax, lens in zip(panels, style.LENSES, strict=True):
+    lenses = [lens for lens in style.LENSES if (rows["lens"] == lens).any()]
+    panels = part.subplots(1, len(lenses), squeeze=False, sharey=True)[0]
+    for ax, lens in zip(panels, lenses, strict=True):
         for name, look in looks.items():
             line = style.of(rows, lens=lens, variant=name)
             style.curve(ax, line, "anchor", "balance", look, name)

@@ -81,8 +81,8 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
         return
     panels = part.subplots(len(SUMMARIES), len(NUMBERS), sharex=True, sharey=True)
     rows = list(order)
-    low = max(LIMITS[0], min(-0.1, np.nanmin(swaps["ci_low"].astype(float))))
-    high = min(LIMITS[1], max(0.6, np.nanmax(swaps["ci_high"].astype(float))))
+    low = max(LIMITS[0], np.nanmin([-0.1, *swaps["ci_low"].astype(float)]))
+    high = min(LIMITS[1], np.nanmax([0.6, *swaps["ci_high"].astype(float)]))
     for (summary, words), line in zip(SUMMARIES.items(), panels, strict=True):
         for ax, number in zip(line, NUMBERS, strict=True):
             draw_panel(ax, style.of(swaps, summary=summary, number=number), rows, (low, high))
@@ -92,7 +92,7 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
     for ax, number in zip(panels[0], NUMBERS, strict=True):
         ax.set_title(number)
     for ax in panels[-1]:
-        ax.set_xlabel("change (%)")
+        ax.set_xlabel("% of the energy with BOS")
     panels[0, 0].set_xlim(low - 0.05, high + 0.05)
     panels[0, 0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
     style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})

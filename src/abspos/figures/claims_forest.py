@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from abspos.figures import style
 
@@ -125,7 +126,7 @@ def draw_run(part: SubFigure, panels: list[tuple[str, list[str], pd.DataFrame]])
         draw_panel(right, rows[lens == "probability"], labels)
         left.set_yticks(range(len(labels)), labels)
         left.set_title(claim, loc="left", fontweight="bold")
-        right.set_yticks(range(len(labels)), [])
+        right.set_yticks([])
     axes[0, 0].set_title("log lens", loc="right")
     axes[0, 1].set_title("probability lens", loc="right")
 
@@ -134,11 +135,13 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
     """One claim in one lens, on an axis of its own."""
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
+    ax.tick_params(labelsize=8.5)
     if rows.empty:
         ax.set_axis_off()
         return
     if not np.isfinite(rows["estimate"].astype(float)).any():
         ax.set_xticks([])
+        ax.spines["bottom"].set_visible(False)
     else:
         set_scale(ax, rows)
     for row in rows.to_dict("records"):
@@ -172,12 +175,13 @@ def parse_claimed(text: str) -> tuple[float, str]:
 
 def set_scale(ax: Axes, rows: pd.DataFrame) -> None:
     """Linear, or symmetric-logarithmic where the rows' sizes differ by more than a hundred."""
-    sizes = rows["estimate"].astype(float).abs()
+    claimed = [parse_claimed(str(text))[0] for text in rows["claimed"]]
+    sizes = np.abs([*rows["estimate"].astype(float), *claimed])
     sizes = sizes[sizes > 0]
     units = str(rows["unit"].iloc[0])
-    if sizes.empty or sizes.max() > 100 * sizes.min():
-        style.energy_axis(ax, [*sizes, *(parse_claimed(str(c))[0] for c in rows["claimed"])],
-                          axis="x")  # fmt: skip
+    if sizes.size and sizes.max() > 100 * sizes.min():
+        style.energy_axis(ax, [0.0, *sizes], axis="x", stride=2)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
     ax.set_xlabel(units, fontsize=8.5)
-    ax.tick_params(labelsize=8.5)

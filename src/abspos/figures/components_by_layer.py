@@ -64,7 +64,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[tuple[str, str
             ax.set_title(f"{component}, {place(which)} ({lens} lens)")
             ax.set_ylabel(f"energy ({style.UNITS[lens]})")
     for ax in panels[-1]:
-        ax.set_xlabel("layer")
+        style.layer_axis(ax)
     style.key(part, looks)
 
 
@@ -86,4 +86,4 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look], wh
         line = style.of(rows, variant=name)
         if not line.empty:
             style.curve(ax, line, "layer", "energy", look, name)
-    style.energy_axis(ax, rows["energy"])
+    style.energy_axis(ax, style.span(rows))

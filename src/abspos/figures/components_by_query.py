@@ -62,7 +62,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         seen = style.of(rows, lens=lens)
         for ax, name in zip(line, names, strict=True):
             draw_panel(ax, style.of(seen, variant=name))
-        style.energy_axis(line[0], seen["energy"])
+        style.energy_axis(line[0], style.span(seen))
         line[0].set_ylabel(f"{lens} lens\nenergy ({style.UNITS[lens]})")
     last = float(rows["last"].max())
     for ax, name in zip(panels[0], names, strict=True):

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from abspos.figures import style
 
@@ -82,7 +83,8 @@ def draw_map(
     sns.heatmap(
         table, mask=blank, norm=norm, cmap=cmap, ax=ax, cbar=True, rasterized=False,
         xticklabels=ticks(table.shape[1], 10), yticklabels=ticks(table.shape[0], 20),
-        cbar_kws={"label": unit, "location": "bottom", "shrink": 0.9, "aspect": 25},
+        cbar_kws={"label": unit, "location": "bottom", "shrink": 0.9, "aspect": 25,
+                  "ticks": None if log else MaxNLocator(4)},
     )  # fmt: skip
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
     ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8,

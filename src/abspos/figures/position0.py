@@ -62,9 +62,10 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         style.curve(norm, line, "depth", "state_norm", look, name, ("norm_low", "norm_high"))
         variance.plot(line["depth"], line["state_variance"], label=name, **look.line())
     norm.set_yscale("log")
-    norm.set(title="norm", xlabel="depth (layers passed)", ylabel="Euclidean norm")
-    variance.set(title="variance across inputs", xlabel="depth (layers passed)",
-                 ylabel="variance (squared norm)")  # fmt: skip
+    norm.set(title="norm", ylabel="Euclidean norm")
+    variance.set(title="variance across inputs", ylabel="variance (squared norm)")
+    for ax in (norm, variance):
+        style.layer_axis(ax, "depth (layers passed)")
     variance_axis(variance, rows)
     style.key(part, looks)
 

@@ -65,12 +65,12 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         seen = style.of(rows, lens=lens)
         for ax, name in zip(line, names, strict=True):
             draw_panel(ax, style.of(seen, variant=name))
-        style.energy_axis(line[0], seen["energy"])
+        style.energy_axis(line[0], style.span(seen))
         line[0].set_ylabel(f"{lens} lens\nenergy ({style.UNITS[lens]})")
     for ax, name in zip(panels[0], names, strict=True):
         ax.set_title(name)
     for ax in panels[-1]:
-        ax.set_xlabel("layer")
+        style.layer_axis(ax)
     style.key(part, SHOWN)
 
 

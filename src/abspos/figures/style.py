@@ -20,7 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
@@ -195,29 +195,46 @@ def decade(value: float) -> float:
 
 
 def energy_axis(
-    ax: Axes, tops: Sequence[float] | np.ndarray | pd.Series, decades: int = 4,
-    axis: Literal["x", "y"] = "y",
+    ax: Axes, shown: Sequence[float] | np.ndarray | pd.Series, decades: int = 4,
+    axis: Literal["x", "y"] = "y", stride: int = 1,
 ) -> None:  # fmt: skip
-    """A scale for energies, which span decades and may be negative: logarithmic, linear near 0.
+    """A scale for energies, which span decades: logarithmic, and linear near 0 where it is reached.
 
     Args:
         ax: the panel.
-        tops: what is shown; its largest magnitude sets the scale.
+        shown: all estimates and lower ends of intervals in the panel.
         decades: below the largest one before the scale turns linear.
         axis: which axis.
+        stride: decades from one tick to the next.
     """
-    values = np.abs(np.asarray(tops, dtype=float))
-    values = values[np.isfinite(values) & (values > 0)]
-    if not values.size:
-        return
-    threshold = decade(values.max()) / 10 ** (decades - 1)
+    values = np.asarray(shown, dtype=float)
+    values = values[np.isfinite(values)]
     set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    if not values.any():
+        return
+    if values.min() > 0:
+        set_scale("log")
+        return
+    top = decade(values.max() if values.max() > 0 else -values.min())
+    threshold = top / 10 ** (decades - 1)
     set_scale("symlog", linthresh=threshold, linscale=0.6)
     which = ax.yaxis if axis == "y" else ax.xaxis
-    which.set_major_locator(SymmetricalLogLocator(base=10, linthresh=threshold))
+    marks = [top / 10.0**k for k in range(-2, decades) if k % stride == 0]
+    which.set_major_locator(FixedLocator([*(-m for m in marks), 0.0, *reversed(marks)]))
     which.set_minor_locator(NullLocator())
     line = ax.axhline if axis == "y" else ax.axvline
     line(0, color="#808080", linewidth=0.8, zorder=0)
+
+
+def span(rows: pd.DataFrame) -> pd.Series:
+    """Energies and lower ends of their intervals: what an axis of energies must hold."""
+    return pd.concat([rows["energy"].astype(float), rows["ci_low"].astype(float)])
+
+
+def layer_axis(ax: Axes, label: str = "layer") -> None:
+    """An axis of whole layers."""
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    ax.set_xlabel(label)
 
 
 def query_axis(ax: Axes, last: float, label: str) -> None:

@@ -1,0 +1,422 @@
+"""The claim table: every claim of the paper, as numbers with intervals and a verdict.
+
+Source: docs/method.md, section 5. Reads slots only (see abspos.tables.slots_dataset).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import stats
+
+from abspos import estimands, verdicts
+from abspos.slots import SUMMARIES, over_model, slot_interval
+from abspos.statistics import holdout, holm
+from abspos.stores import open_dataset
+from abspos.tables import SINK_THRESHOLD, write_csv
+from abspos.verdicts import Claimed
+
+LENSES = ("log", "probability")
+#: The claimed 40 % of bos-swap.
+SWAP = Claimed(0.40)
+POSITIVE = Claimed()
+#: ntk-suppresses is reproduced from a tenth on.
+TENTH = Claimed(least=0.10)
+#: Tolerances of the theorems, in nats for the identity and relative for the trajectory.
+IDENTITY_TOLERANCE, TRAJECTORY_TOLERANCE = 1e-3, 1e-3
+#: Below this many inputs verdicts are preliminary.
+ENOUGH_INPUTS = 128
+
+COLUMNS = [
+    "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
+    "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
+    "preliminary",
+]  # fmt: skip
+
+
+@dataclass
+class Evidence:
+    """Slots and facts of one model, by arm.
+
+    Attributes:
+        data: slots of all arms.
+        tokens: text tokens at position 0 by input, before any replacement.
+        swap_tokens: texts of the listed replacements.
+        variants: the config's variants by name.
+        confidence: level of the intervals.
+        seed: of the split into halves.
+    """
+
+    data: xr.Dataset
+    tokens: np.ndarray
+    swap_tokens: Sequence[str]
+    variants: Mapping[str, Mapping[str, Any]]
+    confidence: float
+    seed: int
+    facts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.facts = self.data.attrs["facts"]
+
+    def has(self, *arms: str) -> bool:
+        """Whether all these arms were run, on all inputs."""
+        most = max(f["inputs"] for f in self.facts.values())
+        return all(a in self.facts and self.facts[a]["inputs"] == most for a in arms)
+
+    def slots(self, arm: str, which: str, lens: str, component: str = "residual") -> xr.DataArray:
+        """Slots (layer, head, slot) of one arm, bin, lens and component; KeyError if none."""
+        name = f"{arm}:{which}"
+        found = self.data[name]
+        found = found.rename({d: str(d).removeprefix(f"{name}:") for d in found.dims})
+        return found.sel(pair=f"{lens}/{component}", drop=True)
+
+    def conditions(self, variant: str) -> list[str]:
+        """Conditions of a variant that were run on all inputs."""
+        arms = [a.split(":") for a in self.facts if self.has(a)]
+        return [condition for name, condition in arms if name == variant]
+
+
+Row = dict[str, Any]
+
+
+def measured(
+    evidence: Evidence, claim: str, arms: Sequence[str], number: str, slots: xr.DataArray | np.ndarray,
+    claimed: Claimed, *, lens: str = "", summary: str = "", primary: bool = False, note: str = "",
+) -> Row:  # fmt: skip
+    """One row with an estimate, its interval and its verdict."""
+    values = np.asarray(slots, dtype=np.float64)
+    found = slot_interval(values, evidence.confidence)
+    estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
+    if found.influence > 0.5:
+        share = f"five inputs carry {float(found.influence):.0%} of the influence"
+        note = "; ".join(filter(None, (note, share)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
+    inputs = min(evidence.facts[a]["inputs"] for a in arms)
+    return {
+        "claim": claim, "arms": " vs ".join(a.replace(":", "/") for a in arms), "number": number,
+        "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
+        "claimed": str(claimed), "verdict": verdicts.verdict(estimate, low, high, claimed),
+        "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
+    }  # fmt: skip
+
+
+def not_testable(claim: str, why: str, lens: str, claimed: object = POSITIVE) -> Row:
+    """One row of a claim that this study cannot test, with the reason."""
+    return {
+        "claim": claim, "lens": lens, "claimed": str(claimed), "verdict": verdicts.NOT_TESTABLE,
+        "primary": lens == "log", "note": why,
+    }  # fmt: skip
+
+
+def constructed(
+    evidence: Evidence, claim: str, number: str, error: float, tolerance: float, lens: str = ""
+) -> Row:
+    """One row of a theorem: the largest error over all arms, and the tolerance it is held to."""
+    return {
+        "claim": claim, "arms": "all", "number": number, "lens": lens, "estimate": error,
+        "claimed": f"<= {tolerance:g}", "verdict": verdicts.theorem(error, tolerance),
+        "primary": True, "n_inputs": max(f["inputs"] for f in evidence.facts.values()),
+        "note": "a theorem: tests the implementation, not the model",
+    }  # fmt: skip
+
+
+def trained(evidence: Evidence) -> list[str]:
+    """Names of the variants with trained weights."""
+    return [name for name, variant in evidence.variants.items() if not variant.get("untrained")]
+
+
+def both_present(evidence: Evidence) -> Iterator[Row]:
+    """Energies of mask and of R, early, in every variant under bos."""
+    for variant in evidence.variants:
+        arm = f"{variant}:bos"
+        if not evidence.has(arm):
+            continue
+        for lens in LENSES:
+            for component in ("mask", "residual"):
+                slots = evidence.slots(arm, "early", lens, component)
+                for summary in SUMMARIES:
+                    primary = lens == "log" and summary == "median" and variant in trained(evidence)
+                    yield measured(
+                        evidence, "both-present", [arm], f"{component} energy",
+                        over_model(slots, summary), POSITIVE,
+                        lens=lens, summary=summary, primary=primary,
+                    )  # fmt: skip
+
+
+def mask_denominator(evidence: Evidence) -> Iterator[Row]:
+    """The identity on the real model, and a mask that is nowhere below 0 and falls."""
+    facts = evidence.facts.values()
+    identity = max(f["identity_error"] for f in facts)
+    below = max(max(0.0, -f["mask_low"]) for f in facts)
+    rise = max(max(0.0, f["mask_rise"]) for f in facts)
+    for number, error in (
+        ("largest error of the identity", identity),
+        ("largest mask below 0", below),
+        ("largest rise of the mask", rise),
+    ):
+        yield constructed(
+            evidence, "mask-denominator", f"{number} [nats]", error, IDENTITY_TOLERANCE, "log"
+        )
+
+
+def closed_trajectory(evidence: Evidence) -> Iterator[Row]:
+    """Position 0 in its context against a forward pass on its token alone."""
+    error = max(f["closed_error"] for f in evidence.facts.values())
+    number = "largest difference, relative to the state"
+    yield constructed(evidence, "closed-trajectory", number, error, TRAJECTORY_TOLERANCE)
+
+
+def sink_readers(evidence: Evidence) -> Iterator[Row]:
+    """Needs runs in which only chosen heads read another token's position 0."""
+    for lens in LENSES:
+        yield not_testable("sink-readers", "no arm exchanges keys and values at position 0", lens)
+
+
+def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
+    """Reduction of R's early energy under NTK scaling; beside it mask and loss."""
+    claim, reference = "ntk-suppresses", "standard:bos"
+    scaled = [
+        name for name, v in evidence.variants.items()
+        if (v.get("rope") or {}).get("rope_type") == "ntk" and evidence.has(f"{name}:bos")
+    ]  # fmt: skip
+    if not scaled or not evidence.has(reference):
+        for lens in LENSES:
+            yield not_testable(claim, "needs an ntk variant and standard, both under bos", lens)
+        return
+    for name in scaled:
+        arm, factor = f"{name}:bos", evidence.variants[name]["rope"]["factor"]
+        for lens in LENSES:
+            for component in ("residual", "mask"):
+                pair = [evidence.slots(a, "early", lens, component) for a in (arm, reference)]
+                for summary in SUMMARIES:
+                    beside = component == "mask" or factor < 1
+                    yield measured(
+                        evidence, claim, [arm, reference], f"reduction of {component} energy",
+                        estimands.reduction(*(over_model(x, summary) for x in pair)), TENTH,
+                        lens=lens, summary=summary, note="shown beside the claim" if beside else "",
+                        primary=lens == "log" and summary == "median" and not beside,
+                    )  # fmt: skip
+        losses = [evidence.data[f"{a}:loss"].values for a in (arm, reference)]
+        row = measured(
+            evidence, claim, [arm, reference], "rise of loss [nats per token]",
+            losses[0] - losses[1], POSITIVE, note="shown beside the claim",
+        )  # fmt: skip
+        yield row
+
+
+def window_accumulates(evidence: Evidence) -> Iterator[Row]:
+    """Slope with depth of the energy beyond the window: against standard, against untrained."""
+    claim = "window-accumulates"
+    windows = {n: v["window"] for n, v in evidence.variants.items() if v.get("window")}
+    tested = [n for n in windows if n in trained(evidence) and evidence.has(f"{n}:bos")]
+    rows = 0
+    for name in tested:
+        arm, window = f"{name}:bos", windows[name]
+        same = [n for n, w in windows.items() if w == window and n not in trained(evidence)]
+        others = ["standard:bos", *(f"{n}:bos" for n in same)]
+        for other in (o for o in others if evidence.has(o)):
+            for row in compared_slopes(evidence, arm, other, window):
+                rows += 1
+                yield row
+    if not rows:
+        why = "needs a window variant with queries beyond it, and standard or an untrained window"
+        for lens in LENSES:
+            yield not_testable(claim, why, lens)
+
+
+def compared_slopes(evidence: Evidence, arm: str, other: str, window: int) -> Iterator[Row]:
+    """Difference of the two arms' slopes, in both lenses and summaries."""
+    which = next(
+        (b for b in (f"beyond-{window}", "beyond") if b in evidence.facts[arm]["bins"]), ""
+    )
+    if not which or which not in evidence.facts[other]["bins"]:
+        return
+    for lens in LENSES:
+        pair = [evidence.slots(a, which, lens) for a in (arm, other)]
+        half = evidence.facts[arm]["length"] // 2
+        layers = estimands.reachable(pair[0].sizes["layer"], window, half)
+        if layers.sum() < 3:
+            continue
+        for summary in SUMMARIES:
+            slopes = [estimands.accumulation(x, layers, summary) for x in pair]
+            yield measured(
+                evidence, "window-accumulates", [arm, other],
+                "difference of slopes [energy per layer]", slopes[0] - slopes[1], POSITIVE,
+                lens=lens, summary=summary, primary=lens == "log" and summary == "median",
+            )  # fmt: skip
+
+
+def replacements(evidence: Evidence, variant: str = "standard") -> dict[str, list[str]]:
+    """Replacements of BOS that were run: name -> its conditions; swap-token holds several."""
+    conditions = evidence.conditions(variant)
+    tokens = [c for c in conditions if c.startswith("swap-token-")]
+    found = {"swap-token": tokens} if tokens else {}
+    others = ("swap-mean", "swap-noise", "swap-random", "ablate-zero")
+    return found | {c: [c] for c in others if c in conditions}
+
+
+def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
+    """Numbers of bos-swap for every replacement; with ``each`` every listed token by itself."""
+    if not evidence.has("standard:bos"):
+        return
+    for name, conditions in replacements(evidence).items():
+        groups = [[c] for c in conditions] if each and len(conditions) > 1 else []
+        for group in [conditions, *groups]:
+            arms = [f"standard:{c}" for c in group]
+            for lens in LENSES:
+                bos = evidence.slots("standard:bos", "early", lens)
+                swaps = [evidence.slots(a, "early", lens) for a in arms]
+                crosses = [evidence.slots(a, "cross", lens) for a in arms]
+                for summary in SUMMARIES:
+                    all_numbers = [
+                        estimands.swap_slots(s, bos, c, summary)
+                        for s, c in zip(swaps, crosses, strict=True)
+                    ]
+                    for number in all_numbers[0]:
+                        slots = sum(n[number] for n in all_numbers) / len(all_numbers)
+                        label = name if len(group) == len(conditions) else group[0]
+                        first = (number, lens, summary) == ("energy reduction", "log", "median")
+                        row = measured(
+                            evidence, "bos-swap", [*arms, "standard:bos"], f"{label}: {number}",
+                            np.asarray(slots), SWAP, lens=lens, summary=summary,
+                            primary=first and label == "swap-token",
+                            note="removes position 0, does not replace it"
+                            if name == "ablate-zero" else "",
+                        )  # fmt: skip
+                        yield row | {"replacement": label, "token": token_of(evidence, group)}
+
+
+def token_of(evidence: Evidence, group: Sequence[str]) -> str:
+    """Text of the listed token that one swap-token arm has, as JSON; empty for others."""
+    if len(group) != 1 or not group[0].startswith("swap-token-"):
+        return ""
+    return json.dumps(evidence.swap_tokens[int(group[0].rsplit("-", 1)[1]) - 1])
+
+
+def bos_swap(evidence: Evidence) -> Iterator[Row]:
+    """Numbers of bos-swap for every replacement."""
+    rows = list(swap_rows(evidence))
+    if not any(row["primary"] for row in rows):
+        for lens in LENSES:
+            yield not_testable("bos-swap", "needs standard under bos and swap-token", lens, SWAP)
+    yield from rows
+
+
+def fingerprint(evidence: Evidence) -> Iterator[Row]:
+    """Constancy under bos, and what the token at position 0 explains under no-bos."""
+    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.endswith(":bos")]
+    if constant:
+        number = "variance of the state at position 0 under bos"
+        yield constructed(evidence, "fingerprint", number, max(constant), 0.0)
+    name = "standard:no-bos"
+    if not evidence.has(name) or f"{name}:write" not in evidence.data:
+        for lens in LENSES:
+            yield not_testable("fingerprint", "needs standard under no-bos", lens)
+        return
+    gram, tokens = sink_reader_writes(evidence, name)
+    if len(tokens) < 8 or not len(gram):
+        for lens in LENSES:
+            yield not_testable(
+                "fingerprint",
+                f"{len(tokens)} texts share their first token with another and {len(gram)} heads "
+                "read a sink; needs 8 and 1",
+                lens,
+            )
+        return
+    note = f"{len(gram)} sink readers, {len(tokens)} texts whose first token others share"
+    for number, slots in estimands.fingerprint_slots(gram, list(tokens)).items():
+        row = measured(evidence, "fingerprint", [name], number, slots, POSITIVE,
+                       note=note, primary=number == "variance explained")  # fmt: skip
+        yield row | {"n_inputs": len(tokens)}
+
+
+def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Write Grams (head, input, input) of sink readers, and tokens at position 0.
+
+    Sink readers are chosen on one half of the inputs and measured on the other, of which only
+    texts count whose first token another text of that half shares.
+    """
+    from abspos.statistics import unpack
+
+    number = evidence.facts[arm]["inputs"]
+    chosen_on, measured_on = holdout(number, evidence.seed, evidence.facts[arm]["document"])
+    share = evidence.data[f"{arm}:a_1_64"].values[..., chosen_on].mean(-1)
+    packed = evidence.data[f"{arm}:write"].values[share > SINK_THRESHOLD]
+    tokens = evidence.tokens[:number]
+    names, counts = np.unique(tokens[measured_on], return_counts=True)
+    kept = np.flatnonzero(measured_on & np.isin(tokens, names[counts > 1]))
+    if not len(packed):
+        return np.zeros((0, len(kept), len(kept))), tokens[kept]
+    gram = unpack(packed, number).astype(np.float64)
+    return gram[:, kept][:, :, kept], tokens[kept]
+
+
+CLAIMS: tuple[Callable[[Evidence], Iterator[Row]], ...] = (
+    both_present,
+    mask_denominator,
+    closed_trajectory,
+    sink_readers,
+    ntk_suppresses,
+    window_accumulates,
+    bos_swap,
+    fingerprint,
+)
+
+
+def claim_table(evidence: Evidence) -> pd.DataFrame:
+    """All rows of one model, Holm-adjusted over the primary rows of measured claims."""
+    rows = [row for claim in CLAIMS for row in claim(evidence)]
+    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    chosen = table["primary"].astype(bool) & table["p_value"].notna()
+    table.loc[chosen, "p_adjusted"] = holm(table.loc[chosen, "p_value"].to_numpy())
+    table["preliminary"] = table["n_inputs"].fillna(0) < ENOUGH_INPUTS
+    return table
+
+
+def judge(
+    replicates: Sequence[Path], manifests: Sequence[Path], inputs: Sequence[Path], claims: Path,
+    swaps: Path, *, models: Sequence[tuple[str, str]],
+    variants: Mapping[str, Mapping[str, Any]], swap_tokens: Sequence[str], confidence: float,
+    seed: int,
+) -> None:  # fmt: skip
+    """Write claims.csv and swaps.csv of a study.
+
+    Args:
+        replicates: stores of slots, one per model and revision, and their manifests.
+        inputs: stores of windows, in the same order.
+        claims: where the claim table goes.
+        swaps: where every number of bos-swap goes, listed tokens one by one too.
+        models: (name, revision) of each store.
+        variants: the config's variants by name.
+        swap_tokens: texts of the listed replacements.
+        confidence: level of the intervals.
+        seed: of the split into halves.
+    """
+    tables, numbers = [], []
+    for path, manifest, windows, (model, revision) in zip(
+        replicates, manifests, inputs, models, strict=True
+    ):
+        tokens = open_dataset(windows)["tokens"].values[:, 0]
+        data = open_dataset(path, manifest)
+        evidence = Evidence(data, tokens, swap_tokens, variants, confidence, seed)
+        table = claim_table(evidence)
+        table["model"], table["revision"] = model, revision
+        tables.append(table)
+        swap = pd.DataFrame(list(swap_rows(evidence, each=True)))
+        numbers.append(swap.assign(model=model, revision=revision))
+    write_csv(pd.concat(tables, ignore_index=True), claims)
+    columns = [
+        "model", "revision", "replacement", "token", "number", "lens", "summary", "estimate",
+        "ci_low", "ci_high", "n_inputs", "primary", "verdict",
+    ]  # fmt: skip
+    swap_table = pd.concat(numbers, ignore_index=True).reindex(columns=columns)
+    swap_table["number"] = swap_table["number"].astype(str).str.split(": ").str[-1]
+    write_csv(swap_table, swaps)

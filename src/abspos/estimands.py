@@ -1,0 +1,138 @@
+"""The claims as numbers: each estimand of docs/method.md section 5, as slots with a last axis.
+
+Every function takes slots of energies (see abspos.slots) and gives slots of a number, so that one
+jackknife serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from abspos.slots import over_heads, over_model
+from abspos.statistics import slope
+
+
+def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    """1 - E_s / E_b."""
+    return 1 - treated / reference
+
+
+def swap_numbers(
+    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray
+) -> dict[str, xr.DataArray]:
+    """The four numbers of bos-swap from model-level energies (slot).
+
+    Args:
+        treated: E_s, energy of R with the replacement.
+        reference: E_b, energy of R with BOS.
+        cross: U(b, s), inner product of the two mean fields.
+    """
+    with np.errstate(invalid="ignore"):
+        amplitude = 1 - np.sqrt(treated / reference)
+    return {
+        "energy reduction": reduction(treated, reference),
+        "aligned reduction": 1 - cross / reference,
+        "difference share": (reference + treated - 2 * cross) / reference,
+        "amplitude reduction": amplitude,
+    }
+
+
+def swap_slots(
+    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, summary: str
+) -> dict[str, xr.DataArray]:
+    """The four numbers of bos-swap (slot) from energies by head (layer, head, slot)."""
+    return swap_numbers(*(over_model(x, summary) for x in (treated, reference, cross)))
+
+
+def reachable(layers: int, window: int, half: int) -> np.ndarray:
+    """Layers that position 0 can have reached by the last early query: (l + 1)(W - 1) >= half - 1.
+
+    Returns:
+        (layer) bool.
+    """
+    return (np.arange(layers) + 1) * (window - 1) >= half - 1
+
+
+def accumulation(beyond: xr.DataArray, layers: np.ndarray, summary: str) -> xr.DataArray:
+    """Slope (slot) of the layers' beyond energy of R with depth, over chosen layers.
+
+    Args:
+        beyond: (layer, head, slot).
+        layers: (layer) bool.
+        summary: median or mean head.
+    """
+    by_layer = over_heads(beyond, summary).isel(layer=layers).transpose("slot", "layer")
+    depth = np.flatnonzero(layers)
+    return xr.DataArray(slope(depth, by_layer.values), dims="slot")
+
+
+def explained_by_token(
+    gram: np.ndarray, tokens: Sequence[int] | np.ndarray
+) -> tuple[float, float, float]:
+    """How much of what heads write from position 0 its token explains on held-out texts.
+
+    Each text is held out in turn: its write is predicted by the mean of the other texts that
+    begin with the same token, against the mean of all other texts; and its token is decoded as
+    the one with the nearest mean. Only Gram matrices are needed.
+
+    Args:
+        gram: inner products of writes (input, input), of texts whose token comes at least twice.
+        tokens: token at position 0 (input).
+
+    Returns:
+        share of held-out variance explained, decoding accuracy, accuracy of the commonest token.
+    """
+    tokens = np.asarray(tokens)
+    number = len(tokens)
+    names, codes, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+    own = np.diag(gram)
+    member = (codes[:, None] == np.arange(len(names))).astype(float)
+    sums = gram @ member
+    norms = member.T @ gram @ member
+
+    def distance(with_sum: np.ndarray, sum_norm: np.ndarray, count: np.ndarray) -> np.ndarray:
+        return own - 2 * with_sum / count + sum_norm / count**2
+
+    rows = np.arange(number)
+    mine = sums[rows, codes]
+    near = distance(mine - own, np.diag(norms)[codes] - 2 * mine + own, counts[codes] - 1.0)
+    whole = gram.sum(1)
+    everyone = distance(whole - own, gram.sum() - 2 * whole + own, np.full(number, number - 1.0))
+    to_each = own[:, None] - 2 * sums / counts[None] + (np.diag(norms) / counts**2)[None]
+    to_each[rows, codes] = near
+    accuracy = float((to_each.argmin(1) == codes).mean())
+    return 1 - float(near.sum() / everyone.sum()), accuracy, float(counts.max() / number)
+
+
+def fingerprint_slots(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
+    """Numbers of the fingerprint claim with every text deleted in turn.
+
+    Args:
+        gram: (head, input, input), of the heads measured; averaged over heads after scaling each
+            to unit total variance, so that no head drowns the others.
+        tokens: (input).
+
+    Returns:
+        ``variance explained`` and ``decoding accuracy above chance`` as (slot).
+    """
+    scale = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    joint = (gram / np.maximum(scale, 1e-30)).mean(0)
+    kept = np.asarray(tokens)
+
+    def numbers(keep: np.ndarray) -> tuple[float, float]:
+        names, counts = np.unique(kept[keep], return_counts=True)
+        chosen = keep & np.isin(kept, names[counts > 1])
+        share, accuracy, chance = explained_by_token(joint[np.ix_(chosen, chosen)], kept[chosen])
+        return share, accuracy - chance
+
+    everyone = np.ones(len(kept), dtype=bool)
+    values = [numbers(everyone)]
+    for index in range(len(kept)):
+        without = everyone.copy()
+        without[index] = False
+        values.append(numbers(without))
+    share, above = np.array(values).T
+    return {"variance explained": share, "decoding accuracy above chance": above}

@@ -1,0 +1,220 @@
+"""Where everything lies, and which slice of the config each rule depends on.
+
+The one place for output paths; the rules only name its functions. Plain values in and out: a rule
+that is given a slice reruns when that slice changes, and not when anything else does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abspos.study import Run, Study
+
+#: Conditions that are compared with BOS field by field.
+COMPARED = ("swap-", "ablate-", "control-later", "control-shift", "control-shuffle")
+#: Tables of one model that are also joined over all models.
+TABLES = (
+    "energies", "sinks", "layers", "summary", "profile", "position0", "balance", "loss", "controls",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths and config slices of one study.
+
+    Attributes:
+        study: the study.
+        root: the folder that all paths are relative to.
+    """
+
+    study: Study
+    root: Path = Path()
+
+    @property
+    def results(self) -> str:
+        """The folder that a run of the study writes."""
+        return f"results/{self.study.study}"
+
+    def store(self, stage: str) -> str:
+        """Path pattern of a stage's stores, by wildcards."""
+        return f"{self.results}/{stage}/{{model}}/{{revision}}/{{variant}}/{{condition}}"
+
+    def revisions(self, model: str) -> tuple[str, ...]:
+        """Revisions of a model: a name that follows from what its source is."""
+        source = self.study.model(model).source
+        if source.type == "hub":
+            return tuple(source.revisions)
+        return (revision_of(source.model_dump(mode="json"), self.root),)
+
+    def models(self) -> list[tuple[str, str]]:
+        """(model, revision) of everything the study measures."""
+        return [(m.name, r) for m in self.study.models for r in self.revisions(m.name)]
+
+    def runs(self, model: str) -> list[Run]:
+        """Runs of one model, in the config's order."""
+        return [run for run in self.study.runs() if run.model == model]
+
+    def arms(self, model: str) -> list[tuple[str, str]]:
+        """(variant, condition) of one model's runs."""
+        return [(run.variant, run.condition) for run in self.runs(model)]
+
+    def number(self, model: str, variant: str, condition: str) -> int:
+        """How many inputs a run has."""
+        return next(r.inputs for r in self.runs(model)
+                    if (r.variant, r.condition) == (variant, condition))  # fmt: skip
+
+    def is_reference(self, model: str, variant: str, condition: str) -> bool:
+        """Whether other runs of this variant are compared with this one field by field."""
+        return condition == "bos" and any(
+            self.reference(model, v, c) for v, c in self.arms(model) if v == variant
+        )
+
+    def reference(self, model: str, variant: str, condition: str) -> str | None:
+        """The condition that a run is compared with, or None."""
+        wanted = condition.startswith(COMPARED) and (variant, "bos") in self.arms(model)
+        same = wanted and self.number(model, variant, condition) == self.study.inputs.number
+        return "bos" if same else None
+
+    def variant(self, name: str) -> dict[str, Any]:
+        """What a variant changes, as plain values."""
+        variant = self.study.variant(name)
+        return {
+            "rope": variant.rope.parameters() if variant.rope else None,
+            "window": variant.window,
+            "untrained": variant.untrained,
+        }
+
+    def windows(self) -> list[int]:
+        """Keys of the windows that the study's variants have."""
+        return sorted({v.window for v in self.study.variants if v.window})
+
+    def source(self, model: str) -> dict[str, Any]:
+        """Where a model comes from, as plain values, without the list of its revisions."""
+        slice_ = self.study.model(model).source.model_dump(mode="json")
+        slice_.pop("revisions", None)
+        return slice_
+
+    def inputs(self) -> dict[str, Any]:
+        """What the windows of text depend on."""
+        inputs = self.study.inputs
+        return {
+            "number": inputs.number, "length": inputs.length, "start": inputs.start,
+            "seed": self.study.seed,
+        }  # fmt: skip
+
+    def corpus(self) -> list[str]:
+        """Files of the corpus."""
+        folder = self.root / self.study.inputs.corpus
+        found = sorted([*folder.glob("*.jsonl"), *folder.glob("*.txt")])
+        return [str(path.relative_to(self.root)) for path in found]
+
+    def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
+        """What an extraction depends on besides model and inputs."""
+        study = self.study
+        tokens = condition.startswith("swap-token") or condition == "control-later"
+        return {
+            "variant": self.variant(variant),
+            "condition": condition,
+            "number": self.number(model, variant, condition),
+            "swap_tokens": list(study.swap_tokens) if tokens else [],
+            "early": study.bins.early if condition == "control-later" else 0,
+            "dtype": study.dtype,
+            "batch": study.inputs.batch,
+            "seed": study.seed,
+        }
+
+    def decomposition(self, model: str, variant: str, condition: str) -> dict[str, Any]:
+        """What a decomposition depends on besides its activations."""
+        own = self.study.variant(variant).window
+        return {
+            "early": self.study.bins.early,
+            "anchor": self.study.anchor,
+            "windows": [own] if own else self.windows(),
+            "keep_fields": self.is_reference(model, variant, condition),
+        }
+
+    def tabulation(self, model: str) -> dict[str, Any]:
+        """What the tables of a model depend on besides its component stores."""
+        statistics = self.study.statistics
+        return {
+            "arms": [list(arm) for arm in self.arms(model)],
+            "confidence": statistics.confidence,
+            "sign_flips": statistics.sign_flips,
+            "seed": self.study.seed,
+        }
+
+    def figure_tables(self, figure: str) -> list[str]:
+        """Tables that a figure reads."""
+        paths = {"claims": f"{self.results}/claims.csv"}
+        named = figure_facts(figure, self.root)["TABLES"]
+        return [paths.get(t, f"{self.results}/statistics/{t}.csv") for t in named]
+
+    def figure_stores(self, figure: str, suffix: str = ".zarr") -> list[str]:
+        """Component stores that a figure reads: those of its arms that the study has."""
+        wanted = {tuple(arm.split("/")) for arm in figure_facts(figure, self.root)["STORES"]}
+        return [
+            self.store("components").format(model=m, revision=r, variant=v, condition=c) + suffix
+            for m, r in self.models()
+            for v, c in self.arms(m)
+            if (v, c) in wanted
+        ]
+
+    def judgement(self) -> dict[str, Any]:
+        """What the claims depend on besides the slots of each model."""
+        return {
+            "models": [list(pair) for pair in self.models()],
+            "variants": {v.name: self.variant(v.name) for v in self.study.variants},
+            "swap_tokens": list(self.study.swap_tokens),
+            "confidence": self.study.statistics.confidence,
+            "seed": self.study.seed,
+        }
+
+
+def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
+    """A revision name that follows from a source's content, for sources that have no revisions.
+
+    Args:
+        source: one ``models[].source`` of the config.
+        root: what local paths are relative to.
+    """
+    if source["type"] == "packaged":
+        return str(source["file_sha256"])[:12]
+    if source["type"] == "random":
+        return f"seed-{source['seed']}"
+    path = root / Path(source["path"]).expanduser()
+    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        if file.name == "config.json":
+            digest.update(file.read_bytes())
+    return f"local-{digest.hexdigest()[:12]}"
+
+
+def figure_facts(name: str, root: Path = Path()) -> dict[str, Any]:
+    """What a figure's module says of itself, read without importing it.
+
+    Returns:
+        ``TABLES``, ``STORES``, ``CATEGORY``, ``LABELS`` and ``CAPTION`` of the module.
+    """
+    path = root / "src/abspos/figures" / f"{name}.py"
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id.isupper():
+            try:
+                found[target.id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return {
+        key: found.get(key, default)
+        for key, default in (
+            ("TABLES", ()), ("STORES", ()), ("CATEGORY", "Figures"), ("LABELS", {}),
+            ("CAPTION", ""),
+        )
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""Energies of all inputs and without each one, from a component store: what every error needs.
+
+A *slot* axis holds a statistic of all inputs (slot 0) and of the inputs without one document
+(the others), so that any function of energies, paired across arms, has its delete-one jackknife.
+Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from abspos.statistics import Interval, energy, interval, leave_one_out, unpack
+
+SUMMARIES = ("median", "mean")
+
+
+def documents_of(store: xr.Dataset) -> np.ndarray | None:
+    """Document labels (input), or None where every input is a document of its own."""
+    labels = store["document"].values
+    return None if len(np.unique(labels)) == len(labels) else labels
+
+
+def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., slot) of Gram matrices (..., N, N)."""
+    whole = np.asarray(energy(gram, documents))
+    return np.concatenate([whole[..., None], leave_one_out(gram, documents)], axis=-1)
+
+
+def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., slot) from row sums over other documents (..., N)."""
+    number = margins.shape[-1]
+    sizes = np.ones(number)
+    if documents is not None:
+        _, codes, counts = np.unique(documents, return_inverse=True, return_counts=True)
+        member = (codes[:, None] == np.arange(len(counts))).astype(float)
+        margins, sizes = margins @ member, counts.astype(float)
+    total = margins.sum(-1, keepdims=True)
+    pairs = number**2 - (sizes**2).sum()
+    without = (total - 2 * margins) / (pairs - 2 * sizes * (number - sizes))
+    return np.concatenate([total / pairs, without], axis=-1)
+
+
+def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Means (..., slot) of per-input values (..., N)."""
+    number = values.shape[-1]
+    sizes = np.ones(number)
+    if documents is not None:
+        _, codes, counts = np.unique(documents, return_inverse=True, return_counts=True)
+        member = (codes[:, None] == np.arange(len(counts))).astype(float)
+        values, sizes = values @ member, counts.astype(float)
+    total = values.sum(-1, keepdims=True)
+    return np.concatenate([total / number, (total - values) / (number - sizes)], axis=-1)
+
+
+def bin_names(store: xr.Dataset) -> list[str]:
+    """Bins that a component store has."""
+    return list(store.attrs["bins"])
+
+
+def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndarray]:
+    """Packed Grams (layer, head, pair) of one bin by (lens, component), the rest of R included.
+
+    The parts of R are orthogonal, so the rest's Gram is R's less those of row and sink.
+    """
+    stored = store[f"gram_{which}"]
+    names = stored[f"component_{which}"].values
+    found = {
+        (lens, str(name)): stored.sel({"lens": lens, f"component_{which}": name}).values
+        for lens in stored["lens"].values
+        for name in names
+    }
+    for lens in stored["lens"].values:
+        if (lens, "row") in found:
+            parts = found[lens, "row"].astype(np.float64) + found[lens, "sink"]
+            found[lens, "rest"] = found[lens, "residual"] - parts
+    return found
+
+
+def full_gram(packed: np.ndarray, number: int) -> np.ndarray:
+    """Gram matrices (..., N, N) float64 of packed ones."""
+    return unpack(packed, number).astype(np.float64)
+
+
+def over_heads(slots: xr.DataArray, summary: str) -> xr.DataArray:
+    """A layer's summary: its median head, or the mean over its heads."""
+    return slots.median("head") if summary == "median" else slots.mean("head")
+
+
+def over_model(slots: xr.DataArray, summary: str) -> xr.DataArray:
+    """A model's summary: the mean of its layers' summaries."""
+    return over_heads(slots, summary).mean("layer")
+
+
+def slot_interval(slots: xr.DataArray | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Jackknife-t interval of anything with a last axis ``slot``."""
+    if isinstance(slots, xr.DataArray):
+        slots = slots.transpose(..., "slot").values
+    return interval(slots[..., 0], slots[..., 1:], confidence)
+
+
+def anchored_mask(denominator: np.ndarray, anchor: int, queries: Sequence[int]) -> np.ndarray:
+    """Row sums (layer, head, input) of the mask's Gram under another anchor, log lens.
+
+    Args:
+        denominator: mean log Z_i of each input (layer, head, input, query).
+        anchor: a in mask_i = log Z_a - log Z_i.
+        queries: of the bin.
+    """
+    mask = denominator[..., anchor, None] - denominator[..., list(queries)]
+    return (mask * (mask.sum(-2, keepdims=True) - mask)).mean(-1)

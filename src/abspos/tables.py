@@ -1,0 +1,373 @@
+"""Statistical aggregation across inputs: the tables of one model, from its component stores.
+
+Nothing here reads an activation. Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from abspos import slots as sl
+from abspos.progress import progress
+from abspos.statistics import benjamini_hochberg, sign_flip_p
+from abspos.stores import open_dataset, save_dataset
+
+#: Anchors at which the balance of R and mask is shown.
+ANCHORS = (15, 31, 47, 63)
+#: A head sinks where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
+SINK_THRESHOLD = 0.3
+
+Arm = tuple[str, str]
+Keys = Mapping[str, Any]
+
+
+class ArmTables:
+    """All tables of one arm, and its slots for what compares arms."""
+
+    def __init__(self, store: xr.Dataset, keys: Keys, confidence: float, flips: int, seed: int):
+        self.store, self.keys, self.confidence = store, dict(keys), confidence
+        self.flips, self.seed = flips, seed
+        self.documents = sl.documents_of(store)
+        self.number = store.sizes["input"]
+        self.slots: dict[str, xr.DataArray] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.energies()
+        self.summaries()
+        self.profile()
+        self.sinks()
+        self.position0()
+        self.balance()
+        self.loss()
+
+    def frame(self, columns: Mapping[str, Any]) -> pd.DataFrame:
+        """A table with the arm's keys in front and its number of inputs behind."""
+        frame = pd.DataFrame(dict(columns))
+        for position, (name, value) in enumerate(self.keys.items()):
+            frame.insert(position, name, value)
+        frame["n_inputs"] = self.number
+        return frame
+
+    def interval_columns(self, name: str, slots: np.ndarray | xr.DataArray) -> dict[str, Any]:
+        """An estimate and its interval as flat columns, axes in their order."""
+        found = sl.slot_interval(slots, self.confidence)
+        return {
+            name: np.ravel(found.estimate),
+            "ci_low": np.ravel(found.low),
+            "ci_high": np.ravel(found.high),
+        }
+
+    def energies(self) -> None:
+        """Energy, interval and sign-flip test of every head, bin, lens and component."""
+        frames = []
+        for which in sl.bin_names(self.store):
+            pieces: dict[tuple[str, str], np.ndarray] = {}
+            for (lens, component), packed in sl.packed_grams(self.store, which).items():
+                gram = sl.full_gram(packed, self.number)
+                found = sl.gram_slots(gram, self.documents)
+                pieces[lens, component] = found
+                p = sign_flip_p(gram, self.flips, self.seed, self.documents)
+                layer, head = np.indices(p.shape)
+                frames.append(
+                    self.frame(
+                        {
+                            "layer": layer.ravel(), "head": head.ravel(), "bin": which,
+                            "lens": lens, "component": component,
+                            **self.interval_columns("energy", found),
+                            "p_value": np.ravel(p),
+                            "p_adjusted": np.ravel(benjamini_hochberg(p)),
+                            "influence": np.ravel(sl.slot_interval(found).influence),
+                        }
+                    )
+                )  # fmt: skip
+            self.slots[which] = stack(pieces)
+        self.tables["energies"] = pd.concat(frames, ignore_index=True)
+
+    def summaries(self) -> None:
+        """Energies by layer (median and mean head) and by model (mean of layers)."""
+        layers, models = [], []
+        for which, array in self.slots.items():
+            for summary in sl.SUMMARIES:
+                by_layer = sl.over_heads(array, summary)
+                for (lens, component), one in split_pairs(by_layer):
+                    common = {"bin": which, "lens": lens, "component": component}
+                    common["summary"] = summary
+                    layer = {"layer": np.arange(one.sizes["layer"])}
+                    columns = self.interval_columns("energy", one)
+                    layers.append(self.frame({**layer, **common, **columns}))
+                    columns = self.interval_columns("energy", one.mean("layer"))
+                    models.append(self.frame({**common, **columns}))
+        self.tables["layers"] = pd.concat(layers, ignore_index=True)
+        self.tables["summary"] = pd.concat(models, ignore_index=True)
+
+    def profile(self) -> None:
+        """Energies of narrow bins: curves over the query position."""
+        stored = self.store["profile"]
+        frames = []
+        for lens in stored["lens"].values:
+            for component in stored["profile_component"].values:
+                one = stored.sel(lens=lens, profile_component=component)
+                margins = one.values.astype(np.float64)
+                found = xr.DataArray(
+                    sl.margin_slots(margins, self.documents),
+                    dims=("query_bin", "layer", "head", "slot"),
+                )
+                edges = [name.split("-") for name in stored["query_bin"].values]
+                for summary in sl.SUMMARIES:
+                    model = sl.over_model(found, summary)
+                    frames.append(
+                        self.frame(
+                            {
+                                "first": [int(a) for a, _ in edges],
+                                "last": [int(b) for _, b in edges],
+                                "lens": lens, "component": component, "summary": summary,
+                                **self.interval_columns("energy", model),
+                            }
+                        )
+                    )  # fmt: skip
+        self.tables["profile"] = pd.concat(frames, ignore_index=True)
+
+    def sinks(self) -> None:
+        """Attention to position 0 by head."""
+        by_head = {name: self.store[name].values for name in ("a_1", "sink_excess", "a_1_64")}
+        layer, head = np.indices(by_head["a_1"].shape[:2])
+        excess = sl.slot_interval(
+            sl.mean_slots(by_head["sink_excess"].astype(np.float64), self.documents),
+            self.confidence,
+        )
+        self.tables["sinks"] = self.frame(
+            {
+                "layer": layer.ravel(),
+                "head": head.ravel(),
+                "a_1": by_head["a_1"].mean(-1).ravel(),
+                "sink_excess": np.ravel(excess.estimate),
+                "a_1_64": by_head["a_1_64"].mean(-1).ravel(),
+                "sink_share": (by_head["a_1_64"] > SINK_THRESHOLD).mean(-1).ravel(),
+                "to_first": self.store["to_first"].values.mean(-1).ravel(),
+                "sink_low": np.ravel(excess.low),
+                "sink_high": np.ravel(excess.high),
+            }
+        )
+
+    def position0(self) -> None:
+        """Norm and cross-input variance of the state at position 0 through depth."""
+        norm = sl.mean_slots(self.store["state_norm"].values, self.documents)
+        columns = self.interval_columns("state_norm", norm)
+        columns["norm_low"], columns["norm_high"] = columns.pop("ci_low"), columns.pop("ci_high")
+        variance = self.store["state_variance"].values
+        self.tables["position0"] = self.frame(
+            {
+                "depth": np.arange(len(variance)),
+                **columns,
+                "state_variance": variance,
+                "closed_error": self.store.attrs["closed_trajectory"],
+            }
+        )
+
+    def balance(self) -> None:
+        """R / (R + mask) of early queries, log lens, over anchors."""
+        first, stop = self.store.attrs["bins"]["early"]
+        denominator = self.store["denominator"].values.astype(np.float64)
+        residual = sl.over_model(self.slots["early"].sel(pair="log/residual"), "median")
+        rows = []
+        for anchor in [a for a in ANCHORS if a < denominator.shape[-1]]:
+            margins = sl.anchored_mask(denominator, anchor, range(first, stop))
+            mask = xr.DataArray(
+                sl.margin_slots(margins, self.documents), dims=("layer", "head", "slot")
+            )
+            balance = residual / (residual + sl.over_model(mask, "median"))
+            rows.append(
+                self.frame(
+                    {
+                        "anchor": [anchor],
+                        "lens": "log",
+                        **self.interval_columns("balance", balance),
+                    }
+                )
+            )
+        self.tables["balance"] = pd.concat(rows, ignore_index=True)
+
+    def loss(self) -> None:
+        """Next-token loss in nats per token."""
+        found = sl.mean_slots(self.store["loss"].values.astype(np.float64), self.documents)
+        self.slots["loss"] = xr.DataArray(found, dims="slot")
+        self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))
+
+    def cross(self) -> xr.DataArray | None:
+        """U(this arm, its reference) by lens (pair, layer, head, slot), where the store has it."""
+        if "cross_log" not in self.store:
+            return None
+        pieces = {}
+        for lens in ("log", "probability"):
+            gram = self.store[f"cross_{lens}"].values.astype(np.float64)
+            pieces[lens, "residual"] = sl.gram_slots(gram, self.documents)
+        return stack(pieces)
+
+
+def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+    """Slots (layer, head, slot) by (lens, component) as one array (pair, layer, head, slot)."""
+    names = [f"{lens}/{component}" for lens, component in pieces]
+    return xr.DataArray(
+        np.stack(list(pieces.values())),
+        dims=("pair", "layer", "head", "slot"),
+        coords={"pair": names},
+    )
+
+
+def split_pairs(array: xr.DataArray) -> Iterable[tuple[tuple[str, str], xr.DataArray]]:
+    """Each (lens, component) of a stacked array with its slice."""
+    for name in array["pair"].values:
+        lens, component = str(name).split("/")
+        yield (lens, component), array.sel(pair=name, drop=True)
+
+
+def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
+    """Largest difference of control-noop from bos, on the inputs they share; must be 0.
+
+    Compared are attention to position 0, denominators, states and losses of each input.
+    """
+    number = store.sizes["input"]
+    names = ("a_1", "sink_excess", "denominator", "state_norm", "loss")
+    shared = bos.isel(input=slice(0, number))
+    return max(float(np.abs(store[n].values - shared[n].values).max()) for n in names)
+
+
+def controls(stores: Mapping[Arm, xr.Dataset], energies: pd.DataFrame, keys: Keys) -> pd.DataFrame:
+    """What must do nothing, and whether it did.
+
+    Raises:
+        ValueError: control-noop differs from bos.
+    """
+    rows = []
+    for (variant, condition), store in stores.items():
+        if condition == "control-noop":
+            value = noop_difference(store, stores[variant, "bos"])
+            rows.append((variant, condition, "largest difference from bos", value, value == 0))
+            if value != 0:
+                raise ValueError(
+                    f"{variant}/control-noop: differs from bos by {value:.3g}, must be exactly 0; "
+                    "the run is not deterministic, or the intervention does more than it says"
+                )
+        if condition == "no-bos":
+            chosen = (energies["condition"] == "no-bos") & (energies["variant"] == variant)
+            layer0 = energies[chosen & (energies["layer"] == 0) & (energies["bin"] == "early")]
+            for lens in ("log", "probability"):
+                of_lens = layer0[layer0["lens"] == lens]
+                p = of_lens[of_lens["component"] == "residual"]["p_value"]
+                smallest = float(np.min(benjamini_hochberg(p.to_numpy())))
+                name = f"layer 0: smallest adjusted p of R = 0, {lens}"
+                rows.append((variant, condition, name, smallest, smallest > 0.05))
+    frame = pd.DataFrame(rows, columns=["variant", "condition", "check", "value", "passed"])
+    for position, (name, value) in enumerate(keys.items()):
+        frame.insert(position, name, value)
+    return frame
+
+
+def tabulate(
+    stores: Sequence[Path], manifests: Sequence[Path], replicates: Path,
+    replicates_manifest: Path, *, arms: Sequence[Arm], model: str, revision: str,
+    confidence: float, sign_flips: int, seed: int, threads: int,
+) -> None:  # fmt: skip
+    """Write all tables of one model and revision, and its slots for the claims.
+
+    Args:
+        stores: component stores, one per arm, and their manifests.
+        replicates: store of slots, by arm and bin (pair, layer, head, slot), and its manifest. The
+            tables go beside it: energies, layers, summary, profile, sinks, position0, balance,
+            loss and controls, each a CSV.
+        arms: (variant, condition) of each store.
+        model: its name; the tables' first column.
+        revision: of the model; the tables' second column.
+        confidence: level of the intervals.
+        sign_flips: of each test.
+        seed: of the signs.
+        threads: arms computed at the same time.
+
+    Raises:
+        StoreError: a store is missing or altered.
+        ValueError: a control that must do nothing did something.
+    """
+    keys = {"model": model, "revision": revision}
+    opened = {tuple(arm): open_dataset(s, m)
+              for arm, s, m in zip(arms, stores, manifests, strict=True)}  # fmt: skip
+
+    def one(arm: Arm) -> ArmTables:
+        named = {**keys, "variant": arm[0], "condition": arm[1]}
+        return ArmTables(opened[arm], named, confidence, sign_flips, seed)
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        label = f"{model} {revision}: statistics"
+        done = list(progress(pool.map(one, opened), len(opened), label, "arms"))
+    tables = {
+        name: pd.concat([arm.tables[name] for arm in done], ignore_index=True)
+        for name in done[0].tables
+    }
+    tables["controls"] = controls(opened, tables["energies"], keys)
+    folder = Path(replicates).parent
+    for name, table in tables.items():
+        write_csv(table, folder / f"{name}.csv")
+    save_dataset(slots_dataset(opened, done), replicates, replicates_manifest)
+
+
+def slots_dataset(opened: Mapping[Arm, xr.Dataset], done: Sequence[ArmTables]) -> xr.Dataset:
+    """The slots of every arm, and what theorems and the fingerprint need, as one dataset."""
+    data: dict[str, xr.DataArray] = {}
+    facts: dict[str, Any] = {}
+    for (variant, condition), arm in zip(opened, done, strict=True):
+        name = f"{variant}:{condition}"
+        cross = arm.cross()
+        found = {**arm.slots, **({} if cross is None else {"cross": cross})}
+        for which, array in found.items():
+            # Arms differ in bins, components and numbers of inputs: each keeps its own axes.
+            own = {d: f"{name}:{which}:{d}" for d in array.dims}
+            data[f"{name}:{which}"] = array.rename(own)
+        store = arm.store
+        facts[name] = {
+            "document": store["document"].values.tolist(),
+            "inputs": arm.number,
+            "identity_error": max(store.attrs["identity_error"]),
+            "closed_error": max(store.attrs["closed_trajectory"]),
+            "state_variance": float(store["state_variance"].max()),
+            "mask_low": float(mean_mask(store).min()),
+            "mask_rise": float(np.diff(mean_mask(store), axis=-1).max()),
+            "window": store.attrs["window"],
+            "length": store.attrs["length"],
+            "bins": store.attrs["bins"],
+        }
+        if "gram_write" in store:
+            data[f"{name}:write"] = store["gram_write"].rename(pair=f"{name}:write:pair")
+            data[f"{name}:a_1_64"] = store["a_1_64"].rename(input=f"{name}:input")
+    return xr.Dataset(data, attrs={"facts": facts})
+
+
+def mean_mask(store: xr.Dataset) -> np.ndarray:
+    """mask_i averaged over inputs, from query 0 to the anchor (layer, head, query)."""
+    denominator = store["denominator"].values.astype(np.float64).mean(-2)
+    anchor = store.attrs["anchor"]
+    return denominator[..., anchor, None] - denominator[..., : anchor + 1]
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table so that it is whole or absent, with enough digits to be compared."""
+    from abspos.stores import write_atomically
+
+    write_atomically(path, table.to_csv(index=False, float_format="%.9g"))
+
+
+def join(parts: Sequence[Path], joined: Sequence[Path]) -> None:
+    """Join each table over models and revisions.
+
+    Args:
+        parts: tables of single models, in the order of models.
+        joined: one file for each table, by the same file name.
+    """
+    for out in joined:
+        same = [part for part in parts if Path(part).name == Path(out).name]
+        tables = [pd.read_csv(part, dtype={"revision": str}) for part in same]
+        write_csv(pd.concat(tables, ignore_index=True), Path(out))

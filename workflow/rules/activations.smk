@@ -1,0 +1,22 @@
+# One forward pass over all inputs for each model, variant and condition.
+
+
+rule activations:
+    input:
+        checkpoint=ancient(rules.models.output.folder),
+        checkpoint_manifest=rules.models.output.manifest,
+        inputs=ancient(rules.inputs.output.store),
+        inputs_manifest=rules.inputs.output.manifest,
+    output:
+        store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
+        manifest=LAYOUT.store("activations") + ".manifest.json",
+    params:
+        config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),
+        device=STUDY.device,
+        temporary=not STUDY.keep_activations,
+        code=code("activations.py"),
+    log:
+        RESULTS + "/logs/activations/{model}/{revision}/{variant}/{condition}.log",
+    threads: STUDY.threads
+    script:
+        "../scripts/activations.py"

@@ -1,0 +1,25 @@
+# The decomposition of each run, as Gram matrices and mean fields.
+
+
+rule components:
+    input:
+        activations=ancient(rules.activations.output.store),
+        activations_manifest=rules.activations.output.manifest,
+        inputs=ancient(rules.inputs.output.store),
+        inputs_manifest=rules.inputs.output.manifest,
+        reference=ancient(reference_of(".zarr")),
+        reference_manifest=reference_of(".manifest.json"),
+    output:
+        store=directory(LAYOUT.store("components") + ".zarr"),
+        manifest=LAYOUT.store("components") + ".manifest.json",
+    params:
+        config=slice_of(LAYOUT.decomposition, "model", "variant", "condition"),
+        device=STUDY.device,
+        code=code("components.py"),
+    log:
+        RESULTS + "/logs/components/{model}/{revision}/{variant}/{condition}.log",
+    threads: STUDY.threads
+    # Ahead of further extractions, so that few temporary stores lie on disk at a time.
+    priority: 10
+    script:
+        "../scripts/components.py"

@@ -1,0 +1,36 @@
+# Every figure from the tables it names, in every format of the study.
+
+# The report shows one format of each figure; all are on disk.
+SHOWN = next(
+    (f for f in ("svg", "png") if f in STUDY.figures.formats), STUDY.figures.formats[0]
+)
+
+
+for figure in FIGURES:
+
+    rule:
+        name:
+            figure
+        input:
+            tables=LAYOUT.figure_tables(figure),
+            stores=ancient(LAYOUT.figure_stores(figure)),
+            manifests=LAYOUT.figure_stores(figure, ".manifest.json"),
+        output:
+            report(
+                f"{RESULTS}/figures/{figure}.{SHOWN}",
+                caption="../report/figure.rst",
+                category=figure_facts(figure, ROOT)["CATEGORY"],
+                labels=figure_facts(figure, ROOT)["LABELS"],
+            ),
+            collect(
+                f"{RESULTS}/figures/{figure}.{{format}}",
+                format=[f for f in STUDY.figures.formats if f != SHOWN],
+            ),
+        params:
+            config={"figure": figure, "confidence": STUDY.statistics.confidence},
+            caption=figure_facts(figure, ROOT)["CAPTION"],
+            code=code("figures.py", f"abspos.figures.{figure}"),
+        log:
+            f"{RESULTS}/logs/figures/{figure}.log",
+        script:
+            "../scripts/figures.py"

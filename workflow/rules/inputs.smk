@@ -1,0 +1,19 @@
+# Windows of text as token ids, the same for every arm of a model.
+
+
+rule inputs:
+    input:
+        corpus=LAYOUT.corpus(),
+        checkpoint=ancient(rules.models.output.folder),
+        checkpoint_manifest=rules.models.output.manifest,
+    output:
+        store=directory(RESULTS + "/inputs/{model}/{revision}.zarr"),
+        manifest=RESULTS + "/inputs/{model}/{revision}.manifest.json",
+    params:
+        config=LAYOUT.inputs(),
+        corpus=STUDY.inputs.corpus,
+        code=code("inputs.py"),
+    log:
+        RESULTS + "/logs/inputs/{model}/{revision}.log",
+    script:
+        "../scripts/inputs.py"

@@ -1,0 +1,63 @@
+# Aggregation across inputs: tables of each model, the same of all models, and the claims.
+
+
+rule statistics:
+    input:
+        stores=ancient(arms_of(".zarr")),
+        manifests=arms_of(".manifest.json"),
+    output:
+        collect(
+            RESULTS + "/statistics/{{model}}/{{revision}}/{table}.csv", table=TABLES
+        ),
+        store=directory(RESULTS + "/statistics/{model}/{revision}/slots.zarr"),
+        manifest=RESULTS + "/statistics/{model}/{revision}/slots.manifest.json",
+    params:
+        config=slice_of(LAYOUT.tabulation, "model"),
+        code=code("statistics.py"),
+    log:
+        RESULTS + "/logs/statistics/{model}/{revision}.log",
+    threads: STUDY.threads
+    script:
+        "../scripts/statistics.py"
+
+
+rule tables:
+    input:
+        collect(
+            per_model(RESULTS + "/statistics/{model}/{revision}/{{table}}.csv"),
+            table=TABLES,
+        ),
+    output:
+        collect(RESULTS + "/statistics/{table}.csv", table=TABLES),
+    params:
+        config={},
+        code=code("tables.py"),
+    log:
+        RESULTS + "/logs/statistics/tables.log",
+    script:
+        "../scripts/tables.py"
+
+
+rule claims:
+    input:
+        stores=ancient(per_model(RESULTS + "/statistics/{model}/{revision}/slots.zarr")),
+        manifests=per_model(
+            RESULTS + "/statistics/{model}/{revision}/slots.manifest.json"
+        ),
+        inputs=ancient(per_model(RESULTS + "/inputs/{model}/{revision}.zarr")),
+        inputs_manifests=per_model(RESULTS + "/inputs/{model}/{revision}.manifest.json"),
+    output:
+        claims=report(
+            RESULTS + "/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"what": "claims as a table (CSV)"},
+        ),
+        swaps=RESULTS + "/statistics/swaps.csv",
+    params:
+        config=LAYOUT.judgement(),
+        code=code("claims.py"),
+    log:
+        RESULTS + "/logs/claims.log",
+    script:
+        "../scripts/claims.py"

@@ -1,0 +1,17 @@
+"""Extract the activations of one run."""
+
+from abspos.activations import extract
+from abspos.job import job
+
+with job(snakemake):
+    extract(
+        snakemake.input.checkpoint,
+        snakemake.input.inputs,
+        snakemake.input.inputs_manifest,
+        snakemake.output.store,
+        snakemake.output.manifest,
+        **snakemake.params.config,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+        label="/".join(snakemake.wildcards),
+    )

@@ -1,0 +1,14 @@
+"""Judge the claims."""
+
+from abspos.claims import judge
+from abspos.job import job
+
+with job(snakemake):
+    judge(
+        snakemake.input.stores,
+        snakemake.input.manifests,
+        snakemake.input.inputs,
+        snakemake.output.claims,
+        snakemake.output.swaps,
+        **snakemake.params.config,
+    )

@@ -1,0 +1,19 @@
+"""Decompose one run."""
+
+from abspos.component_store import decompose_run
+from abspos.job import job
+
+with job(snakemake):
+    decompose_run(
+        snakemake.input.activations,
+        snakemake.input.activations_manifest,
+        snakemake.output.store,
+        snakemake.output.manifest,
+        inputs=snakemake.input.inputs,
+        reference=next(iter(snakemake.input.reference), None),
+        reference_manifest=next(iter(snakemake.input.reference_manifest), None),
+        **snakemake.params.config,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+        label="/".join(snakemake.wildcards),
+    )

@@ -1,0 +1,15 @@
+"""Draw one figure."""
+
+from pathlib import Path
+
+from abspos.figures.save import save
+from abspos.job import job
+
+with job(snakemake):
+    save(
+        snakemake.params.config["figure"],
+        {Path(table).stem: table for table in snakemake.input.tables},
+        {"/".join(Path(store).with_suffix("").parts[-4:]): store for store in snakemake.input.stores},
+        snakemake.output,
+        confidence=snakemake.params.config["confidence"],
+    )

@@ -1,0 +1,7 @@
+"""Write the front page of the report."""
+
+from abspos.front import write
+from abspos.job import job
+
+with job(snakemake):
+    write(snakemake.input.claims, snakemake.output[0], snakemake.params.config)
