@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MultipleLocator
 
 from abspos.figures import style
 
@@ -91,8 +92,9 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
         line[0].set_ylim(len(rows) - 0.5, -0.5)
     for ax, number in zip(panels[0], NUMBERS, strict=True):
         ax.set_title(number)
-    for ax in panels[-1]:
-        ax.set_xlabel("% of the energy with BOS")
+    for ax, number in zip(panels[-1], NUMBERS, strict=True):
+        ax.set_xlabel(f"{number.split()[-1]} (%)")
+    panels[0, 0].xaxis.set_major_locator(MultipleLocator(0.5))
     panels[0, 0].set_xlim(low - 0.05, high + 0.05)
     panels[0, 0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
     style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})

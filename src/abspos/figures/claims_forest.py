@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ MARKS = {
     "holds by construction": style.Look(style.BLACK, "-", "s"),
 }
 ROW, HEAD = 0.25, 0.62  # inches of a row, and of a panel around its rows
+MOST_DECADES = 7  # of an axis whose numbers differ that much
 
 
 @style.theme()
@@ -81,7 +83,7 @@ def label(row: Mapping[Any, Any]) -> str:
     if row["claim"] == "bos-swap" and number:
         return number
     first, *others = (arm.removesuffix("/bos") for arm in arms.split(" vs "))
-    pair = f"{first} – {', '.join(others)}" if others else first
+    pair = " vs ".join([first, *others])
     return " · ".join(filter(None, (pair if pair != "all" else "", number.split(" [")[0])))
 
 
@@ -124,7 +126,8 @@ def draw_run(part: SubFigure, panels: list[tuple[str, list[str], pd.DataFrame]])
         lens = rows["lens"].fillna("")
         draw_panel(left, rows[lens != "probability"], labels)
         draw_panel(right, rows[lens == "probability"], labels)
-        left.set_yticks(range(len(labels)), labels)
+        named = [y for y, text in enumerate(labels) if text]
+        left.set_yticks(named, [labels[y] for y in named])
         left.set_title(claim, loc="left", fontweight="bold")
         right.set_yticks([])
     axes[0, 0].set_title("log lens", loc="right")
@@ -154,6 +157,9 @@ def draw_claim(ax: Axes, row: Mapping[Any, Any], y: int) -> None:
     look = MARKS.get(verdict, MARKS["not reproduced"])
     estimate, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
     style.estimate(ax, y, (estimate, low, high), look)
+    if not math.isfinite(estimate) and isinstance(row["note"], str):
+        ax.text(0.02, y, fill(row["note"], 38), transform=ax.get_yaxis_transform(), va="center",
+                fontsize=7.5, color="#404040")  # fmt: skip
     claimed, sign = parse_claimed(str(row["claimed"]))
     if math.isfinite(claimed) and math.isfinite(estimate):
         size = 13 if sign == "|" else 6
@@ -176,12 +182,17 @@ def parse_claimed(text: str) -> tuple[float, str]:
 def set_scale(ax: Axes, rows: pd.DataFrame) -> None:
     """Linear, or symmetric-logarithmic where the rows' sizes differ by more than a hundred."""
     claimed = [parse_claimed(str(text))[0] for text in rows["claimed"]]
-    sizes = np.abs([*rows["estimate"].astype(float), *claimed])
+    estimates = rows["estimate"].astype(float)
+    sizes = np.abs([*estimates, *claimed])
     sizes = sizes[sizes > 0]
-    units = str(rows["unit"].iloc[0])
     if sizes.size and sizes.max() > 100 * sizes.min():
-        style.energy_axis(ax, [0.0, *sizes], axis="x", stride=2)
+        decades = min(MOST_DECADES, math.ceil(math.log10(sizes.max() / sizes.min())) + 1)
+        stride = max(2, decades // 2 if (estimates >= 0).all() else decades - 1)
+        style.energy_axis(ax, [0.0, *sizes], decades, "x", stride)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
+    units = str(rows["unit"].iloc[0])
+    if rows["number"].isin(["mask energy", "residual energy"]).all():
+        units = style.UNITS.get(str(rows["lens"].iloc[0]), "")
     ax.set_xlabel(units, fontsize=8.5)

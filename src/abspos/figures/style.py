@@ -219,7 +219,9 @@ def energy_axis(
     threshold = top / 10 ** (decades - 1)
     set_scale("symlog", linthresh=threshold, linscale=0.6)
     which = ax.yaxis if axis == "y" else ax.xaxis
-    marks = [top / 10.0**k for k in range(-2, decades) if k % stride == 0]
+    # The mark at the threshold stands close to 0: there is room for it where every decade has one.
+    last = decades if stride == 1 else decades - 1
+    marks = [top / 10.0**k for k in range(-2, last) if k % stride == 0]
     which.set_major_locator(FixedLocator([*(-m for m in marks), 0.0, *reversed(marks)]))
     which.set_minor_locator(NullLocator())
     line = ax.axhline if axis == "y" else ax.axvline
