@@ -284,8 +284,8 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     config = AutoConfig.from_pretrained(folder)
     refuse_unsupported(config)
     limit = config.max_position_embeddings
-    rope = variant.get("rope")
-    dynamic = bool(rope) and rope["rope_type"] == "dynamic"
+    rope = variant.get("rope") or {}
+    dynamic = rope.get("rope_type") == "dynamic"
     if dynamic and length <= limit:
         raise ModelError(
             f"rope_type 'dynamic': inert while inputs.length {length} <= "
