@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.capture import NAME, Attention, forward, listening
+from abspos.capture import NAME, Attention, listening
 from abspos.models import ModelError, decoder_layers
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass.
@@ -121,10 +121,20 @@ def certify(
 
     with torch.no_grad():
         with listening(compare_output):
-            captured = model.lm_head(forward(model, embeddings, position_ids))
+            captured = output_logits(model, embeddings, position_ids)
         eager = eager_logits(model, embeddings, position_ids, window, compare_weights)
     note("logits", None, relative(captured, eager))
     return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
+
+
+def output_logits(
+    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    mask: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Output logits (input, position, token), with whatever the model does after its head."""
+    return model(
+        inputs_embeds=embeddings, position_ids=position_ids, attention_mask=mask, use_cache=False
+    ).logits
 
 
 def eager_logits(
@@ -152,10 +162,7 @@ def eager_logits(
     handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(modules)]  # type: ignore[arg-type]
     model.set_attn_implementation("eager")
     try:
-        return model(
-            inputs_embeds=embeddings, position_ids=position_ids, attention_mask=mask,
-            use_cache=False,
-        ).logits  # fmt: skip
+        return output_logits(model, embeddings, position_ids, mask)
     finally:
         model.set_attn_implementation(NAME)
         for handle in handles:

@@ -1,0 +1,209 @@
+"""The attention function under `abspos`: the eager model's numbers, and what it hands on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from abspos import capture
+from abspos.capture import NAME, attention, forward, listening, residual_stream
+from abspos.certificates import allowed, rebuilt_logits
+from abspos.models import ModelError, decoder_layers, fetch, load
+
+FAMILIES = [
+    "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "gpt_neox", "olmo2", "olmo3", "smollm3",
+    "stablelm", "cohere2", "granite", "starcoder2", "glm4", "exaone4",
+]  # fmt: skip
+
+
+def embeddings(inputs=2, length=20, hidden=32, seed=0):
+    return torch.randn(inputs, length, hidden, generator=torch.Generator().manual_seed(seed))
+
+
+def captured(folder, window=None):
+    model = load(folder, {"window": window}, 32, "float32", "cpu", 0)
+    model.set_attn_implementation(NAME)
+    return model
+
+
+def eager(folder, given, window=None):
+    """Output of the model with its own eager attention and, for a window, a mask made here."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    mask = None
+    if window is not None:
+        i, j = torch.meshgrid(*[torch.arange(given.shape[1])] * 2, indexing="ij")
+        seen = (j <= i) & (i - j < window)
+        mask = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[None, None]
+        mask = mask.expand(len(given), -1, -1, -1)
+    with torch.no_grad():
+        return model(
+            inputs_embeds=given, attention_mask=mask, output_attentions=True,
+            output_hidden_states=True, use_cache=False,
+        )  # fmt: skip
+
+
+@torch.no_grad()
+def seen_by(model, given):
+    seen = {}
+    with listening(lambda found: seen.__setitem__(found.layer, found)):
+        final = forward(model, given, None)
+    return seen, final
+
+
+@pytest.mark.parametrize("window", [None, 1, 6, 20, 25])
+def test_attention_is_the_eager_models(checkpoint, window):
+    given = embeddings()
+    expected = eager(checkpoint, given, window)
+    seen, final = seen_by(captured(checkpoint, window), given)
+    assert sorted(seen) == [0, 1, 2]
+    torch.testing.assert_close(final, expected.hidden_states[-1], rtol=1e-4, atol=1e-5)
+    for layer, found in seen.items():
+        mask = allowed(20, window)
+        logits = rebuilt_logits(found.query, found.key, found.scale)
+        weights = logits.masked_fill(~mask, -torch.inf).softmax(-1)
+        torch.testing.assert_close(weights, expected.attentions[layer], rtol=1e-4, atol=1e-6)
+        value = found.value.repeat_interleave(2, 1)
+        torch.testing.assert_close(
+            (weights @ value).transpose(1, 2), found.output, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_shapes_handed_on(checkpoint):
+    seen, _ = seen_by(captured(checkpoint), embeddings())
+    found = seen[1]
+    assert found.query.shape == (2, 4, 20, 8)
+    assert found.key.shape == found.value.shape == (2, 2, 20, 8)
+    assert found.output.shape == (2, 20, 4, 8)
+    assert found.scale == pytest.approx(8**-0.5)
+    assert found.window is None
+
+
+@pytest.mark.parametrize("window", [None, 6])
+def test_later_tokens_never_reach_earlier_ones(checkpoint, window):
+    model = captured(checkpoint, window)
+    given = embeddings()
+    changed = given.clone()
+    changed[:, 12:] = embeddings(seed=1)[:, 12:]
+    (_, before), (_, after) = seen_by(model, given), seen_by(model, changed)
+    assert torch.equal(before[:, :12], after[:, :12])
+    assert (before[:, 12:] != after[:, 12:]).any()
+
+
+def test_a_window_hides_position_0_from_a_single_layer(checkpoint):
+    model = captured(checkpoint, 6)
+    given = embeddings()
+    changed = given.clone()
+    changed[:, 0] = 0
+    outputs = []
+    for case in (given, changed):
+        seen, _ = seen_by(model, case)
+        outputs.append(seen[0].output)
+    assert torch.equal(outputs[0][:, 6:], outputs[1][:, 6:])
+    assert (outputs[0][:, 1:6] != outputs[1][:, 1:6]).any()
+
+
+def test_listening_changes_nothing_and_ends(checkpoint):
+    model = captured(checkpoint)
+    given = embeddings()
+    with torch.no_grad():
+        alone = forward(model, given, None)
+    heard = []
+    with pytest.raises(KeyError), listening(heard.append):
+        raise KeyError
+    _, final = seen_by(model, given)
+    assert torch.equal(final, alone)
+    assert heard == []
+    assert capture._listeners == []
+
+
+# a mask that is lost
+
+
+def test_causality_would_be_lost_without_a_mask_of_that_name(checkpoint):
+    """Why the mask is registered: the attention function alone lets later tokens through."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register("abspos_unmasked", attention)
+    model = captured(checkpoint, 6)
+    model.set_attn_implementation("abspos_unmasked")
+    _, unmasked = seen_by(model, embeddings())
+    _, masked = seen_by(captured(checkpoint, 6), embeddings())
+    assert (unmasked - masked).abs().max() > 1e-3
+
+
+# families
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_give_their_eager_numbers(source, tmp_path, family):
+    fetch(source | {"family": family}, "0", tmp_path / "0", tmp_path / "0.json")
+    given = embeddings()
+    for window in (None, 6):
+        expected = eager(tmp_path / "0", given, window)
+        seen, final = seen_by(captured(tmp_path / "0", window), given)
+        torch.testing.assert_close(final, expected.hidden_states[-1], rtol=1e-4, atol=1e-5)
+        assert len(seen) == 3
+
+
+def test_a_models_own_window_is_handed_on(source, tmp_path):
+    fetch(source | {"family": "mistral"}, "0", tmp_path / "0", tmp_path / "0.json")
+    model = load(tmp_path / "0", {}, 32, "float32", "cpu", 0)
+    model.config.sliding_window = 5
+    for layer in decoder_layers(model):
+        layer.self_attn.config.sliding_window = 5
+    model.set_attn_implementation(NAME)
+    seen, final = seen_by(model, embeddings())
+    assert {found.window for found in seen.values()} == {5}
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = forward(model, embeddings(), None)
+    torch.testing.assert_close(final, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "what"), [("softcap", "soft-capped"), ("s_aux", "learned sink")])
+def test_what_sdpa_ignores_is_refused(name, what):
+    q = torch.zeros(1, 4, 3, 8)
+    module = SimpleNamespace(layer_idx=7, is_causal=True, training=False)
+    with pytest.raises(ModelError, match=f"layer 7: {what}"):
+        attention(module, q, q, q, None, **{name: torch.ones(4)})
+    output, weights = attention(module, q, q, q, None, **{name: None})
+    assert output.shape == (1, 3, 4, 8)
+    assert weights is None
+
+
+@pytest.mark.parametrize(("family", "what"), [("gemma2", "softcap"), ("gpt_oss", "s_aux")])
+def test_families_with_such_attention_are_refused(source, tmp_path, family, what):
+    fetch(source | {"family": family}, "0", tmp_path / "0", tmp_path / "0.json")
+    with pytest.raises(ModelError, match=rf"layer 0: .*\({what}\)"):
+        seen_by(captured(tmp_path / "0"), embeddings())
+
+
+# the residual stream
+
+
+def test_residual_stream_is_before_each_layer_and_after_the_last(checkpoint):
+    model = captured(checkpoint)
+    given = embeddings()
+    expected = eager(checkpoint, given).hidden_states
+    with torch.no_grad(), residual_stream(model) as seen:
+        final = forward(model, given, None)
+    assert len(seen.states) == 4
+    assert torch.equal(seen.states[0], given)
+    for found, state in zip(seen.states[:3], expected[:3], strict=True):
+        torch.testing.assert_close(found, state, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.model.norm(seen.states[3]), final)
+
+
+def test_residual_stream_is_of_the_last_pass_and_ends(checkpoint):
+    model = captured(checkpoint)
+    with torch.no_grad(), residual_stream(model) as seen:
+        forward(model, embeddings(), None)
+        forward(model, embeddings(inputs=1, length=3), None)
+        assert [tuple(state.shape) for state in seen.states] == [(1, 3, 32)] * 4
+    with torch.no_grad():
+        forward(model, embeddings(), None)
+    assert len(seen.states) == 4
+    assert seen.states[0].shape == (1, 3, 32)
