@@ -154,9 +154,9 @@ def plain_tokens(source: str) -> list[str]:
     """The same by Python's own tokenizer: tokens less comments, line ends and docstrings."""
     doc = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str | bytes):
-                doc |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        value = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str | bytes):
+            doc |= set(range(value.lineno, (value.end_lineno or value.lineno) + 1))
     dropped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return [t.string for t in tokens if t.type not in dropped and t.start[0] not in doc]

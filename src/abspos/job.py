@@ -221,8 +221,7 @@ def _before(snakemake: Any) -> dict[str, Any]:
         if sources[path]["code"] != planned:
             log.warning("%s: edited since this job was planned; run again", path)
     config = settings.pop("config", {})
-    script = next((path for path in sources if path.startswith("workflow/scripts/")), None)
-    rule = ledger.rule_file(snakemake.rule, script, root)
+    rule = ledger.rule_file(snakemake.rule, ledger.script_of(sources), root)
     return {
         "inputs": ledger.inputs(str(path) for path in snakemake.input),
         "code": sources,
@@ -244,10 +243,11 @@ def _enter(snakemake: Any, before: dict[str, Any], began: Clock) -> None:
         "format": ledger.FORMAT,
         "packages": machine.packages(),
         "loaded": machine.loaded(),
-        "python": sys.version.split()[0],
+        "python": machine.python(),
         "determinism": machine.determinism(),
         "threads": snakemake.threads,
         "outputs": sorted(str(path) for path in snakemake.output),
+        "log": _log(snakemake),
         "circumstances": {
             "start": began.start.isoformat(timespec="seconds"),
             "seconds": began.seconds(),
@@ -260,6 +260,16 @@ def _enter(snakemake: Any, before: dict[str, Any], began: Clock) -> None:
         described = ledger.describe(Path(path))
         temporary = described["kind"] != "file" and _temporary(snakemake, path)
         ledger.write({**shared, "path": path, "temporary": temporary, **described})
+
+
+def _log(snakemake: Any) -> dict[str, Any]:
+    """The job's log, to which nothing is added any more."""
+    from abspos.audit import ledger
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    paths = [str(path) for path in snakemake.log[:1]]
+    return {"path": paths[0], **ledger.describe(Path(paths[0]))} if paths else {}
 
 
 def _temporary(snakemake: Any, path: str) -> bool:

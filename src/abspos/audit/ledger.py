@@ -100,6 +100,11 @@ def rule_file(rule: str, script: str | None, root: Path) -> dict[str, str] | Non
     return None
 
 
+def script_of(sources: Iterable[str]) -> str | None:
+    """The workflow script among the sources of a result."""
+    return next((path for path in sources if path.startswith("workflow/scripts/")), None)
+
+
 def rules(lines: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
     """Name and lines of each rule: its head and all that is indented below it."""
     for start, line in enumerate(lines):
@@ -163,14 +168,27 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode("utf-8")
         entry = json.loads(text)
-        whole = isinstance(entry, dict) and render(entry) == text and bool(entry["path"])
-    except (OSError, ValueError, KeyError, RecursionError) as error:
+        whole = isinstance(entry, dict) and render(entry) == text and complete(entry)
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not a ledger entry ({type(error).__name__})") from None
     if not whole:
-        raise StoreError(f"{path}: altered; its digest does not fit its text")
+        raise StoreError(f"{path}: its digest does not fit its text")
     return entry
 
 
-def entries(results: Path) -> Iterator[Path]:
+def complete(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry has the fields, of the kinds, that its readers use."""
+    kinds = {
+        "path": str, "digest": str, "kind": str, "bytes": int, "temporary": bool, "inputs": dict,
+        "code": dict, "rule": dict, "packages": dict, "loaded": list, "config": object,
+        "params": dict, "seeds": dict, "determinism": dict, "circumstances": dict, "python": str,
+        "wildcards": dict, "outputs": list,
+    }  # fmt: skip
+    if not all(key in entry and isinstance(entry[key], kind) for key, kind in kinds.items()):
+        return False
+    return all(isinstance(v, dict) for k in ("inputs", "code") for v in entry[k].values())
+
+
+def entries(results: Path) -> list[Path]:
     """All ledger entries of a results folder, sorted."""
-    return iter(sorted(p for p in (results / FOLDER).rglob("*.json") if p.name[0] != "."))
+    return sorted(p for p in (results / FOLDER).rglob("*.json") if p.name[0] != ".")

@@ -42,6 +42,11 @@ def loaded() -> list[str]:
     return [name for name in PACKAGES if name in sys.modules and name != "snakemake"]
 
 
+def python() -> str:
+    """Version of this Python."""
+    return platform.python_version()
+
+
 def determinism() -> dict[str, Any]:
     """Thread counts and switches that fix the order of floating-point operations."""
     settings: dict[str, Any] = {key: os.environ[key] for key in SETTINGS if key in os.environ}

@@ -1,0 +1,193 @@
+"""The command ``abspos``: what was made, from what, and whether it is still so.
+
+Exit codes: 0 all is well, 1 there are findings, 2 the command itself was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+FINE, FINDINGS, USAGE = 0, 1, 2
+
+
+class UsageError(RuntimeError):
+    """A command that cannot be carried out as given."""
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Read everything again and compare it with the ledger, or with other results."""
+    from abspos.audit.verify import verify as check
+
+    results = results_of(options)
+    if options.against is not None:
+        return against(results, options)
+    began = time.monotonic()
+    report = check(results, options.project)
+    for finding in report.findings:
+        print(finding)
+    if not options.quiet:
+        for note in report.notes:
+            print(f"note: {note}")
+    count = len(report.findings)
+    print(
+        f"{results}: {report.files} files and {report.stores} stores, "
+        f"{report.bytes / 1e6:.1f} MB, read in {time.monotonic() - began:.1f} s: "
+        + ("all as recorded" if not count else f"{count} finding{'s' * (count > 1)}")
+    )
+    print(f"seal of tables and stores: {report.seal}")
+    return FINDINGS if report.findings else FINE
+
+
+def against(results: Path, options: argparse.Namespace) -> int:
+    """Compare the numbers of two results folders."""
+    from abspos.audit.compare import compare
+
+    other: Path = options.against
+    if not other.is_dir():
+        raise UsageError(f"--against {other}: no such folder; give another results/<study>")
+    found = compare(results, other, options.tolerance)
+    for item in found:
+        if not options.quiet or item.verdict != "identical":
+            print(item)
+    verdicts = [item.verdict for item in found]
+    kinds = sorted(set(verdicts))
+    print(
+        f"{results} against {other}: "
+        + (", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds) or "nothing to compare")
+        + f" (rounding: up to {options.tolerance:g} of the largest value)"
+    )
+    return FINE if found and set(kinds) <= {"identical", "rounding", "may vary"} else FINDINGS
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Print the whole story of one result."""
+    from abspos.audit.explain import explain as tell
+    from abspos.stores import StoreError
+
+    try:
+        for line in tell(options.file, results_of(options, options.file), options.project):
+            print(line)
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FINDINGS
+    return FINE
+
+
+def crate(options: argparse.Namespace) -> int:
+    """Pack a study as a Workflow Run RO-Crate."""
+    from abspos.audit.crate import pack
+    from abspos.stores import StoreError
+
+    results = results_of(options)
+    target = options.output or results.with_name(f"{results.name}.crate.zip")
+    try:
+        pack(results, options.project, target, stores=options.stores)
+    except (StoreError, FileExistsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FINDINGS
+    print(target)
+    return FINE
+
+
+#: Name of a command -> what it does; the function's first line is its help.
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "verify": verify,
+    "explain": explain,
+    "crate": crate,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    top = argparse.ArgumentParser(prog="abspos", description=(__doc__ or "").splitlines()[0])
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    made = {}
+    for name, function in COMMANDS.items():
+        text = (function.__doc__ or "").splitlines()[0]
+        made[name] = commands.add_parser(name, help=text, description=text)
+        made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
+        made[name].add_argument("--study", metavar="NAME", help="the same, by the study's name")
+        made[name].add_argument(
+            "--project", type=Path, default=Path(), metavar="DIR",
+            help="where config.yaml, workflow/ and src/ lie (default: here)",
+        )  # fmt: skip
+    made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
+    made["verify"].add_argument(
+        "--against", type=Path, metavar="DIR",
+        help="compare numbers with another run of the study instead",
+    )  # fmt: skip
+    made["verify"].add_argument(
+        "--tolerance", type=float, default=1e-3, metavar="X",
+        help="largest rounding difference, as a share of the largest value (default: %(default)s)",
+    )  # fmt: skip
+    made["explain"].add_argument("file", metavar="FILE", help="a result, or TABLE.csv:LINE")
+    made["crate"].add_argument(
+        "--stores", choices=("none", "components", "all"), default="components",
+        help="which stores go in (default: %(default)s)",
+    )  # fmt: skip
+    made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
+    return top
+
+
+def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
+    """The results folder that is meant: by option, by a file in it, or by config.yaml.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if options.results is not None:
+        results = options.results
+    elif options.study is not None:
+        if Path(options.study).name != options.study:
+            raise UsageError(f"--study {options.study!r}: a name, not a path; or use --results")
+        results = options.project / "results" / options.study
+    elif file is not None and (owner := owner_of(Path(file))):
+        results = owner
+    else:
+        results = options.project / "results" / study_name(options.project / "config.yaml")
+    if not results.is_dir():
+        raise UsageError(f"{results}: no such folder; run snakemake first, or give --results")
+    return Path(results)
+
+
+def owner_of(path: Path) -> Path | None:
+    """The nearest folder above a file that holds a ledger."""
+    return next((p for p in path.parents if (p / "ledger").is_dir()), None)
+
+
+def study_name(config: Path) -> str:
+    """The name of the study in a config file."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return str(settings["study"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{config}: tells no study ({type(error).__name__}); give --results or --study"
+        ) from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 all is well, 1 findings, 2 the command was wrong.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:  # the reader, a pager say, has seen enough
+        sys.stderr.close()
+        return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
