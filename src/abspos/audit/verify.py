@@ -84,7 +84,11 @@ def verify(results: Path, root: Path) -> Report:
     if not chain.records and not found:
         found.append(Finding("missing", str(results / ledger.FOLDER), "no entries"))
     for record in chain.records.values():
-        found += _content(record, chain, report)
+        found += content(record, chain)
+        whole = record.entry["kind"] == "file"
+        report.files += whole
+        report.stores += not whole
+        report.bytes += record.entry["bytes"] if record.path.exists() else 0
     found += _inputs(chain)
     found += _unaccounted(chain)
     found += _code(chain)
@@ -106,20 +110,13 @@ def seal(chain: Chain) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _content(record: Record, chain: Chain, report: Report) -> Iterator[Finding]:
-    """Whether one result is there and has the bytes that were recorded."""
+def content(record: Record, chain: Chain) -> Iterator[Finding]:
+    """Whether one result, and the log of its job, are there with the bytes that were recorded."""
     entry, path = record.entry, record.path
     try:
         if entry.get("log"):
             yield from _file(chain.locate(entry["log"]["path"]), entry["log"])
-        if entry["kind"] == "file":
-            yield from _file(path, entry)
-            report.files += 1
-            report.bytes += entry["bytes"]
-        else:
-            yield from _folder(path, entry)
-            report.stores += 1
-            report.bytes += entry["bytes"] if path.is_dir() else 0
+        yield from _file(path, entry) if entry["kind"] == "file" else _folder(path, entry)
     except OSError as error:
         yield Finding("altered", str(path), f"cannot be read ({error.strerror})")
 
