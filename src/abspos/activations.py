@@ -25,18 +25,13 @@ from abspos.certificates import attention_module, certify
 from abspos.interventions import Batch, Setting, apply, single_token
 from abspos.models import decoder_layers
 from abspos.progress import progress
-from abspos.stores import create_array, from_bits, open_dataset, whole_folder
+from abspos.stores import NonFiniteError, create_array, from_bits, open_dataset, whole_folder
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
 
-
 #: Conditions whose token at position 0 differs between inputs: what heads write from it is kept.
 WRITES = ("no-bos", "swap-random")
-
-
-class NonFiniteError(FloatingPointError):
-    """A NaN or infinity in what a model computed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,8 @@ class Writer:
     Everything handed over is checked to be finite first, and named where it is not.
     """
 
-    def __init__(self, group: zarr.Group, shape: Shape, dtype: str, label: str) -> None:
+    def __init__(self, folder: Path, shape: Shape, dtype: str, label: str) -> None:
+        self.group = group = zarr.open_group(folder, mode="w", zarr_format=3)
         self.label = label
         self.pool = ThreadPoolExecutor(max_workers=1)
         self.pending: list[Future[None]] = []
@@ -115,6 +111,13 @@ class Writer:
         for future in self.pending:
             future.result()
         self.pending.clear()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Nothing may be written any more when a failure clears the store away.
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
@@ -173,6 +176,15 @@ def token_loss(model: torch.nn.Module, final: Tensor, tokens: Tensor) -> Tensor:
     target = tokens[:, half + 1 :].to(logits.device)
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
     return losses.mean(1)
+
+
+def require_finite(losses: np.ndarray, label: str) -> None:
+    """Refuse a NaN or infinity that only shows after the last layer's queries and keys."""
+    for number in np.flatnonzero(~np.isfinite(losses)):
+        raise NonFiniteError(
+            f"{label}: NaN or infinity in the output of the last layer, input {number}; "
+            "try dtype: float32, or check the checkpoint"
+        )
 
 
 def trajectory_error(
@@ -255,9 +267,8 @@ def extract(
     model.set_attn_implementation(NAME)
     setting = setting_for(model, checkpoint, swap_tokens, early, seed)
     shape = sizes(model, tokens, batch)
-    with whole_folder(store, manifest) as folder:
-        group = zarr.open_group(folder, mode="w", zarr_format=3)
-        writer = Writer(group, shape, dtype, label)
+    with whole_folder(store, manifest) as folder, Writer(folder, shape, dtype, label) as writer:
+        group = writer.group
         sums = Sums.empty(shape)
         losses = np.zeros(shape.inputs, dtype=np.float32)
         starts = []
@@ -272,6 +283,7 @@ def extract(
             starts.append(given.embeddings[:, 0])
             sums.add(part, seen.states)
             writer.drain()
+            require_finite(losses, label)
         sums.save(group)
         for name, data in (("v0", writer.v0), ("loss", losses)):
             axes = ("layer", "input", "kv_head", "feature") if name == "v0" else ("input",)
@@ -350,7 +362,7 @@ def embed(
 def certificate(
     model: torch.nn.Module, tokens: Tensor, condition: str, setting: Setting, writer: Writer,
     variant: Mapping[str, Any], dtype: str,
-) -> dict[str, float | int]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Certify what was stored for the first inputs and positions (see certificates.certify)."""
     rows, length = min(SAMPLE, tokens.shape[0]), min(SAMPLE_LENGTH, tokens.shape[1])
     part = slice(0, rows)

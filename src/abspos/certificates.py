@@ -10,16 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from abspos.capture import NAME, Attention, listening
+from abspos.components import rebuilt_logits
 from abspos.models import ModelError, decoder_layers
 
-#: Largest error relative to the largest value compared, by dtype of the forward pass.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+#: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
+#: is compared within one layer; the others through the depth of two forward passes, along which
+#: rounding grows (where a window hides the sink, a hundredfold).
+TOLERANCE = {
+    "float32": {"output": 1e-4, "weights": 1e-3, "logits": 1e-3},
+    "bfloat16": {"output": 2e-2, "weights": 1e-1, "logits": 1e-1},
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Certificate:
     logits: float
     weights: float
     masked: float
-    tolerance: float
+    tolerance: dict[str, float]
     inputs: int
     positions: int
 
@@ -43,20 +50,6 @@ def allowed(length: int, window: int | None, device: torch.device | str = "cpu")
     return seen if window is None else seen & (i - j < window)
 
 
-def rebuilt_logits(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
-
-    Args:
-        query: (input, head, position, feature).
-        key: (input, kv_head, position, feature).
-        scale: of the logits.
-    """
-    inputs, heads, length, size = query.shape
-    # The heads of a group lie one below the other, so that no K/V head is copied.
-    grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
-    return (grouped @ key.mT).reshape(inputs, heads, length, length)
-
-
 def relative(found: Tensor, expected: Tensor) -> float:
     """Largest absolute difference over the largest absolute expected value."""
     found, expected = found.float(), expected.float()
@@ -67,7 +60,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 def certify(
     model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
     stored: Mapping[int, tuple[np.ndarray, np.ndarray]], window: int | None, dtype: str,
-) -> dict[str, float | int]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     """Run the sample again, with capture and with eager attention, and compare.
 
     Args:
@@ -87,11 +80,11 @@ def certify(
     windows: dict[int, int | None] = {}
 
     def note(what: str, layer: int | None, error: float) -> None:
-        if not error <= tolerance:
+        if not error <= tolerance[what]:
             where = "output logits" if layer is None else f"layer {layer}"
             raise ModelError(
                 f"certificate {what!r}: {where}: relative error {error:.2g}, allowed "
-                f"{tolerance:g}; this attention is not softmax(scale q k + mask) v, and is refused"
+                f"{tolerance[what]:g}; this attention is not softmax(scale q k + mask) v, and is refused"
             )
         worst[what] = max(worst[what], error)
 

@@ -17,11 +17,9 @@ import xarray as xr
 from torch import Tensor
 
 from abspos import grams
-from abspos.activations import NonFiniteError
-from abspos.certificates import rebuilt_logits
-from abspos.components import Parts, by_offset, row_and_sink, split
+from abspos.components import Parts, by_offset, rebuilt_logits, row_and_sink, split
 from abspos.progress import progress
-from abspos.stores import from_bits, open_dataset, save_dataset
+from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset
 from abspos.trajectory import trajectory
 
 #: Bytes of logits that one block of heads may take.

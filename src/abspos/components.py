@@ -54,6 +54,20 @@ class Parts:
         return self.denominator[..., last, None] - self.denominator
 
 
+def rebuilt_logits(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
+
+    Args:
+        query: (input, head, position, feature).
+        key: (input, kv_head, position, feature).
+        scale: of the logits.
+    """
+    inputs, heads, length, size = query.shape
+    # The heads of a group lie one below the other, so that no K/V head is copied.
+    grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
+    return (grouped @ key.mT).reshape(inputs, heads, length, length)
+
+
 def by_offset(rows: Tensor, first: int, offsets: int) -> Tensor:
     """Rows of logits (..., query, key) of queries first, first+1, ... by offset (..., query, d).
 

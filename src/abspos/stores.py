@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -123,6 +124,10 @@ def check(folder: Path, manifest: Path) -> None:
         )
 
 
+class NonFiniteError(FloatingPointError):
+    """A NaN or infinity in what a model computed or in what was made of it."""
+
+
 @contextmanager
 def whole_folder(target: Path, manifest: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it becomes ``target`` and gets its manifest.
@@ -178,7 +183,10 @@ def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
     if manifest is not None:
         check(folder, manifest)
     try:
-        dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
+        with warnings.catch_warnings():
+            # Snakemake's time stamp in the folder is not Zarr's and does no harm.
+            warnings.filterwarnings("ignore", message=".*snakemake_timestamp.*")
+            dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
         return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
     except Exception as error:
         raise StoreError(f"{folder}: cannot be read as Zarr ({error}); delete it, rerun") from None

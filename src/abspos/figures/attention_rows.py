@@ -56,7 +56,7 @@ def draw(
     """Attention rows, heads as rows and queries as columns.
 
     Args:
-        tables: ``energies`` and ``sinks`` (docs/outputs.md), by which heads are chosen.
+        tables: ``energies`` and ``sinks`` (see abspos.tables), by which heads are chosen.
         stores: component stores by ``model/revision/standard/bos``.
         confidence: not used: the curves are means.
     """

@@ -39,7 +39,7 @@ def draw(
     """Replacements as rows, the four numbers as columns, lenses as marks.
 
     Args:
-        tables: ``swaps`` (docs/outputs.md); other tables are ignored.
+        tables: ``swaps`` (see abspos.claims); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

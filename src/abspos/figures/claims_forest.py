@@ -47,7 +47,7 @@ def draw(
     """One panel per claim and lens, a row per number.
 
     Args:
-        tables: ``claims`` (docs/outputs.md); other tables are ignored.
+        tables: ``claims`` (see abspos.claims); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

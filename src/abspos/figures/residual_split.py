@@ -34,7 +34,7 @@ def draw(
     """Row, sink and rest by layer: lenses as rows, variants with full attention as columns.
 
     Args:
-        tables: ``layers`` (docs/outputs.md); other tables are ignored.
+        tables: ``layers`` (see abspos.tables); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
