@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from abspos import capture
 from abspos.capture import NAME, attention, forward, listening, residual_stream
-from abspos.certificates import allowed, rebuilt_logits
+from abspos.certificates import allowed
+from abspos.components import rebuilt_logits
 from abspos.models import ModelError, decoder_layers, fetch, load
 
 FAMILIES = [

@@ -10,7 +10,8 @@ import torch
 
 from abspos import capture, certificates
 from abspos.capture import NAME, forward, listening
-from abspos.certificates import TOLERANCE, allowed, certify, rebuilt_logits, relative
+from abspos.certificates import TOLERANCE, allowed, certify, relative
+from abspos.components import rebuilt_logits
 from abspos.models import ModelError, fetch, load
 
 
@@ -49,7 +50,8 @@ def test_what_happened_is_certified(checkpoint, window):
     found = certify(model, given, None, stored_by(model, given), window, "float32")
     assert all(0 <= found[name] < 1e-5 for name in ("output", "logits", "weights"))
     assert found["masked"] == 0
-    assert (found["tolerance"], found["inputs"], found["positions"]) == (1e-4, 2, 24)
+    assert found["tolerance"] == TOLERANCE["float32"]
+    assert (found["inputs"], found["positions"]) == (2, 24)
     assert model.config._attn_implementation == NAME, "the model is left as it was"
 
 
@@ -66,8 +68,11 @@ def test_shifted_positions_are_certified(checkpoint):
 
 def test_bfloat16_has_a_tolerance_of_its_own(checkpoint):
     model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
-    found = certify(model, given, None, stored_by(model, given), None, "bfloat16")
-    assert TOLERANCE["float32"] < max(found["output"], found["logits"]) <= TOLERANCE["bfloat16"]
+    stored = stored_by(model, given)
+    found = certify(model, given, None, stored, None, "bfloat16")
+    assert found["tolerance"] == TOLERANCE["bfloat16"]
+    with pytest.raises(ModelError, match=r"allowed 0\.0"):
+        certify(model, given, None, stored, None, "float32")
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
@@ -152,7 +157,7 @@ def test_other_output_logits_fail(checkpoint, monkeypatch):
     model, given = model_of(checkpoint), embeddings()
     stored = stored_by(model, given)
     real = certificates.eager_logits
-    monkeypatch.setattr(certificates, "eager_logits", lambda *args: real(*args) * 1.001)
+    monkeypatch.setattr(certificates, "eager_logits", lambda *args: real(*args) * 1.01)
     with pytest.raises(ModelError, match="certificate 'logits': output logits"):
         certify(model, given, None, stored, None, "float32")
 

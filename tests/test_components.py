@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from abspos.components import (
     as_tensor,
+    by_offset,
     decompose,
     row_and_sink,
     split,
@@ -412,3 +413,19 @@ def test_logits_that_are_not_finite_are_refused(bad):
     logits[1, 0, 6, 2] = bad
     with pytest.raises(ValueError, match="NaN or infinity"):
         decompose(logits)
+
+
+@given(cases(("normal",)))
+def test_parts_hold_zero_where_nothing_is_visible(case):
+    logits, window = case
+    half = logits.shape[-1] // 2
+    s = torch.as_tensor(logits)
+    early, reference = (
+        by_offset(s[..., :half, :half], 0, half),
+        by_offset(s[..., half:, :], half, half),
+    )
+    parts = split(early, reference, window)
+    hidden = ~visible(half, window)
+    for field in (parts.residual, parts.log_attention, parts.attention, parts.predicted):
+        assert (field[..., hidden] == 0).all()
+    assert (parts.relative[..., hidden[-1]] == 0).all()

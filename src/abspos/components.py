@@ -104,7 +104,7 @@ def split(early: Tensor, reference: Tensor, window: int | None) -> Parts:
     log_predicted = mean_logit[..., None, :] - denominator[..., None]
     residual = (log_attention - log_predicted).masked_fill(~valid, 0)
     return Parts(
-        relative=mean_logit - denominator[..., -1:],
+        relative=(mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0),
         denominator=denominator,
         residual=residual,
         log_attention=log_attention.masked_fill(~valid, 0),
