@@ -31,7 +31,7 @@ CAPTION = (
 QUERIES = (4, 12, 31)
 NEAR = 4  # keys that count as local
 SINK = 0.1  # sink excess from which a head counts as a sink reader here
-FLOOR = 1e-4  # of the attention axis
+TICKS = (0, 0.001, 0.01, 0.1, 0.3, 1)  # of attention, on a scale that shows small and large
 LOOKS = {
     "model": style.Look(style.BLACK, "-", "o"),
     "mask alone": style.Look(style.BLUE, (0, (5, 1.5)), "D", filled=False),
@@ -67,7 +67,7 @@ def draw(
     found = style.runs(tables["energies"], tables["sinks"])
     note = (
         f"{style.inputs(energies, sinks)}, standard / bos; means over inputs, no intervals; "
-        f"attention below {FLOOR:g} not shown; the last offset is position 0"
+        "cube-root scale; the last offset is position 0"
     )
     figure, parts = style.sheet(
         found, "Mean attention rows: model and mask-only prediction", note, 8.0
@@ -100,16 +100,16 @@ def draw_run(
     for ax, query in zip(panels[-1], queries, strict=True):
         ax.set_xlabel(f"offset from query {query} (keys)")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    panels[0, 0].set_yscale("log")
-    panels[0, 0].set_ylim(FLOOR, 1.3)
+    panels[0, 0].set_yscale("function", functions=(np.cbrt, lambda root: root**3))
+    panels[0, 0].set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    panels[0, 0].set_ylim(-0.0001, 1.1)
     style.key(part, LOOKS)
 
 
 def draw_row(ax: Axes, attention: np.ndarray, predicted: np.ndarray) -> None:
-    """Both curves of one query; offsets out of sight hold 0 and are left out."""
+    """Both curves of one query."""
     for name, values in (("model", attention), ("mask alone", predicted)):
-        shown = np.where(values >= FLOOR, values, np.nan)
-        ax.plot(np.arange(len(values)), shown, label=name, **LOOKS[name].line())
+        ax.plot(np.arange(len(values)), values, label=name, **LOOKS[name].line())
 
 
 def telling_heads(energies: pd.DataFrame, sinks: pd.DataFrame, near: np.ndarray) -> Sequence[Head]:

@@ -57,7 +57,7 @@ def draw(
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
         f"{style.inputs(claims)}; bars: {style.level(confidence)} jackknife intervals; orange: "
-        f"claimed; bold: primary{'; preliminary: N below 128' if preliminary else ''}"
+        f"claimed; bold: primary{'; verdicts preliminary: N below 128' if preliminary else ''}"
     )
     height = max([2.0, *(panel_heights(panels).sum() + 0.5 for panels in per_run)])
     figure, parts = style.sheet(found, "The claims: estimates, intervals, verdicts", note, height)

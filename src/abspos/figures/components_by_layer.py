@@ -20,7 +20,8 @@ CAPTION = (
     "one line per variant, untrained models dotted and hollow. The last row shows the residual "
     "energy of queries beyond the window, from which position 0 is out of sight, with attention "
     "renormalised on the window's keys in every variant: where it grows with depth, position "
-    "accumulates. Bands are jackknife intervals over inputs."
+    "accumulates. Bands are jackknife intervals over inputs. The early residual energy is on a "
+    "logarithmic scale that turns linear near 0, the others on linear scales."
 )
 
 
@@ -86,4 +87,7 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look], wh
         line = style.of(rows, variant=name)
         if not line.empty:
             style.curve(ax, line, "layer", "energy", look, name)
-    style.energy_axis(ax, style.span(rows))
+    if (rows["component"] == "residual").all() and which == "early":
+        style.energy_axis(ax, style.span(rows))
+    else:  # within a decade or two, or about zero, where the slope with depth is what is claimed
+        ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)

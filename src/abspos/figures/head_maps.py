@@ -63,7 +63,9 @@ def draw(
 def draw_run(part: SubFigure, energies: pd.DataFrame, sinks: pd.DataFrame) -> None:
     """The three maps of one run."""
     panels = part.subplots(1, 3)
-    draw_map(panels[0], sinks, "sink_excess", "sink excess", "attention on position 0", log=False)
+    draw_map(
+        panels[0], sinks, "sink_excess", "sink excess", "excess attention on position 0", log=False
+    )
     for ax, lens in zip(panels[1:], style.LENSES, strict=True):
         rows = style.of(energies, lens=lens)
         draw_map(ax, rows, "energy", f"residual energy, {lens} lens", style.UNITS[lens], log=True)

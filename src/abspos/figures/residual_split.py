@@ -20,7 +20,8 @@ CAPTION = (
     "its mean over the keys after position 0 (the sink's share of the softmax denominator), sink "
     "what position 0 itself adds, rest what remains. Median head of each layer (medians do not add "
     "up to the median of the whole); variants with full attention only, since with a window "
-    "position 0 drops out of sight. Bands are jackknife intervals over inputs."
+    "position 0 drops out of sight. Bands are jackknife intervals over inputs; the scale is "
+    "logarithmic and turns linear near 0, where energies may be negative."
 )
 SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "rest")}
 

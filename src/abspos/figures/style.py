@@ -25,6 +25,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 
+CROWDED = 20  # points from which a curve gets small markers
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
 RUN = ["model", "revision"]
 LENSES = ("log", "probability")
@@ -186,7 +187,8 @@ def curve(
     rows = rows.sort_values(x)
     low, high = rows[bounds[0]].astype(float), rows[bounds[1]].astype(float)
     ax.fill_between(rows[x], low, high, color=look.color, alpha=0.18, linewidth=0)
-    ax.plot(rows[x], rows[y].astype(float), label=label, **look.line())
+    size = 3.2 if len(rows) > CROWDED else None
+    ax.plot(rows[x], rows[y].astype(float), label=label, markersize=size, **look.line())
 
 
 def decade(value: float) -> float:
@@ -195,7 +197,7 @@ def decade(value: float) -> float:
 
 
 def energy_axis(
-    ax: Axes, shown: Sequence[float] | np.ndarray | pd.Series, decades: int = 4,
+    ax: Axes, shown: Sequence[float] | np.ndarray | pd.Series, decades: int = 5,
     axis: Literal["x", "y"] = "y", stride: int = 1,
 ) -> None:  # fmt: skip
     """A scale for energies, which span decades: logarithmic, and linear near 0 where it is reached.
