@@ -126,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made["explain"].add_argument("file", metavar="FILE", help="a result, or TABLE.csv:LINE")
     made["crate"].add_argument(
-        "--stores", choices=("none", "components", "all"), default="components",
+        "--stores", choices=("none", "components", "all"), default="none",
         help="which stores go in (default: %(default)s)",
     )  # fmt: skip
     made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
@@ -149,6 +149,10 @@ def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
         results = owner
     else:
         results = options.project / "results" / study_name(options.project / "config.yaml")
+        ledgers = sorted(options.project.glob("results/*/ledger"))
+        studies = [path.parent for path in ledgers if path.parent.name != "checkpoints"]
+        if len(studies) == 1:  # a crate holds one study, whatever its config.yaml is called
+            results = studies[0]
     if not results.is_dir():
         raise UsageError(f"{results}: no such folder; run snakemake first, or give --results")
     return Path(results)

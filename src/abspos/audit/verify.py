@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from abspos.stores import (
 
 #: What a study's folder holds besides results: no entry is asked for these.
 UNLEDGERED = (ledger.FOLDER, "logs", "benchmarks", "report.html", "report.zip")
+
+#: A crate's list of results that were left out by choice: recorded path -> digest.
+LEFT_OUT = "left-out.json"
 
 #: Stages whose bytes may differ between two runs of the same study.
 VARYING = ("figures",)
@@ -83,20 +87,34 @@ def verify(results: Path, root: Path) -> Report:
     ]
     if not chain.records and not found:
         found.append(Finding("missing", str(results / ledger.FOLDER), "no entries"))
+    absent = left_out(chain)
+    if absent:
+        report.notes.append(f"left out of this crate, by choice: {_listed(absent)}")
     for record in chain.records.values():
+        if absent.get(record.name) == record.entry["digest"] and not record.path.exists():
+            continue
         found += content(record, chain)
         whole = record.entry["kind"] == "file"
         report.files += whole
         report.stores += not whole
         report.bytes += record.entry["bytes"] if record.path.exists() else 0
-    found += _inputs(chain)
+    found += _inputs(chain, absent)
     found += _unaccounted(chain)
     found += _code(chain)
     found += _packages(chain)
     report.findings = sorted(set(found))
-    report.notes = sorted(set(_notes(chain)))
+    report.notes += sorted(_notes(chain))
     report.seal = seal(chain)
     return report
+
+
+def left_out(chain: Chain) -> dict[str, str]:
+    """What the crate that this project is, if it is one, says it does not hold."""
+    try:
+        listed = json.loads((chain.root / LEFT_OUT).read_text(encoding="utf-8"))
+        return {str(name): str(digest) for name, digest in listed.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def seal(chain: Chain) -> str:
@@ -155,7 +173,7 @@ def _folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("missing", str(path), "run snakemake to make it again")
 
 
-def _inputs(chain: Chain) -> Iterator[Finding]:
+def _inputs(chain: Chain, absent: Mapping[str, str]) -> Iterator[Finding]:
     """Whether each result was made from what lies there now."""
     outside: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in chain.records.values():
@@ -170,6 +188,8 @@ def _inputs(chain: Chain) -> Iterator[Finding]:
         try:
             now = ledger.describe(path)["digest"]
         except (StoreError, OSError):
+            if digests.keys() == {absent.get(name)}:
+                continue
             yield Finding("missing", str(path), f"an input of {users}")
             continue
         if path.is_relative_to(chain.results):
