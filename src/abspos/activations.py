@@ -181,6 +181,15 @@ def token_loss(model: torch.nn.Module, final: Tensor, tokens: Tensor) -> Tensor:
     return losses.mean(1)
 
 
+def require_finite(losses: np.ndarray, label: str) -> None:
+    """Refuse a NaN or infinity that only shows after the last layer's queries and keys."""
+    for number in np.flatnonzero(~np.isfinite(losses)):
+        raise NonFiniteError(
+            f"{label}: NaN or infinity in the output of the last layer, input {number}; "
+            "try dtype: float32, or check the checkpoint"
+        )
+
+
 def trajectory_error(
     model: torch.nn.Module, starts: Tensor, position_ids: Tensor | None, state0: np.ndarray
 ) -> list[float]:
