@@ -10,6 +10,8 @@ rule activations:
     output:
         store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
         manifest=LAYOUT.store("activations") + ".manifest.json",
+    wildcard_constraints:
+        condition="(?!bos[.])[^/]+",
     params:
         config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),
         device=STUDY.device,
@@ -20,3 +22,10 @@ rule activations:
     threads: STUDY.threads
     script:
         "../scripts/activations.py"
+
+
+# What other runs are compared with goes first, so that their temporary stores need not wait for it.
+use rule activations as activations_bos with:
+    wildcard_constraints:
+        condition="bos",
+    priority: 5
