@@ -6,11 +6,9 @@ What is left out by choice (stores, checkpoints) is listed in ``left-out.json``,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +18,7 @@ from rocrate.rocrate import ROCrate
 
 from abspos.audit import ledger
 from abspos.audit.chain import Chain, Record, load
+from abspos.audit.provenance import Job, actions, jobs, ordered
 from abspos.audit.verify import LEFT_OUT, UNLEDGERED, verify
 from abspos.stores import StoreError, write_atomically
 
@@ -29,7 +28,10 @@ PROFILES = {
     "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
 }
-TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+TERMS = {
+    name: f"https://w3id.org/ro/terms/workflow-run#{name}"
+    for name in ("environment", "resourceUsage", "sha256")
+}
 
 #: Files of the project that say how results are made: code, settings, environment, corpus.
 PROJECT = (
@@ -40,13 +42,17 @@ PROJECT = (
 SKIPPED = {"__pycache__", ".snakemake", ".ipynb_checkpoints"}
 
 CHECKPOINTS = "results/checkpoints/"
-DONE = {"@id": "http://schema.org/CompletedActionStatus"}
+BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+
+UNLICENSED = {
+    "@type": "CreativeWork", "name": "No license stated",
+    "description": "The project states none; texts of the corpus have their own.",
+}  # fmt: skip
 
 #: A workflow script as a tool that ran.
 TOOL = {
     "@type": ["File", "SoftwareSourceCode", "SoftwareApplication"],
     "programmingLanguage": "Python",
-    "url": "https://www.python.org",
 }
 
 #: Media types by suffix.
@@ -130,56 +136,23 @@ def describe(chain: Chain, left_out: Mapping[str, str], listing: Path) -> ROCrat
         listing: a file with the same, for the crate's root.
     """
     crate = ROCrate(version="1.1")
-    crate.metadata.extra_contexts.append(TERMS)
+    crate.metadata.extra_terms.update(TERMS)
     steps = jobs(chain)
-    scripts = {job.script for job in steps}
+    scripts = {job.script: job.entry["code"].get(job.script, {}).get("code") for job in steps}
     workflow = _root(crate, chain, steps, bool(left_out))
     given = ((chain.locate(name), name) for name in _outside(chain) if _inside(name))
     for path, name in [*_project_files(chain.root), *given]:
         if not crate.dereference(quote(name)):
-            about = TOOL if name in scripts else {}
+            about = TOOL | {"version": scripts[name]} if name in scripts else {}
             crate.add_file(path, name, properties=_plain(path, name) | about)
     crate.add_file(listing, LEFT_OUT, properties=_plain(listing, "what is left out, by choice"))
-    entities = {record.name: _result(crate, record, left_out) for record in _sorted(chain)}
+    entities = {record.name: _result(crate, record, left_out) for record in ordered(chain)}
     for path, name in _others(chain):
         crate.add_file(path, name, properties=_plain(path, name))
     tools = {script: crate.dereference(quote(script)) for script in sorted(scripts)}
     workflow["hasPart"] = list(tools.values())
-    _actions(crate, workflow, steps, tools, entities)
+    actions(crate, workflow, steps, tools, entities)
     return crate
-
-
-class Job:
-    """All results of one job, described by the entry that they share."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.records = records
-        self.entry = records[0].entry
-        self.rule = str(self.entry["rule"].get("name"))
-        self.script = ledger.script_of(self.entry["code"]) or "Snakefile"
-        run = self.entry["circumstances"]
-        self.start = datetime.fromisoformat(run["start"])
-        self.end = self.start + timedelta(seconds=float(run["seconds"]))
-        self.memory = run.get("peak_memory_bytes")
-        self.host = run.get("host") or {}
-
-    @property
-    def title(self) -> str:
-        """The rule and its wildcards."""
-        return " ".join([self.rule, *map(str, self.entry["wildcards"].values())])
-
-
-def jobs(chain: Chain) -> list[Job]:
-    """The jobs that made what a ledger speaks for, by start."""
-    grouped: dict[tuple[Any, ...], list[Record]] = {}
-    for record in _sorted(chain):
-        key = (record.entry["circumstances"]["start"], *record.entry["outputs"])
-        grouped.setdefault(key, []).append(record)
-    return sorted((Job(records) for records in grouped.values()), key=lambda j: (j.start, j.title))
-
-
-def _sorted(chain: Chain) -> list[Record]:
-    return sorted(chain.records.values(), key=lambda record: record.name)
 
 
 def _root(crate: ROCrate, chain: Chain, steps: Sequence[Job], partial: bool) -> Any:
@@ -196,7 +169,7 @@ def _root(crate: ROCrate, chain: Chain, steps: Sequence[Job], partial: bool) -> 
     crate.license = (
         crate.add_file(licence, "LICENSE", properties=_plain(licence, "LICENSE"))
         if licence.is_file()
-        else "Not stated; texts of the corpus have their own, told in resources/corpus"
+        else crate.add(ContextEntity(crate, "#license", UNLICENSED))
     )
     workflow = crate.add_workflow(
         chain.root / "Snakefile", "Snakefile", main=True, lang="snakemake",
@@ -204,6 +177,8 @@ def _root(crate: ROCrate, chain: Chain, steps: Sequence[Job], partial: bool) -> 
         properties={
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
             "name": "abspos", "description": "The workflow, from checkpoint to report.",
+            "conformsTo": {"@id": BIOSCHEMAS}, "encodingFormat": "text/plain",
+            "version": (steps[-1].entry.get("git") or {}).get("commit", "not in a repository"),
         },
     )  # fmt: skip
     profiles = [
@@ -235,16 +210,16 @@ def _project_files(root: Path) -> Iterator[tuple[Path, str]]:
 def _others(chain: Chain) -> Iterator[tuple[Path, str]]:
     """Ledger entries, and logs and reports, which no entry speaks for."""
     names = {record.path: record.name for record in chain.records.values()}
-    home = next(iter(r.name for r in _sorted(chain) if r.path.is_relative_to(chain.results)))
+    home = next(iter(r.name for r in ordered(chain) if r.path.is_relative_to(chain.results)))
     recorded = "/".join(home.split("/")[:2])
-    for record in _sorted(chain):
+    for record in ordered(chain):
         yield record.file, ledger.place(record.name).as_posix()
     for top in UNLEDGERED:
         start = chain.results / top
         for path in [start] if start.is_file() else sorted(start.rglob("*")):
             if path.is_file() and top != ledger.FOLDER and path not in names:
                 yield path, f"{recorded}/{path.relative_to(chain.results).as_posix()}"
-    logs = {r.entry["log"]["path"] for r in _sorted(chain) if r.entry.get("log")}
+    logs = {r.entry["log"]["path"] for r in ordered(chain) if r.entry.get("log")}
     for name in sorted(logs):
         if name.startswith(CHECKPOINTS):
             yield chain.locate(name), name
@@ -252,8 +227,9 @@ def _others(chain: Chain) -> Iterator[tuple[Path, str]]:
 
 def _plain(path: Path, name: str) -> dict[str, Any]:
     """What a file's entity says of it."""
-    form = FORMATS.get(path.suffix, "text/plain")
-    return {"name": name, "encodingFormat": form, "contentSize": str(path.stat().st_size)}
+    about: dict[str, Any] = {"about": {"@id": "./"}} if name == "README.md" else {}
+    about["encodingFormat"] = FORMATS.get(path.suffix, "text/plain")
+    return about | {"name": name, "contentSize": str(path.stat().st_size)}
 
 
 def _result(crate: ROCrate, record: Record, left_out: Mapping[str, str]) -> Any:
@@ -275,107 +251,3 @@ def _result(crate: ROCrate, record: Record, left_out: Mapping[str, str]) -> Any:
         )
     about["description"] = "A folder; sha256 is over the sorted digests of its files."
     return crate.add_dataset(record.path, record.name, properties=about)
-
-
-def _actions(
-    crate: ROCrate, workflow: Any, steps: Sequence[Job], tools: Mapping[str, Any],
-    entities: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """One action per job, with its environment and cost, and one for the whole run."""
-    controls, rules = [], dict[str, Any]()
-    made = [entity for job in steps for entity in _made(job, entities)]
-    whole = crate.add_action(
-        workflow, "#run", result=made,
-        properties={
-            "name": f"Run of {workflow['name']}", "actionStatus": DONE,
-            "startTime": _time(steps[0].start), "endTime": _time(max(j.end for j in steps)),
-        },
-    )  # fmt: skip
-    for number, job in enumerate(steps, 1):
-        if job.rule not in rules:
-            step = {"@type": "HowToStep", "name": job.rule, "position": str(len(rules) + 1)}
-            rules[job.rule] = crate.add(ContextEntity(crate, f"#step/{job.rule}", step))
-            rules[job.rule]["workExample"] = tools[job.script]
-        given = [e for name in job.entry["inputs"] if (e := _given(crate, name, entities))]
-        action = crate.add_action(
-            tools[job.script], f"#job/{number}", object=given, result=_made(job, entities),
-            properties={
-                "name": job.title, "description": _settings(job), "actionStatus": DONE,
-                "startTime": _time(job.start), "endTime": _time(job.end),
-            },
-        )  # fmt: skip
-        action["environment"] = list(_environment(crate, job))
-        action["resourceUsage"] = list(_usage(crate, job, number))
-        control = {"@type": "ControlAction", "name": f"Orchestrate {job.title}"}
-        controls.append(crate.add(ContextEntity(crate, f"#control/{number}", control)))
-        controls[-1]["instrument"] = rules[job.rule]
-        controls[-1]["object"] = action
-    workflow["step"] = list(rules.values())
-    organised = {"@type": "OrganizeAction", "name": "Snakemake"}
-    organise = crate.add(ContextEntity(crate, "#organise", organised))
-    organise["instrument"] = _engine(crate, steps)
-    organise["object"] = controls
-    organise["result"] = whole
-    crate.root_dataset["mentions"] = [whole, organise]
-
-
-def _time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
-
-
-def _made(job: Job, entities: Mapping[str, Any]) -> list[Any]:
-    return [entities[record.name] for record in job.records]
-
-
-def _given(crate: ROCrate, name: str, entities: Mapping[str, Any]) -> Any:
-    """The entity of an input: a result, or a file of the project."""
-    return entities.get(name) or crate.dereference(quote(name))
-
-
-def _settings(job: Job) -> str:
-    """Settings of a job, as the rule handed them over."""
-    shown = {key: job.entry[key] for key in ("wildcards", "config", "params") if job.entry[key]}
-    return json.dumps(shown, sort_keys=True, ensure_ascii=False)
-
-
-def _environment(crate: ROCrate, job: Job) -> Iterator[Any]:
-    """What a job ran in, as property values that jobs share."""
-    entry = job.entry
-    values = {"Python": entry["python"], "threads": entry.get("threads")}
-    values |= {name: entry["packages"].get(name) for name in entry["loaded"]}
-    values |= {key: job.host.get(key) for key in ("cpu", "cores", "os", "architecture")}
-    for gpu in job.host.get("gpus") or []:
-        values |= {"gpu": gpu.get("name"), "gpu driver": gpu.get("driver")}
-    values |= entry["determinism"]
-    git = entry.get("git")
-    if git:
-        values["git commit"] = git["commit"] + ("" if git.get("clean") else " (edited)")
-    for name, value in values.items():
-        if value is not None:
-            yield _value(crate, "environment", name, str(value))
-
-
-def _usage(crate: ROCrate, job: Job, number: int) -> Iterator[Any]:
-    seconds = (job.end - job.start).total_seconds()
-    yield _value(crate, f"usage/{number}", "duration", f"{seconds:g}", "s")
-    if job.memory:
-        yield _value(crate, f"usage/{number}", "peak memory", str(job.memory), "B")
-
-
-def _value(crate: ROCrate, kind: str, name: str, value: str, unit: str | None = None) -> Any:
-    """A PropertyValue; equal ones are one entity."""
-    digest = hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:8]
-    identifier = f"#{kind}/{digest}"
-    about = {"@type": "PropertyValue", "name": name, "value": value}
-    if unit:
-        about["unitText"] = unit
-    return crate.dereference(identifier) or crate.add(ContextEntity(crate, identifier, about))
-
-
-def _engine(crate: ROCrate, steps: Sequence[Job]) -> Any:
-    version = str(steps[-1].entry["packages"].get("snakemake"))
-    about = {
-        "@type": "SoftwareApplication", "name": "Snakemake", "softwareVersion": version,
-        "version": version, "url": "https://snakemake.readthedocs.io",
-    }  # fmt: skip
-    return crate.add(ContextEntity(crate, "#snakemake", about))
