@@ -34,6 +34,11 @@ IDENTITY_TOLERANCE, TRAJECTORY_TOLERANCE = 1e-3, 1e-3
 #: Below this many inputs verdicts are preliminary.
 ENOUGH_INPUTS = 128
 
+#: Of fewer inputs, five carry half of the influence whatever they are.
+INFLUENCE_INPUTS = 64
+#: Note of numbers that no verdict is passed on.
+BESIDE = "shown beside the claim"
+
 COLUMNS = [
     "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
     "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
@@ -88,22 +93,28 @@ Row = dict[str, Any]
 
 def measured(
     evidence: Evidence, claim: str, arms: Sequence[str], number: str, slots: xr.DataArray | np.ndarray,
-    claimed: Claimed, *, lens: str = "", summary: str = "", primary: bool = False, note: str = "",
+    claimed: Claimed | None, *, lens: str = "", summary: str = "", primary: bool = False, note: str = "",
 ) -> Row:  # fmt: skip
-    """One row with an estimate, its interval and its verdict."""
+    """One row with an estimate, its interval and its verdict.
+
+    Where nothing is claimed of the number it is shown beside a claim, without a verdict.
+    """
+    if claimed is None:
+        note = BESIDE
     values = np.asarray(slots, dtype=np.float64)
     found = slot_interval(values, evidence.confidence)
     estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
-    if found.influence > 0.5:
+    inputs = min(evidence.facts[a]["inputs"] for a in arms)
+    if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
         share = f"five inputs carry {float(found.influence):.0%} of the influence"
         note = "; ".join(filter(None, (note, share)))
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
-    inputs = min(evidence.facts[a]["inputs"] for a in arms)
     return {
         "claim": claim, "arms": " vs ".join(a.replace(":", "/") for a in arms), "number": number,
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
-        "claimed": str(claimed), "verdict": verdicts.verdict(estimate, low, high, claimed),
+        "claimed": "" if claimed is None else str(claimed),
+        "verdict": "" if claimed is None else verdicts.verdict(estimate, low, high, claimed),
         "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
     }  # fmt: skip
 
@@ -165,6 +176,9 @@ def mask_denominator(evidence: Evidence) -> Iterator[Row]:
         yield constructed(
             evidence, "mask-denominator", f"{number} [nats]", error, IDENTITY_TOLERANCE, "log"
         )
+    sums = max(f["sum_error"] for f in facts)
+    number = "largest error of the sum of predicted attention"
+    yield constructed(evidence, "mask-denominator", number, sums, IDENTITY_TOLERANCE, "probability")
 
 
 def closed_trajectory(evidence: Evidence) -> Iterator[Row]:
@@ -200,14 +214,14 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
                     beside = component == "mask" or factor < 1
                     yield measured(
                         evidence, claim, [arm, reference], f"reduction of {component} energy",
-                        estimands.reduction(*(over_model(x, summary) for x in pair)), TENTH,
-                        lens=lens, summary=summary, note="shown beside the claim" if beside else "",
+                        estimands.reduction(*(over_model(x, summary) for x in pair)),
+                        None if beside else TENTH, lens=lens, summary=summary,
                         primary=lens == "log" and summary == "median" and not beside,
                     )  # fmt: skip
         losses = [evidence.data[f"{a}:loss"].values for a in (arm, reference)]
         row = measured(
             evidence, claim, [arm, reference], "rise of loss [nats per token]",
-            losses[0] - losses[1], POSITIVE, note="shown beside the claim",
+            losses[0] - losses[1], None,
         )  # fmt: skip
         yield row
 

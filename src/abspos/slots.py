@@ -101,13 +101,23 @@ def slot_interval(slots: xr.DataArray | np.ndarray, confidence: float = 0.95) ->
     return interval(slots[..., 0], slots[..., 1:], confidence)
 
 
-def anchored_mask(denominator: np.ndarray, anchor: int, queries: Sequence[int]) -> np.ndarray:
-    """Row sums (layer, head, input) of the mask's Gram under another anchor, log lens.
+def anchored_mask(
+    denominator: np.ndarray,
+    anchor: int,
+    queries: Sequence[int],
+    documents: np.ndarray | None = None,
+) -> np.ndarray:
+    """Row sums over other documents (layer, head, input) of the mask's Gram at another anchor.
 
     Args:
         denominator: mean log Z_i of each input (layer, head, input, query).
         anchor: a in mask_i = log Z_a - log Z_i.
         queries: of the bin.
+        documents: labels (input), or None where every input is a document of its own.
     """
     mask = denominator[..., anchor, None] - denominator[..., list(queries)]
-    return (mask * (mask.sum(-2, keepdims=True) - mask)).mean(-1)
+    own = mask
+    if documents is not None:
+        same = (documents[:, None] == documents).astype(float)
+        own = np.einsum("nm,...mi->...ni", same, mask)
+    return (mask * (mask.sum(-2, keepdims=True) - own)).mean(-1)

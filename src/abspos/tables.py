@@ -171,27 +171,28 @@ class ArmTables:
         )
 
     def balance(self) -> None:
-        """R / (R + mask) of early queries, log lens, over anchors."""
+        """R / (R + mask) of early queries: over anchors in the log lens, where the mask is free of
+        the offset; at the study's own anchor in the probability lens too."""
         first, stop = self.store.attrs["bins"]["early"]
         denominator = self.store["denominator"].values.astype(np.float64)
-        residual = sl.over_model(self.slots["early"].sel(pair="log/residual"), "median")
         rows = []
-        for anchor in [a for a in ANCHORS if a < denominator.shape[-1]]:
-            margins = sl.anchored_mask(denominator, anchor, range(first, stop))
-            mask = xr.DataArray(
-                sl.margin_slots(margins, self.documents), dims=("layer", "head", "slot")
-            )
-            balance = residual / (residual + sl.over_model(mask, "median"))
-            rows.append(
-                self.frame(
-                    {
-                        "anchor": [anchor],
-                        "lens": "log",
-                        **self.interval_columns("balance", balance),
-                    }
-                )
-            )
+        for anchor in sorted({*ANCHORS, self.store.attrs["anchor"]}):
+            if anchor >= denominator.shape[-1]:
+                continue
+            margins = sl.anchored_mask(denominator, anchor, range(first, stop), self.documents)
+            mask = sl.margin_slots(margins, self.documents)
+            array = xr.DataArray(mask, dims=("layer", "head", "slot"))
+            rows.append(self.balance_row(anchor, "log", array))
+        own = self.slots["early"].sel(pair="probability/mask", drop=True)
+        rows.append(self.balance_row(self.store.attrs["anchor"], "probability", own))
         self.tables["balance"] = pd.concat(rows, ignore_index=True)
+
+    def balance_row(self, anchor: int, lens: str, mask: xr.DataArray) -> pd.DataFrame:
+        """The balance at one anchor, from the mask's energies (layer, head, slot)."""
+        residual = self.slots["early"].sel(pair=f"{lens}/residual", drop=True)
+        over, under = (sl.over_model(x, "median") for x in (residual, mask))
+        columns = self.interval_columns("balance", over / (over + under))
+        return self.frame({"anchor": [anchor], "lens": lens, **columns})
 
     def loss(self) -> None:
         """Next-token loss in nats per token."""
@@ -335,6 +336,7 @@ def slots_dataset(opened: Mapping[Arm, xr.Dataset], done: Sequence[ArmTables]) -
             "closed_error": max(store.attrs["closed_trajectory"]),
             "state_variance": float(store["state_variance"].max()),
             "mask_low": float(mean_mask(store).min()),
+            "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
             "mask_rise": float(np.diff(mean_mask(store), axis=-1).max()),
             "window": store.attrs["window"],
             "length": store.attrs["length"],
