@@ -92,9 +92,18 @@ Row = dict[str, Any]
 
 
 def measured(
-    evidence: Evidence, claim: str, arms: Sequence[str], number: str, slots: xr.DataArray | np.ndarray,
-    claimed: Claimed | None, *, lens: str = "", summary: str = "", primary: bool = False, note: str = "",
-) -> Row:  # fmt: skip
+    evidence: Evidence,
+    claim: str,
+    arms: Sequence[str],
+    number: str,
+    slots: xr.DataArray | np.ndarray,
+    claimed: Claimed | None,
+    *,
+    lens: str = "",
+    summary: str = "",
+    primary: bool = False,
+    note: str = "",
+) -> Row:
     """One row with an estimate, its interval and its verdict.
 
     Where nothing is claimed of the number it is shown beside a claim, without a verdict.
