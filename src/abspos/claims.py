@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
-from scipy import stats
 
-from abspos import estimands, verdicts
-from abspos.slots import SUMMARIES, over_model, slot_interval
+from abspos import estimands
+from abspos.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
+from abspos.slots import SUMMARIES, over_model
 from abspos.statistics import holdout, holm
 from abspos.stores import open_dataset
 from abspos.tables import SINK_THRESHOLD, write_csv
 from abspos.verdicts import Claimed
 
-LENSES = ("log", "probability")
 #: The claimed 40 % of bos-swap.
 SWAP = Claimed(0.40)
 POSITIVE = Claimed()
@@ -34,118 +31,12 @@ IDENTITY_TOLERANCE, TRAJECTORY_TOLERANCE = 1e-3, 1e-3
 #: Below this many inputs verdicts are preliminary.
 ENOUGH_INPUTS = 128
 
-#: Of fewer inputs, five carry half of the influence whatever they are.
-INFLUENCE_INPUTS = 64
-#: Note of numbers that no verdict is passed on.
-BESIDE = "shown beside the claim"
 
 COLUMNS = [
     "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
     "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
     "preliminary",
 ]  # fmt: skip
-
-
-@dataclass
-class Evidence:
-    """Slots and facts of one model, by arm.
-
-    Attributes:
-        data: slots of all arms.
-        tokens: text tokens at position 0 by input, before any replacement.
-        swap_tokens: texts of the listed replacements.
-        variants: the config's variants by name.
-        confidence: level of the intervals.
-        seed: of the split into halves.
-    """
-
-    data: xr.Dataset
-    tokens: np.ndarray
-    swap_tokens: Sequence[str]
-    variants: Mapping[str, Mapping[str, Any]]
-    confidence: float
-    seed: int
-    facts: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.facts = self.data.attrs["facts"]
-
-    def has(self, *arms: str) -> bool:
-        """Whether all these arms were run, on all inputs."""
-        most = max(f["inputs"] for f in self.facts.values())
-        return all(a in self.facts and self.facts[a]["inputs"] == most for a in arms)
-
-    def slots(self, arm: str, which: str, lens: str, component: str = "residual") -> xr.DataArray:
-        """Slots (layer, head, slot) of one arm, bin, lens and component; KeyError if none."""
-        name = f"{arm}:{which}"
-        found = self.data[name]
-        found = found.rename({d: str(d).removeprefix(f"{name}:") for d in found.dims})
-        return found.sel(pair=f"{lens}/{component}", drop=True)
-
-    def conditions(self, variant: str) -> list[str]:
-        """Conditions of a variant that were run on all inputs."""
-        arms = [a.split(":") for a in self.facts if self.has(a)]
-        return [condition for name, condition in arms if name == variant]
-
-
-Row = dict[str, Any]
-
-
-def measured(
-    evidence: Evidence,
-    claim: str,
-    arms: Sequence[str],
-    number: str,
-    slots: xr.DataArray | np.ndarray,
-    claimed: Claimed | None,
-    *,
-    lens: str = "",
-    summary: str = "",
-    primary: bool = False,
-    note: str = "",
-) -> Row:
-    """One row with an estimate, its interval and its verdict.
-
-    Where nothing is claimed of the number it is shown beside a claim, without a verdict.
-    """
-    if claimed is None:
-        note = BESIDE
-    values = np.asarray(slots, dtype=np.float64)
-    found = slot_interval(values, evidence.confidence)
-    estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
-    inputs = min(evidence.facts[a]["inputs"] for a in arms)
-    if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
-        share = f"five inputs carry {float(found.influence):.0%} of the influence"
-        note = "; ".join(filter(None, (note, share)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
-    return {
-        "claim": claim, "arms": " vs ".join(a.replace(":", "/") for a in arms), "number": number,
-        "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
-        "claimed": "" if claimed is None else str(claimed),
-        "verdict": "" if claimed is None else verdicts.verdict(estimate, low, high, claimed),
-        "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
-    }  # fmt: skip
-
-
-def not_testable(claim: str, why: str, lens: str, claimed: object = POSITIVE) -> Row:
-    """One row of a claim that this study cannot test, with the reason."""
-    return {
-        "claim": claim, "lens": lens, "claimed": str(claimed), "verdict": verdicts.NOT_TESTABLE,
-        "primary": lens == "log", "note": why,
-    }  # fmt: skip
-
-
-def constructed(
-    evidence: Evidence, claim: str, number: str, error: float, tolerance: float, lens: str = ""
-) -> Row:
-    """One row of a theorem: the largest error over all arms, and the tolerance it is held to."""
-    return {
-        "claim": claim, "arms": "all", "number": number, "lens": lens, "estimate": error,
-        "claimed": f"<= {tolerance:g}", "verdict": verdicts.theorem(error, tolerance),
-        "primary": True, "n_inputs": max(f["inputs"] for f in evidence.facts.values()),
-        "note": "a theorem: tests the implementation, not the model",
-    }  # fmt: skip
 
 
 def trained(evidence: Evidence) -> list[str]:

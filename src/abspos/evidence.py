@@ -1,0 +1,125 @@
+"""What claims are judged on: slots and facts of one model, and how a number becomes a row.
+
+Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from abspos import verdicts
+from abspos.slots import slot_interval
+from abspos.verdicts import Claimed
+
+LENSES = ("log", "probability")
+#: Of fewer inputs, five carry half of the influence whatever they are.
+INFLUENCE_INPUTS = 64
+#: Note of numbers that no verdict is passed on.
+BESIDE = "shown beside the claim"
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Evidence:
+    """Slots and facts of one model, by arm.
+
+    Attributes:
+        data: slots of all arms.
+        tokens: text tokens at position 0 by input, before any replacement.
+        swap_tokens: texts of the listed replacements.
+        variants: the config's variants by name.
+        confidence: level of the intervals.
+        seed: of the split into halves.
+    """
+
+    data: xr.Dataset
+    tokens: np.ndarray
+    swap_tokens: Sequence[str]
+    variants: Mapping[str, Mapping[str, Any]]
+    confidence: float
+    seed: int
+    facts: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.facts = self.data.attrs["facts"]
+
+    def has(self, *arms: str) -> bool:
+        """Whether all these arms were run, on all inputs."""
+        most = max(f["inputs"] for f in self.facts.values())
+        return all(a in self.facts and self.facts[a]["inputs"] == most for a in arms)
+
+    def slots(self, arm: str, which: str, lens: str, component: str = "residual") -> xr.DataArray:
+        """Slots (layer, head, slot) of one arm, bin, lens and component; KeyError if none."""
+        name = f"{arm}:{which}"
+        found = self.data[name]
+        found = found.rename({d: str(d).removeprefix(f"{name}:") for d in found.dims})
+        return found.sel(pair=f"{lens}/{component}", drop=True)
+
+    def conditions(self, variant: str) -> list[str]:
+        """Conditions of a variant that were run on all inputs."""
+        arms = [a.split(":") for a in self.facts if self.has(a)]
+        return [condition for name, condition in arms if name == variant]
+
+
+def measured(
+    evidence: Evidence,
+    claim: str,
+    arms: Sequence[str],
+    number: str,
+    slots: xr.DataArray | np.ndarray,
+    claimed: Claimed | None,
+    *,
+    lens: str = "",
+    summary: str = "",
+    primary: bool = False,
+    note: str = "",
+) -> Row:
+    """One row with an estimate, its interval and its verdict.
+
+    Where nothing is claimed of the number it is shown beside a claim, without a verdict.
+    """
+    if claimed is None:
+        note = BESIDE
+    values = np.asarray(slots, dtype=np.float64)
+    found = slot_interval(values, evidence.confidence)
+    estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
+    inputs = min(evidence.facts[a]["inputs"] for a in arms)
+    if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
+        share = f"five inputs carry {float(found.influence):.0%} of the influence"
+        note = "; ".join(filter(None, (note, share)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
+    return {
+        "claim": claim, "arms": " vs ".join(a.replace(":", "/") for a in arms), "number": number,
+        "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
+        "claimed": "" if claimed is None else str(claimed),
+        "verdict": "" if claimed is None else verdicts.verdict(estimate, low, high, claimed),
+        "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
+    }  # fmt: skip
+
+
+def not_testable(claim: str, why: str, lens: str, claimed: object = Claimed()) -> Row:
+    """One row of a claim that this study cannot test, with the reason."""
+    return {
+        "claim": claim, "lens": lens, "claimed": str(claimed), "verdict": verdicts.NOT_TESTABLE,
+        "primary": lens == "log", "note": why,
+    }  # fmt: skip
+
+
+def constructed(
+    evidence: Evidence, claim: str, number: str, error: float, tolerance: float, lens: str = ""
+) -> Row:
+    """One row of a theorem: the largest error over all arms, and the tolerance it is held to."""
+    return {
+        "claim": claim, "arms": "all", "number": number, "lens": lens, "estimate": error,
+        "claimed": f"<= {tolerance:g}", "verdict": verdicts.theorem(error, tolerance),
+        "primary": True, "n_inputs": max(f["inputs"] for f in evidence.facts.values()),
+        "note": "a theorem: tests the implementation, not the model",
+    }  # fmt: skip
