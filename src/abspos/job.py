@@ -50,8 +50,8 @@ def job(snakemake: Any) -> Iterator[None]:
     traceback goes to the log, one line to the terminal, and the process exits with code 1.
 
     Args:
-        snakemake: the object that Snakemake gives to scripts. ``params.code`` holds the lines of
-            ``abspos.code.sources``, ``params.config`` the settings that the rule reads.
+        snakemake: the object that Snakemake gives to scripts. Parameters without a name are the
+            lines of ``abspos.code.sources``; ``params.config`` holds the settings the rule reads.
 
     Raises:
         SystemExit: the body failed (1), or the job was told to stop (143).
@@ -213,8 +213,8 @@ def _before(snakemake: Any) -> dict[str, Any]:
     from abspos.audit import ledger, machine
 
     root = Path.cwd()
-    settings = {key: value for key, value in snakemake.params.items() if key != "code"}
-    lines = list(snakemake.params.get("code", []))
+    settings = dict(snakemake.params.items())
+    lines = list(snakemake.params)[: len(snakemake.params) - len(settings)]
     sources = ledger.code_files(lines, root)
     for line in lines:
         path, _, planned = line.rpartition(":")

@@ -10,16 +10,16 @@ rule activations:
     output:
         store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
         manifest=LAYOUT.store("activations") + ".manifest.json",
+    log:
+        RESULTS + "/logs/activations/{model}/{revision}/{variant}/{condition}.log",
     wildcard_constraints:
         condition="(?!bos[.])[^/]+",
+    threads: STUDY.threads
     params:
+        *code("activations.py"),
         config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),
         device=STUDY.device,
         temporary=not STUDY.keep_activations,
-        code=code("activations.py"),
-    log:
-        RESULTS + "/logs/activations/{model}/{revision}/{variant}/{condition}.log",
-    threads: STUDY.threads
     script:
         "../scripts/activations.py"
 

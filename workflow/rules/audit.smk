@@ -6,10 +6,10 @@ rule front:
         claims=rules.claims.output.claims,
     output:
         RESULTS + "/front.rst",
-    params:
-        config=STUDY.model_dump(mode="json"),
-        code=code("front.py"),
     log:
         RESULTS + "/logs/front.log",
+    params:
+        *code("front.py"),
+        config=STUDY.model_dump(mode="json"),
     script:
         "../scripts/front.py"

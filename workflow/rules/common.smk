@@ -37,7 +37,10 @@ wildcard_constraints:
 
 
 def code(script, *modules):
-    """Digests of a script and all it imports: a rule's sign that its code has changed."""
+    """Digests of a script and all it imports: a rule's sign that its code has changed.
+
+    Each is a parameter of its own, so that `snakemake -n` names the file that was edited.
+    """
     return sources(ROOT / "workflow/scripts" / script, ROOT, modules)
 
 
@@ -60,9 +63,7 @@ def reference_of(suffix):
     """An input function: what a run is compared with, or nothing."""
 
     def paths(wildcards):
-        wanted = LAYOUT.reference(
-            wildcards.model, wildcards.variant, wildcards.condition
-        )
+        wanted = LAYOUT.reference(wildcards.model, wildcards.variant, wildcards.condition)
         pattern = LAYOUT.store("components") + suffix
         named = {**wildcards, "condition": wanted}
         return [pattern.format(**named)] if wanted else []

@@ -12,14 +12,14 @@ rule components:
     output:
         store=directory(LAYOUT.store("components") + ".zarr"),
         manifest=LAYOUT.store("components") + ".manifest.json",
-    params:
-        config=slice_of(LAYOUT.decomposition, "model", "variant", "condition"),
-        device=STUDY.device,
-        code=code("components.py"),
     log:
         RESULTS + "/logs/components/{model}/{revision}/{variant}/{condition}.log",
-    threads: STUDY.threads
     # Ahead of further extractions, so that few temporary stores lie on disk at a time.
     priority: 10
+    threads: STUDY.threads
+    params:
+        *code("components.py"),
+        config=slice_of(LAYOUT.decomposition, "model", "variant", "condition"),
+        device=STUDY.device,
     script:
         "../scripts/components.py"

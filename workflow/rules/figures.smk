@@ -1,9 +1,7 @@
 # Every figure from the tables it names, in every format of the study.
 
 # The report shows one format of each figure; all are on disk.
-SHOWN = next(
-    (f for f in ("svg", "png") if f in STUDY.figures.formats), STUDY.figures.formats[0]
-)
+SHOWN = next((f for f in ("svg", "png") if f in STUDY.figures.formats), STUDY.figures.formats[0])
 
 
 for figure in FIGURES:
@@ -26,11 +24,11 @@ for figure in FIGURES:
                 f"{RESULTS}/figures/{figure}.{{format}}",
                 format=[f for f in STUDY.figures.formats if f != SHOWN],
             ),
-        params:
-            config={"figure": figure, "confidence": STUDY.statistics.confidence},
-            caption=figure_facts(figure, ROOT)["CAPTION"],
-            code=code("figures.py", f"abspos.figures.{figure}"),
         log:
             f"{RESULTS}/logs/figures/{figure}.log",
+        params:
+            *code("figures.py", f"abspos.figures.{figure}"),
+            config={"figure": figure, "confidence": STUDY.statistics.confidence},
+            caption=figure_facts(figure, ROOT)["CAPTION"],
         script:
             "../scripts/figures.py"

@@ -9,11 +9,11 @@ rule inputs:
     output:
         store=directory(RESULTS + "/inputs/{model}/{revision}.zarr"),
         manifest=RESULTS + "/inputs/{model}/{revision}.manifest.json",
-    params:
-        config=LAYOUT.inputs(),
-        corpus=STUDY.inputs.corpus,
-        code=code("inputs.py"),
     log:
         RESULTS + "/logs/inputs/{model}/{revision}.log",
+    params:
+        *code("inputs.py"),
+        config=LAYOUT.inputs(),
+        corpus=STUDY.inputs.corpus,
     script:
         "../scripts/inputs.py"

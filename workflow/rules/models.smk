@@ -5,10 +5,10 @@ rule models:
     output:
         folder=directory(CHECKPOINTS + "/{model}/{revision}"),
         manifest=CHECKPOINTS + "/{model}/{revision}.manifest.json",
-    params:
-        config=slice_of(LAYOUT.source, "model"),
-        code=code("models.py"),
     log:
         CHECKPOINTS + "/logs/{model}/{revision}.log",
+    params:
+        *code("models.py"),
+        config=slice_of(LAYOUT.source, "model"),
     script:
         "../scripts/models.py"

@@ -6,17 +6,15 @@ rule statistics:
         stores=ancient(arms_of(".zarr")),
         manifests=arms_of(".manifest.json"),
     output:
-        collect(
-            RESULTS + "/statistics/{{model}}/{{revision}}/{table}.csv", table=TABLES
-        ),
+        collect(RESULTS + "/statistics/{{model}}/{{revision}}/{table}.csv", table=TABLES),
         store=directory(RESULTS + "/statistics/{model}/{revision}/slots.zarr"),
         manifest=RESULTS + "/statistics/{model}/{revision}/slots.manifest.json",
-    params:
-        config=slice_of(LAYOUT.tabulation, "model"),
-        code=code("statistics.py"),
     log:
         RESULTS + "/logs/statistics/{model}/{revision}.log",
     threads: STUDY.threads
+    params:
+        *code("statistics.py"),
+        config=slice_of(LAYOUT.tabulation, "model"),
     script:
         "../scripts/statistics.py"
 
@@ -29,11 +27,11 @@ rule tables:
         ),
     output:
         collect(RESULTS + "/statistics/{table}.csv", table=TABLES),
-    params:
-        config={},
-        code=code("tables.py"),
     log:
         RESULTS + "/logs/statistics/tables.log",
+    params:
+        *code("tables.py"),
+        config={},
     script:
         "../scripts/tables.py"
 
@@ -41,9 +39,7 @@ rule tables:
 rule claims:
     input:
         stores=ancient(per_model(RESULTS + "/statistics/{model}/{revision}/slots.zarr")),
-        manifests=per_model(
-            RESULTS + "/statistics/{model}/{revision}/slots.manifest.json"
-        ),
+        manifests=per_model(RESULTS + "/statistics/{model}/{revision}/slots.manifest.json"),
         inputs=ancient(per_model(RESULTS + "/inputs/{model}/{revision}.zarr")),
         inputs_manifests=per_model(RESULTS + "/inputs/{model}/{revision}.manifest.json"),
     output:
@@ -54,10 +50,10 @@ rule claims:
             labels={"what": "claims as a table (CSV)"},
         ),
         swaps=RESULTS + "/statistics/swaps.csv",
-    params:
-        config=LAYOUT.judgement(),
-        code=code("claims.py"),
     log:
         RESULTS + "/logs/claims.log",
+    params:
+        *code("claims.py"),
+        config=LAYOUT.judgement(),
     script:
         "../scripts/claims.py"
