@@ -10,6 +10,7 @@ import ast
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,17 @@ class Layout:
         """(model, revision) of everything the study measures."""
         return [(m.name, r) for m in self.study.models for r in self.revisions(m.name)]
 
+    @cached_property
+    def _runs(self) -> dict[str, list[Run]]:
+        """Runs by model: made once, for every job of a sweep asks for them."""
+        runs: dict[str, list[Run]] = {model.name: [] for model in self.study.models}
+        for run in self.study.runs():
+            runs[run.model].append(run)
+        return runs
+
     def runs(self, model: str) -> list[Run]:
         """Runs of one model, in the config's order."""
-        return [run for run in self.study.runs() if run.model == model]
+        return self._runs[model]
 
     def arms(self, model: str) -> list[tuple[str, str]]:
         """(variant, condition) of one model's runs."""
