@@ -291,7 +291,7 @@ def claim_table(evidence: Evidence) -> pd.DataFrame:
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna()
     table.loc[chosen, "p_adjusted"] = holm(table.loc[chosen, "p_value"].to_numpy())
-    table["preliminary"] = table["n_inputs"].fillna(0) < ENOUGH_INPUTS
+    table["preliminary"] = table["n_inputs"] < ENOUGH_INPUTS
     return table
 
 

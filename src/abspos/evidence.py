@@ -97,12 +97,18 @@ def measured(
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
     return {
-        "claim": claim, "arms": " vs ".join(a.replace(":", "/") for a in arms), "number": number,
+        "claim": claim, "arms": compared(arms), "number": number,
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
         "claimed": "" if claimed is None else str(claimed),
         "verdict": "" if claimed is None else verdicts.verdict(estimate, low, high, claimed),
         "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
     }  # fmt: skip
+
+
+def compared(arms: Sequence[str]) -> str:
+    """Arms as text, the last being what the others are compared with: ``v/a, v/b vs v/bos``."""
+    *treated, last = (arm.replace(":", "/") for arm in arms)
+    return f"{', '.join(treated)} vs {last}" if treated else last
 
 
 def not_testable(claim: str, why: str, lens: str, claimed: object = Claimed()) -> Row:

@@ -23,6 +23,18 @@ OURS = (
 #: A cell that looks empty and is one to docutils.
 BLANK = "|nbsp|"
 
+#: The report centres this page, which hides the top of a long one, and sets it in a narrow column.
+STYLE = """.. raw:: html
+
+   <style>
+   div.grow.flex.items-center.justify-center { align-items: flex-start; }
+   div.grow.flex.gap-3.items-start { flex-direction: column; }
+   div.prose.max-w-lg { max-width: 72rem; }
+   div.prose td p { margin: 0; }
+   div.prose td { vertical-align: top; }
+   </style>
+"""
+
 #: The claims in one line each, in the order in which they are shown.
 STATEMENTS = {
     "both-present": "position reaches attention through the causal mask and the residual stream",
@@ -61,30 +73,43 @@ def estimate(row: Mapping[str, Any]) -> str:
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 
-def chosen(claims: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the front table: the deciding row of each claim, and its other lens."""
-    primary = claims[claims["primary"].astype(bool)]
-    keys = ["claim", "model", "revision", "arms", "number", "summary"]
-    other = claims[(claims["lens"] == "probability") & claims["number"].notna()]
-    wanted = set(primary[keys].fillna("").itertuples(index=False, name=None))
-    beside = other[[t in wanted for t in other[keys].fillna("").itertuples(index=False, name=None)]]
-    untestable = claims[claims["verdict"] == "not testable"]
-    rows = pd.concat([primary, beside, untestable]).drop_duplicates()
-    order = {claim: i for i, claim in enumerate(STATEMENTS)}
-    rows = rows.assign(order=rows["claim"].map(order))
-    return rows.sort_values(["order", "model", "number", "arms", "lens"], kind="stable")
+#: What one line of the front table is about.
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
+
+
+def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
+    """Numbers that decide a claim, each as its rows by lens; what has no lens stands under log."""
+    found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for row in claims.to_dict("records"):
+        lens = "probability" if row["lens"] == "probability" else "log"
+        found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
+    order = list(STATEMENTS)
+    kept = [line for line in found.values() if any(map(decides, line.values()))]
+    return sorted(kept, key=lambda line: order.index(next(iter(line.values()))["claim"]))
+
+
+def decides(row: Mapping[str, Any]) -> bool:
+    """Whether a row decides a claim, or says that nothing can."""
+    return bool(row["primary"]) or row["verdict"] == "not testable"
+
+
+def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
+    if row is None:
+        return "", ""
+    return row["verdict"] + (" (preliminary)" if row["preliminary"] else ""), estimate(row)
 
 
 def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
     """Rows of the front table."""
-    return [
-        [
-            row["claim"], row["number"], row["arms"], row["lens"], estimate(row), row["claimed"],
-            row["verdict"] + (" (preliminary)" if row["preliminary"] else ""),
-            "" if pd.isna(row["n_inputs"]) else int(row["n_inputs"]), row["note"],
-        ]
-        for row in chosen(claims).to_dict("records")
-    ]  # fmt: skip
+    rows: list[list[object]] = []
+    for line in lines(claims):
+        first = next(iter(line.values()))
+        both = [*judged(line.get("log")), *judged(line.get("probability"))]
+        number = "" if pd.isna(first["n_inputs"]) else int(first["n_inputs"])
+        about = [first[key] for key in ("claimed", "number", "arms")]
+        rows.append([first["claim"], *both, *about, number, first["note"]])
+    return rows
 
 
 def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
@@ -101,14 +126,16 @@ def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
     title = "Where does absolute position come from?"
     preliminary = ""
     if bool(claims["preliminary"].all()) or number < 128:
-        preliminary = (
-            f"\n**Preliminary:** {number} inputs; verdicts count from 128 on.\n"
-        )
-    head = ["claim", "number", "arms", "lens", "estimate [interval]", "claimed", "verdict", "N", ""]
+        preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from 128 on.\n"
+    head = [
+        "claim", "verdict", "log lens", "verdict, probability", "probability lens", "claimed",
+        "number", "arms", "N", "note",
+    ]  # fmt: skip
     statements = "\n".join(f"- **{name}**: {text}." for name, text in STATEMENTS.items())
     indented = "\n".join(f"   {line}" for line in
                          yaml.safe_dump(dict(settings), sort_keys=False).splitlines())  # fmt: skip
-    return f""".. |nbsp| unicode:: 0xA0
+    return f"""{STYLE}
+.. |nbsp| unicode:: 0xA0
 
 {title}
 {"=" * len(title)}
