@@ -243,7 +243,7 @@ def test_identity_error_sees_a_wrong_decomposition():
     q, k = torch.randn(2, 4, LENGTH, 8), torch.randn(2, 2, LENGTH, 8)
     parts, _ = component_store.block_parts(q, k, 0.4, None)
     assert component_store.identity_error(q, k, 0.4, None, parts) < 1e-5
-    parts.residual[0, 2, HALF - 1, 3] += 0.01
+    parts.residual[0, 2, HALF // 4, 3] += 0.01
     assert component_store.identity_error(q, k, 0.4, None, parts) == pytest.approx(0.01, rel=0.01)
 
 

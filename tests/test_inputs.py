@@ -104,6 +104,12 @@ def test_more_windows_do_not_move_the_first_ones_to_the_start():
     assert second.min() >= 200
 
 
+def test_documents_are_drawn_not_taken_in_order():
+    drawn = {tuple(draw([30] * 20, 3, 10, seed=s).attrs["document_ids"]) for s in range(20)}
+    assert len(drawn) == 20
+    assert len({name for ids in drawn for name in ids}) > 15
+
+
 def test_windows_at_the_start_of_documents():
     found = draw([30, 40, 50], 3, 10, start="document")
     assert found.attrs["offsets"] == [0, 0, 0]
