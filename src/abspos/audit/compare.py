@@ -169,4 +169,4 @@ def distance(a: np.ndarray, b: np.ndarray, scale: float | None = None) -> float:
 def _first(a: np.ndarray, b: np.ndarray) -> str:
     """The first pair of texts that differ."""
     place = int(np.flatnonzero(a.ravel() != b.ravel())[0])
-    return f"{a.ravel()[place]!r} and {b.ravel()[place]!r}"
+    return f"{str(a.ravel()[place])!r} and {str(b.ravel()[place])!r}"

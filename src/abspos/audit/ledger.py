@@ -81,23 +81,28 @@ def rule_file(rule: str, script: str | None, root: Path) -> dict[str, str] | Non
 
     Args:
         rule: its name.
-        script: its script, by which a rule is found whose name is made at run time.
+        script: its script, by which a rule is found whose name is made at run time or that is
+            a variation of another.
         root: the project folder.
 
     Returns:
         ``path``, ``file`` (64 digits) and ``code`` (16, of the rule less comments), or None.
     """
+    second: dict[str, str] | None = None
     for path in [root / "Snakefile", *sorted(root.glob("workflow/rules/*.smk"))]:
         lines = code.normal(path.read_text("utf-8"), docstrings=True) if path.is_file() else []
         for name, block in rules(lines):
-            nameless = script is not None and f'/{PurePosixPath(script).name}"' in "".join(block)
-            if name == rule or (name == "" and nameless):
-                return {
+            runs = script is not None and f'/{PurePosixPath(script).name}"' in "".join(block)
+            if name == rule or (runs and second is None):
+                found = {
                     "path": path.relative_to(root).as_posix(),
                     "file": file_digest(path),
                     "code": hashlib.sha256("\n".join(block).encode()).hexdigest()[:16],
                 }
-    return None
+                if name == rule:
+                    return found
+                second = found
+    return second
 
 
 def script_of(sources: Iterable[str]) -> str | None:

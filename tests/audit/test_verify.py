@@ -1,0 +1,215 @@
+"""Whatever happens to results, code or packages, verify names it; nothing else does it name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abspos.audit import ledger, machine
+from abspos.audit.verify import verify
+
+STORE = "components/m/r1/bos.zarr"
+
+
+def found(study) -> set[tuple[str, str]]:
+    """Kind and relative name of each finding."""
+    findings = verify(study.results, study.root).findings
+    return {(f.kind, f.what.removeprefix(f"{study.root}/")) for f in findings}
+
+
+def edit_entry(study, output: str, **changes) -> None:
+    """Forge an entry: its own digest is made anew."""
+    path = study.root / ledger.place(output)
+    path.write_text(ledger.render({**ledger.read(path), **changes}))
+
+
+def everything(study) -> list[Path]:
+    """All files that a study and its checkpoints consist of."""
+    return sorted(p for p in (study.root / "results").rglob("*") if p.is_file())
+
+
+def test_a_finished_study_is_as_recorded(study):
+    report = verify(study.results, study.root)
+    assert report.findings == []
+    assert (report.files, report.stores) == (6, 3)
+    assert [note.partition(",")[0] for note in report.notes] == ["temporary stores"]
+
+
+@given(data=st.data())
+def test_one_flipped_byte_anywhere_is_found(finished, data):
+    path = data.draw(st.sampled_from(everything(finished)))
+    before = path.read_bytes()
+    place = data.draw(st.integers(0, len(before) - 1)) if before else None
+    after = bytearray(before or b"x")
+    if place is not None:
+        after[place] ^= data.draw(st.integers(1, 255))
+    try:
+        path.write_bytes(after)
+        findings = verify(finished.results, finished.root).findings
+    finally:
+        path.write_bytes(before)
+    name = path.relative_to(finished.root).as_posix()
+    assert any(name in finding.what or name in finding.detail for finding in findings), findings
+
+
+def test_every_single_missing_file_is_named(finished):
+    for path in everything(finished):
+        kept = path.read_bytes()
+        path.unlink()
+        try:
+            findings = verify(finished.results, finished.root).findings
+        finally:
+            path.write_bytes(kept)
+        name = path.relative_to(finished.root).as_posix()
+        own = name.replace("/ledger/", "/").removesuffix(".json") if "/ledger/" in name else name
+        assert any(own in f"{f.what} {f.detail}" for f in findings), name
+
+
+def test_files_that_nobody_wrote_are_named_and_snakemakes_own_are_not(study):
+    (study.results / "extra.csv").write_text("a\n")
+    (study.results / STORE / "more").write_text("a")
+    (study.results / STORE / ".snakemake_timestamp").write_text("")
+    (study.results / "report.html").write_text("<html>")
+    (study.results / "ledger/.x.json.partial-77").write_text("{")
+    (study.results / "components/.x.zarr.partial").mkdir()
+    (study.results / "components/.x.zarr.partial/c").write_text("")
+    assert found(study) == {
+        ("unaccounted", "results/s/extra.csv"),
+        ("unaccounted", f"results/s/{STORE}/more"),
+        ("unaccounted", "results/s/ledger/.x.json.partial-77"),
+        ("unaccounted", "results/s/components/.x.zarr.partial"),
+    }
+
+
+def test_a_kept_store_that_is_missing_is_missing_and_a_temporary_one_is_not(study):
+    shutil.rmtree(study.results / STORE)
+    assert found(study) == {("missing", f"results/s/{STORE}")}
+
+
+def test_a_temporary_store_that_is_there_is_read_too(study):
+    study.activations()
+    assert found(study) == set()
+    chunk = next((study.results / "activations/m/r1/bos.zarr/residual/c").rglob("0"))
+    while chunk.is_dir():
+        chunk = next(chunk.iterdir())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    assert {kind for kind, _ in found(study)} == {"altered"}
+
+
+def test_an_edited_source_is_named_and_a_comment_is_not(study):
+    source = study.root / "src/abspos/drawing.py"
+    source.write_text("# said\n" + source.read_text())
+    assert found(study) == set()
+    source.write_text("COLOUR = 'red'\n")
+    assert found(study) == {("code", "src/abspos/drawing.py")}
+    source.unlink()
+    (finding,) = verify(study.results, study.root).findings
+    assert finding.detail == "gone; it made results/s/figures/f.svg"
+
+
+def test_another_version_of_a_package_is_named_with_what_it_made(study, monkeypatch):
+    now = {**machine.packages(), "numpy": "99.0", "matplotlib": "99.0"}
+    monkeypatch.setattr(machine, "packages", lambda: now)
+    findings = verify(study.results, study.root).findings
+    named = [f.what.partition(" ")[0] for f in findings]
+    assert "numpy" in named
+    assert all("today: 99.0" in f.detail for f in findings)
+
+
+def test_an_edited_rule_is_a_note(study):
+    rules = study.root / "workflow/rules/all.smk"
+    rules.write_text(rules.read_text().replace("# said", "# said otherwise"))
+    assert len(verify(study.results, study.root).notes) == 1
+    rules.write_text(rules.read_text().replace("rule tables:", "rule tables:\n    threads: 2"))
+    report = verify(study.results, study.root)
+    assert report.findings == []
+    assert any("rule tables of workflow/rules/all.smk was edited" in n for n in report.notes)
+
+
+def test_a_result_remade_behind_its_readers_back_is_stale(study):
+    study.activations()
+    study.components(nudge=1.0)
+    assert found(study) == {
+        ("stale", "results/s/claims.csv"), ("stale", "results/s/statistics/energies.csv"),
+    }  # fmt: skip
+
+
+def test_a_corpus_that_changed_or_is_gone_is_named(study):
+    corpus = study.root / "resources/corpus/a.jsonl"
+    corpus.write_text("{}\n")
+    assert found(study) == {("altered", "resources/corpus/a.jsonl")}
+    corpus.unlink()
+    assert found(study) == {("missing", "resources/corpus/a.jsonl")}
+
+
+def test_a_forged_table_with_a_forged_entry_breaks_the_chain(study):
+    claims = study.results / "claims.csv"
+    claims.write_text("claim,estimate,p_value\n")
+    edit_entry(study, "results/s/claims.csv", **ledger.describe(claims))
+    assert found(study) == {("stale", "results/s/figures/f.svg")}
+
+
+def test_a_result_and_its_entry_both_gone_are_missed_by_their_readers(study):
+    (study.results / "claims.csv").unlink()
+    ledger.place("results/s/claims.csv").unlink()
+    assert found(study) == {("missing", "results/s/claims.csv")}
+
+
+def test_an_entry_of_another_file_is_not_believed(study):
+    shutil.copy(ledger.place("results/s/figures/f.svg"), ledger.place("results/s/claims.csv"))
+    assert ("altered", "results/s/ledger/claims.csv.json") in found(study)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"path": 3}', "\xff", "[" * 9999])
+def test_entries_that_are_none(study, text):
+    ledger.place("results/s/figures/f.svg").write_bytes(text.encode("latin-1"))
+    assert found(study) == {
+        ("altered", "results/s/ledger/figures/f.svg.json"),
+        ("unaccounted", "results/s/figures/f.svg"),
+    }
+
+
+def test_moved_results_verify_in_their_new_place(study, tmp_path):
+    shutil.move(study.root / "results", tmp_path / "elsewhere")
+    report = verify(tmp_path / "elsewhere/s", study.root)
+    assert report.findings == []
+    (tmp_path / "elsewhere/s").rename(tmp_path / "elsewhere/renamed")
+    assert verify(tmp_path / "elsewhere/renamed", study.root).findings == []
+    chunk = tmp_path / "elsewhere/checkpoints/m/r1/config.json"
+    chunk.write_text("[]")
+    findings = verify(tmp_path / "elsewhere/renamed", study.root).findings
+    assert [(f.kind, f.what) for f in findings] == [("altered", str(chunk))]
+
+
+def test_no_ledger_at_all_is_a_finding(study):
+    shutil.rmtree(study.results / "ledger")
+    assert ("missing", "results/s/ledger") in found(study)
+
+
+def test_two_clones_have_one_seal_and_a_changed_number_another(finished, made):
+    one = verify(finished.results, finished.root).seal
+    again, other = made(), made(nudge=1e-9)
+    assert verify(again.results, again.root).seal == one
+    assert verify(other.results, other.root).seal != one
+
+
+def test_a_figure_does_not_change_the_seal(study):
+    before = verify(study.results, study.root).seal
+    figure = study.results / "figures/f.svg"
+    figure.write_text("<svg></svg>\n")
+    edit_entry(study, "results/s/figures/f.svg", **ledger.describe(figure))
+    assert verify(study.results, study.root).seal == before
+
+
+def test_entries_are_one_text_and_nothing_of_the_machine_names_it(study):
+    for path in ledger.entries(study.results):
+        text = path.read_text()
+        assert text == ledger.render(json.loads(text))
+        assert str(study.root) not in text
+        assert os.uname().nodename not in text or len(os.uname().nodename) < 4
