@@ -321,6 +321,17 @@ def test_what_a_killed_job_left_is_cleared(tmp_path):
     assert not partial.exists()
 
 
+def test_a_job_that_outlives_its_controller_harms_no_other(tmp_path):
+    target, manifest = tmp_path / "a[1].zarr", tmp_path / "a[1].json"
+    with pytest.raises(FileNotFoundError), whole_folder(target, manifest) as orphan:
+        with whole_folder(target, manifest) as folder:
+            (folder / "new").write_text("1")
+        (orphan / "old").write_text("1")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    check(target, manifest)
+    assert sorted(tmp_path.iterdir()) == sorted([target, manifest])
+
+
 def test_a_second_write_replaces_the_first(made):
     changed = dataset().assign(n=("layer", np.zeros(3, dtype=np.int32)))
     save_dataset(changed, *made)

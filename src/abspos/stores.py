@@ -15,7 +15,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -133,19 +135,25 @@ def whole_folder(target: Path, manifest: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it becomes ``target`` and gets its manifest.
 
     On any error the temporary folder is removed and neither ``target`` nor manifest appears.
+    What jobs that were killed left of the same target is removed first. A job that outlives its
+    killed controller may still be filling such a folder: then that job fails, and no other.
     """
     target, manifest = Path(target), Path(manifest)
     manifest.unlink(missing_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in (target, *target.parent.glob(f".{escape(target.name)}.*partial")):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = target.with_name(f".{target.name}.{token_hex(4)}.partial")
     partial.mkdir(parents=True)
+    moved = False
     try:
         yield partial
+        shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
+        moved = True
         write_manifest(target, manifest)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        if moved:
+            shutil.rmtree(target, ignore_errors=True)
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
