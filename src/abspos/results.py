@@ -1,0 +1,118 @@
+"""Results as measured, as Markdown: what docs/results.md and the README show.
+
+    python -m abspos.results results/default > docs/results.md
+
+No number in the documentation is typed by hand: this page is made from a study's tables and
+ledger, and the README repeats its first table (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from abspos.front import OURS, claim_rows, estimate
+
+HEAD = [
+    "claim", "verdict, log lens", "log lens", "verdict, probability lens", "probability lens",
+    "claimed", "number", "arms", "N", "note",
+]  # fmt: skip
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def claims_table(claims: pd.DataFrame) -> str:
+    """The numbers that decide each claim, both lenses on a line."""
+    rows = [["" if pd.isna(value) else value for value in row] for row in claim_rows(claims)]
+    return markdown_table(HEAD, rows)
+
+
+def swaps_table(swaps: pd.DataFrame) -> str:
+    """Energy, aligned, difference and amplitude numbers of every replacement, median head."""
+    chosen = swaps[swaps["summary"] == "median"]
+    chosen = chosen.assign(text=[estimate(row) for row in chosen.to_dict("records")])
+    keys = ["model", "replacement", "token", "lens"]
+    wide = chosen.fillna({"token": ""}).pivot_table(
+        index=keys, columns="number", values="text", aggfunc="first", sort=False
+    )
+    return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def plain_table(table: pd.DataFrame) -> str:
+    """A table as it is, to four digits."""
+    text = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
+    return markdown_table(list(text.columns), text.to_numpy().tolist())
+
+
+def circumstances(folder: Path) -> dict[str, object]:
+    """When and on what the claims were made, from their ledger entry."""
+    entry = json.loads((folder / "ledger" / "claims.csv.json").read_text(encoding="utf-8"))
+    host = entry["circumstances"]["host"]
+    return {
+        "date": entry["circumstances"]["start"][:10],
+        "machine": f"{host['cpu']}, {host['cores']} cores, {host['memory_bytes'] / 2**30:.0f} GiB",
+        "commit": entry["git"]["commit"][:12] if entry.get("git") else "unknown",
+        "torch": entry["packages"].get("torch"),
+        "transformers": entry["packages"].get("transformers"),
+        "python": entry["python"],
+    }
+
+
+def page(folder: Path) -> str:
+    """The whole page of one study.
+
+    Args:
+        folder: ``results/<study>``.
+    """
+    claims = pd.read_csv(folder / "claims.csv", dtype={"revision": str})
+    made = circumstances(folder)
+    statistics = folder / "statistics"
+    loss, controls = (pd.read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
+    chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
+    return f"""# Results as measured
+
+Made by `python -m abspos.results {folder.as_posix()}` from a run of `make reproduce`, on
+{made["date"]}, {made["machine"]}; Python {made["python"]}, torch {made["torch"]},
+transformers {made["transformers"]}; code at commit {made["commit"]}.
+
+{OURS}
+
+## The claims
+
+Each line is one number, with its 95 % interval over inputs. Energies are mean squared nats (log
+lens) or summed squared probability (probability lens).
+
+{claims_table(claims)}
+
+## Every number of bos-swap
+
+The paper's abstract has one number, 40 %. Median head, mean of layers; 95 % intervals; a number is
+a share, so 0.4 would be 40 %.
+
+{swaps_table(pd.read_csv(statistics / "swaps.csv"))}
+
+## Controls
+
+{plain_table(controls[["variant", "condition", "check", "value", "passed"]])}
+
+## Loss
+
+Mean next-token cross-entropy, nats per token (docs/method.md, section 5).
+
+{plain_table(loss[chosen])}
+"""
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m abspos.results results/<study>")
+    sys.stdout.write(page(Path(sys.argv[1])))

@@ -1,0 +1,41 @@
+"""The page of results, and the README that repeats it."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from abspos import results
+
+ROOT = Path(__file__).parents[1]
+
+
+def between(text: str, start: str, end: str) -> str:
+    return text.split(start, 1)[1].split(end, 1)[0].strip()
+
+
+def test_readme_repeats_the_measured_table() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    block = between(readme, "`python -m abspos.results` -->", "<!-- end of results -->")
+    assert block.startswith("| claim |")
+    assert block in page
+
+
+def test_markdown_table_escapes_bars_and_newlines() -> None:
+    table = results.markdown_table(["a"], [["x|y\nz"]])
+    assert table.splitlines() == ["| a |", "| --- |", "| x\\|y z |"]
+
+
+def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
+    rows = [
+        {
+            "model": "m", "replacement": r, "token": "", "lens": lens, "number": n,
+            "summary": "median", "estimate": 0.1, "ci_low": 0.0, "ci_high": 0.2,
+        }
+        for r in ("swap-token", "ablate-zero")
+        for lens in ("log", "probability")
+        for n in ("energy reduction", "aligned reduction")
+    ]  # fmt: skip
+    lines = results.swaps_table(pd.DataFrame(rows)).splitlines()
+    assert len(lines) == 2 + 4
+    assert "0.1 [0, 0.2]" in lines[2]
