@@ -323,12 +323,15 @@ def test_what_a_killed_job_left_is_cleared(tmp_path):
 
 def test_a_job_that_outlives_its_controller_harms_no_other(tmp_path):
     target, manifest = tmp_path / "a[1].zarr", tmp_path / "a[1].json"
-    with pytest.raises(FileNotFoundError), whole_folder(target, manifest) as orphan:
-        with whole_folder(target, manifest) as folder:
-            (folder / "new").write_text("1")
-        (orphan / "old").write_text("1")
-    assert [path.name for path in target.iterdir()] == ["new"]
+    late = whole_folder(target, manifest)
+    orphan = late.__enter__()
+    with whole_folder(target, manifest) as folder:
+        (folder / "new").write_text("1")
+    assert not orphan.exists()
+    with pytest.raises(FileNotFoundError):
+        late.__exit__(None, None, None)
     check(target, manifest)
+    assert (target / "new").exists()
     assert sorted(tmp_path.iterdir()) == sorted([target, manifest])
 
 

@@ -147,7 +147,6 @@ def whole_folder(target: Path, manifest: Path) -> Iterator[Path]:
     moved = False
     try:
         yield partial
-        shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
         moved = True
         write_manifest(target, manifest)
