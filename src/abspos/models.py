@@ -39,6 +39,10 @@ REFUSED = {
 }
 
 
+#: A causal language model of transformers. They share no typed base that has a head and a body.
+CausalLM = Any
+
+
 class ModelError(RuntimeError):
     """A checkpoint that cannot be had, loaded, or measured."""
 
@@ -300,9 +304,18 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     return config
 
 
+def require_device(device: str) -> None:
+    """Refuse a device that this machine, or this job's part of it, does not have."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            "device 'cuda': no GPU is visible here; set `device: cpu`, or run on a machine with a "
+            "GPU (on a cluster: --profile slurm)"
+        )
+
+
 def load(
     folder: Path, variant: Mapping[str, Any], length: int, dtype: str, device: str, seed: int
-) -> torch.nn.Module:
+) -> CausalLM:
     """A causal language model in evaluation mode with the variant applied.
 
     Args:
@@ -316,8 +329,7 @@ def load(
     Raises:
         ModelError: see variant_config; or the device is not there.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device 'cuda': no GPU is visible to this job; set `device: cpu`")
+    require_device(device)
     config = variant_config(folder, variant, length)
     kind = getattr(torch, dtype)
     if variant.get("untrained"):
@@ -340,7 +352,7 @@ def initialise(config: Any, seed: int, dtype: torch.dtype) -> torch.nn.Module:
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
-def decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
+def decoder_layers(model: CausalLM) -> torch.nn.ModuleList:
     """The list of decoder layers of a causal language model, in order of depth."""
     text = model.config.get_text_config()
     number = text.num_hidden_layers

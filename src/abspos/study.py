@@ -150,6 +150,22 @@ class Figures(Part):
     )
 
 
+class Slurm(Part):
+    """How a cluster is asked: set by the profile in slurm/; no result depends on it."""
+
+    gpu: Literal["gpu", "gres"] = Field(
+        default="gpu", description="Ask for a GPU by --gpus=1, or by --gres=gpu:1."
+    )
+    download: Literal["local", "job"] = Field(
+        default="local",
+        description="Fetch checkpoints on the machine where Snakemake runs, or in jobs.",
+    )
+    partitions: Path | None = Field(
+        default=None,
+        description="File of the partitions' limits, which no request exceeds; null: no limits.",
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """One arm of one model: a variant under a condition (`swap-token-1` and so on written out)."""
@@ -191,6 +207,7 @@ class Study(Part):
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     figures: Figures = Field(default=Figures(), description="The figures' files.")
+    slurm: Slurm = Field(default=Slurm(), description="How a cluster is asked.")
 
     @property
     def preliminary(self) -> bool:

@@ -15,6 +15,8 @@ rule activations:
     wildcard_constraints:
         condition="(?!bos[.])[^/]+",
     threads: STUDY.threads
+    resources:
+        **asks("activations"),
     params:
         *code("activations.py"),
         config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),

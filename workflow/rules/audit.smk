@@ -8,8 +8,9 @@ rule front:
         RESULTS + "/front.rst",
     log:
         RESULTS + "/logs/front.log",
+    localrule: True
     params:
         *code("front.py"),
-        config=STUDY.model_dump(mode="json"),
+        config=STUDY.model_dump(mode="json", exclude={"slurm"}),
     script:
         "../scripts/front.py"

@@ -12,12 +12,15 @@ from abspos.code import sources
 from abspos.figures import FIGURES
 from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
+from abspos.partitions import ResourceError, read_limits
+from abspos.resources import ON_DEVICE, load_of, refusals, request
 from abspos.study import ConfigError, load_study
 
 try:
     STUDY = load_study(config)
     check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
-except (ConfigError, InputError) as error:
+    LIMITS = read_limits(STUDY.slurm.partitions)
+except (ConfigError, InputError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
 
 LAYOUT = Layout(STUDY)
@@ -42,6 +45,39 @@ def code(script, *modules):
     Each is a parameter of its own, so that `snakemake -n` names the file that was edited.
     """
     return sources(ROOT / "workflow/scripts" / script, ROOT, modules)
+
+
+def load(model, revision):
+    """The work that one job of a model has."""
+    folder = Path(CHECKPOINTS, model, revision)
+    return load_of(STUDY, model, folder, len(LAYOUT.arms(model)))
+
+
+refused = refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
+if refused:
+    sys.exit("\n".join(refused))
+
+
+def asks(stage):
+    """Resources of a rule: memory and time by model and attempt, a GPU where it runs on one."""
+
+    def asked(what):
+        def value(wildcards, attempt):
+            work = load(wildcards.model, wildcards.revision)
+            return getattr(request(stage, work, attempt, LIMITS), what)
+
+        return value
+
+    def number(wildcards, attempt):
+        return attempt
+
+    gpu = {"gpu": {"gpu": 1}, "gres": {"gres": "gpu:1"}}[STUDY.slurm.gpu]
+    return {
+        "mem_mb": asked("mem_mb"),
+        "runtime": asked("runtime"),
+        "attempt": number,
+        **(gpu if STUDY.device == "cuda" and stage in ON_DEVICE else {}),
+    }
 
 
 def slice_of(function, *names):
@@ -82,3 +118,19 @@ def arms_of(suffix):
         ]
 
     return paths
+
+
+def refuse_without_gpu():
+    """Stop a GPU study here, before any job, where its jobs would run here and there is no GPU."""
+    jobs = workflow.dag.needrun_jobs()
+    if workflow.local_exec and any(job.rule.name.startswith(ON_DEVICE) for job in jobs):
+        from abspos.models import ModelError, require_device
+
+        try:
+            require_device(STUDY.device)
+        except ModelError as error:
+            sys.exit(f"config: {error}")
+
+
+onstart:
+    STUDY.device == "cuda" and refuse_without_gpu()

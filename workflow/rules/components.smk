@@ -17,6 +17,8 @@ rule components:
     # Ahead of further extractions, so that few temporary stores lie on disk at a time.
     priority: 10
     threads: STUDY.threads
+    resources:
+        **asks("components"),
     params:
         *code("components.py"),
         config=slice_of(LAYOUT.decomposition, "model", "variant", "condition"),

@@ -26,6 +26,7 @@ for figure in FIGURES:
             ),
         log:
             f"{RESULTS}/logs/figures/{figure}.log",
+        localrule: True
         params:
             *code("figures.py", f"abspos.figures.{figure}"),
             config={"figure": figure, "confidence": STUDY.statistics.confidence},

@@ -11,6 +11,8 @@ rule inputs:
         manifest=RESULTS + "/inputs/{model}/{revision}.manifest.json",
     log:
         RESULTS + "/logs/inputs/{model}/{revision}.log",
+    resources:
+        **asks("inputs"),
     params:
         *code("inputs.py"),
         config=LAYOUT.inputs(),

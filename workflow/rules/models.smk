@@ -7,6 +7,9 @@ rule models:
         manifest=CHECKPOINTS + "/{model}/{revision}.manifest.json",
     log:
         CHECKPOINTS + "/logs/{model}/{revision}.log",
+    localrule: STUDY.slurm.download == "local"
+    resources:
+        **asks("models"),
     params:
         *code("models.py"),
         config=slice_of(LAYOUT.source, "model"),

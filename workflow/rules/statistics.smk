@@ -12,6 +12,8 @@ rule statistics:
     log:
         RESULTS + "/logs/statistics/{model}/{revision}.log",
     threads: STUDY.threads
+    resources:
+        **asks("statistics"),
     params:
         *code("statistics.py"),
         config=slice_of(LAYOUT.tabulation, "model"),
@@ -29,6 +31,7 @@ rule tables:
         collect(RESULTS + "/statistics/{table}.csv", table=TABLES),
     log:
         RESULTS + "/logs/statistics/tables.log",
+    localrule: True
     params:
         *code("tables.py"),
         config={},
@@ -52,6 +55,7 @@ rule claims:
         swaps=RESULTS + "/statistics/swaps.csv",
     log:
         RESULTS + "/logs/claims.log",
+    localrule: True
     params:
         *code("claims.py"),
         config=LAYOUT.judgement(),
