@@ -87,7 +87,7 @@ def test_quick_study_merges_over_the_default() -> None:
     quick, default = load_study(config), load_study(DEFAULT)
     assert quick.preliminary
     assert (quick.study, quick.inputs.number) == ("quick", 16)
-    same = {"study": default.study, "inputs": default.inputs}
+    same = {"study": default.study, "inputs": default.inputs, "threads": default.threads}
     assert quick.model_copy(update=same) == default
 
 

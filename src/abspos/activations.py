@@ -23,7 +23,7 @@ from abspos import models
 from abspos.capture import NAME, Attention, forward, listening, residual_stream
 from abspos.certificates import attention_module, certify
 from abspos.interventions import Batch, Setting, apply, single_token
-from abspos.models import decoder_layers
+from abspos.models import CausalLM, decoder_layers
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, create_array, from_bits, open_dataset, whole_folder
 
@@ -163,7 +163,7 @@ class Sums:
             array[:] = data
 
 
-def token_loss(model: torch.nn.Module, final: Tensor, tokens: Tensor) -> Tensor:
+def token_loss(model: CausalLM, final: Tensor, tokens: Tensor) -> Tensor:
     """Mean next-token cross-entropy per input, in nats per token.
 
     Taken at every LOSS_STRIDE-th position of the second half, where a change of position 0 can
@@ -191,7 +191,7 @@ def require_finite(losses: np.ndarray, label: str) -> None:
 
 
 def trajectory_error(
-    model: torch.nn.Module, starts: Tensor, position_ids: Tensor | None, state0: np.ndarray
+    model: CausalLM, starts: Tensor, position_ids: Tensor | None, state0: np.ndarray
 ) -> list[float]:
     """Closed trajectory: position 0 against forward passes on that single token, by depth.
 
@@ -215,7 +215,7 @@ def trajectory_error(
 
 
 def setting_for(
-    model: torch.nn.Module, checkpoint: Path, swap_tokens: Sequence[str], early: int, seed: int
+    model: CausalLM, checkpoint: Path, swap_tokens: Sequence[str], early: int, seed: int
 ) -> Setting:
     """What the conditions of this model draw on."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
@@ -313,7 +313,7 @@ def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
     raise models.ModelError(f"{type(module).__name__}: no output projection found in it")
 
 
-def writes(model: torch.nn.Module, v0: np.ndarray) -> np.ndarray:
+def writes(model: CausalLM, v0: np.ndarray) -> np.ndarray:
     """v_0 W_O: what each head would write if it attended to position 0 alone.
 
     Args:
@@ -334,7 +334,7 @@ def writes(model: torch.nn.Module, v0: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def sizes(model: torch.nn.Module, tokens: Tensor, batch: int) -> Shape:
+def sizes(model: CausalLM, tokens: Tensor, batch: int) -> Shape:
     """The sizes of an extraction, from the model's config and its inputs."""
     config = model.config.get_text_config()
     heads = config.num_attention_heads
@@ -352,9 +352,7 @@ def sizes(model: torch.nn.Module, tokens: Tensor, batch: int) -> Shape:
     )
 
 
-def embed(
-    model: torch.nn.Module, tokens: Tensor, part: slice, condition: str, setting: Setting
-) -> Batch:
+def embed(model: CausalLM, tokens: Tensor, part: slice, condition: str, setting: Setting) -> Batch:
     """Input embeddings of some inputs with the condition applied."""
     table = model.get_input_embeddings()
     ids = tokens[part].to(table.weight.device)
@@ -363,7 +361,7 @@ def embed(
 
 
 def certificate(
-    model: torch.nn.Module, tokens: Tensor, condition: str, setting: Setting, writer: Writer,
+    model: CausalLM, tokens: Tensor, condition: str, setting: Setting, writer: Writer,
     variant: Mapping[str, Any], dtype: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Certify what was stored for the first inputs and positions (see certificates.certify)."""

@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import and_masks, sdpa_mask, sliding_window_overlay
 
-from abspos.models import ModelError, decoder_layers
+from abspos.models import CausalLM, ModelError, decoder_layers
 
 NAME = "abspos"
 
@@ -88,7 +88,8 @@ def mask(*args: Any, config: Any = None, mask_function: Any = None, **kwargs: An
     if window is not None:
         mask_function = and_masks(mask_function, sliding_window_overlay(window))
         kwargs["allow_is_causal_skip"] = False
-    return sdpa_mask(*args, mask_function=mask_function, config=config, **kwargs)
+    kwargs |= {"mask_function": mask_function, "config": config}
+    return sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(NAME, attention)
@@ -113,7 +114,7 @@ class Residuals:
 
 
 @contextmanager
-def residual_stream(model: torch.nn.Module) -> Iterator[Residuals]:
+def residual_stream(model: CausalLM) -> Iterator[Residuals]:
     """Collect the residual stream of the forward passes made while the context is open.
 
     ``output_hidden_states`` would give the last state after the final norm; hooks give it before.
@@ -138,12 +139,12 @@ def residual_stream(model: torch.nn.Module) -> Iterator[Residuals]:
             handle.remove()
 
 
-def body(model: torch.nn.Module) -> torch.nn.Module:
+def body(model: CausalLM) -> CausalLM:
     """The model without its vocabulary head."""
     return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
 
 
-def forward(model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None) -> Tensor:
+def forward(model: CausalLM, embeddings: Tensor, position_ids: Tensor | None) -> Tensor:
     """The final hidden state (input, position, feature), after the final norm."""
     output = body(model)(inputs_embeds=embeddings, position_ids=position_ids, use_cache=False)
     return output.last_hidden_state

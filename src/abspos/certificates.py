@@ -18,7 +18,7 @@ from torch import Tensor
 
 from abspos.capture import NAME, Attention, listening
 from abspos.components import rebuilt_logits
-from abspos.models import ModelError, decoder_layers
+from abspos.models import CausalLM, ModelError, decoder_layers
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
 #: is compared within one layer; the others through the depth of two forward passes, along which
@@ -58,7 +58,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def certify(
-    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    model: CausalLM, embeddings: Tensor, position_ids: Tensor | None,
     stored: Mapping[int, tuple[np.ndarray, np.ndarray]], window: int | None, dtype: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Run the sample again, with capture and with eager attention, and compare.
@@ -84,7 +84,7 @@ def certify(
             where = "output logits" if layer is None else f"layer {layer}"
             raise ModelError(
                 f"certificate {what!r}: {where}: relative error {error:.2g}, allowed "
-                f"{tolerance[what]:g}; this attention is not softmax(scale q k + mask) v, and is refused"
+                f"{tolerance[what]:g}; this attention is not softmax(scale q k + mask) v: refused"
             )
         worst[what] = max(worst[what], error)
 
@@ -121,7 +121,7 @@ def certify(
 
 
 def output_logits(
-    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    model: CausalLM, embeddings: Tensor, position_ids: Tensor | None,
     mask: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Output logits (input, position, token), with whatever the model does after its head."""
@@ -131,7 +131,7 @@ def output_logits(
 
 
 def eager_logits(
-    model: torch.nn.Module, embeddings: Tensor, position_ids: Tensor | None,
+    model: CausalLM, embeddings: Tensor, position_ids: Tensor | None,
     window: int | None, compare: object,
 ) -> Tensor:  # fmt: skip
     """Output logits of the model with its own eager attention; hand on each layer's weights.

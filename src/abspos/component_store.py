@@ -268,7 +268,7 @@ def decompose_run(
 
 def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     """Arrays (layer, head, ...) under slash-separated names as one labelled dataset."""
-    grouped: dict[str, dict[tuple[str, ...], np.ndarray]] = {}
+    grouped: dict[str, dict[Any, np.ndarray]] = {}
     for name in list(stacked):
         kind, *key = name.split("/")
         grouped.setdefault(kind, {})[tuple(key)] = stacked[name]
@@ -291,16 +291,16 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     for kind in ("early", "cross"):
         last = ("input", "element") if kind == "early" else ("input", "input_reference")
         for (lens,), value in grouped.get(kind, {}).items():
-            axes_ = last if kind == "cross" else (last[0], f"element_{lens}")
-            data[f"{kind}_{lens}"] = (("layer", "head", *axes_), value)
+            own = last if kind == "cross" else (last[0], f"element_{lens}")
+            data[f"{kind}_{lens}"] = (("layer", "head", *own), value)
     field = ("layer", "head", "query", "offset")
     dims = {
         "residual": field, "attention": field, "predicted": field,
         "relative": ("layer", "head", "offset"), "denominator": ("layer", "head", "input", "query"),
     }  # fmt: skip
-    for kind, value in grouped.items():
-        if kind not in ("gram", "profile", "early", "cross"):
-            data[kind] = (dims.get(kind, ("layer", "head", "input")), value[()])
+    for kind, values in grouped.items():
+        if () in values:
+            data[kind] = (dims.get(kind, ("layer", "head", "input")), values[()])
     return xr.Dataset(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ OURS = (
 
 #: A cell that looks empty and is one to docutils.
 BLANK = "|nbsp|"
+
+#: What would begin a list, a title or another block if a cell began with it.
+BLOCK = re.compile(r"[^\w\s\\]|\w+[.)]( |$)")
 
 #: The report centres this page, which hides the top of a long one, and sets it in a narrow column.
 STYLE = """.. raw:: html
@@ -49,10 +53,10 @@ STATEMENTS = {
 
 
 def cell(value: object) -> str:
-    """A value as text of one reStructuredText table cell."""
+    """A value as text of one reStructuredText table cell: one line, and markup to nobody."""
     text = "" if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
-    escaped = text.replace("\\", "\\\\").replace("*", "\\*").replace("`", "\\`")
-    return escaped.replace("|", "\\|").replace("_", "\\_").replace("\n", " ")
+    escaped = re.sub(r"([\\*`|_]|:(?=:))", r"\\\1", " ".join(text.split()))
+    return "\\" + escaped if BLOCK.match(escaped) else escaped
 
 
 def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: str = "auto") -> str:
@@ -64,7 +68,7 @@ def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: st
     return "\n".join(lines)
 
 
-def estimate(row: Mapping[str, Any]) -> str:
+def estimate(row: Mapping[Any, Any]) -> str:
     """An estimate with its interval, to three digits."""
     if pd.isna(row["estimate"]):
         return ""
@@ -80,7 +84,8 @@ SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
     """Numbers that decide a claim, each as its rows by lens; what has no lens stands under log."""
     found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
-    for row in claims.to_dict("records"):
+    for record in claims.to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
         lens = "probability" if row["lens"] == "probability" else "log"
         found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
     order = list(STATEMENTS)
@@ -89,8 +94,8 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
 
 
 def decides(row: Mapping[str, Any]) -> bool:
-    """Whether a row decides a claim, or says that nothing can."""
-    return bool(row["primary"]) or row["verdict"] == "not testable"
+    """Whether a row decides a claim, or says that nothing can: then it has no number."""
+    return bool(row["primary"]) or pd.isna(row["number"])
 
 
 def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -103,12 +108,14 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
 def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
     """Rows of the front table."""
     rows: list[list[object]] = []
+    several = len(claims[["model", "revision"]].drop_duplicates()) > 1
     for line in lines(claims):
         first = next(iter(line.values()))
         both = [*judged(line.get("log")), *judged(line.get("probability"))]
         number = "" if pd.isna(first["n_inputs"]) else int(first["n_inputs"])
         about = [first[key] for key in ("claimed", "number", "arms")]
-        rows.append([first["claim"], *both, *about, number, first["note"]])
+        model = [f"{first['model']} ({first['revision']})"] if several else []
+        rows.append([first["claim"], *model, *both, *about, number, first["note"]])
     return rows
 
 

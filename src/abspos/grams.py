@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def profile_bins(half: int) -> list[Bin]:
         edge = max(edge * 2**0.25, edge)
         if int(edge) > edges[-1]:
             edges.append(min(int(edge), half))
-    return [Bin(f"{a}-{b - 1}", a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 
 def fields(parts: Parts, anchor: int) -> dict[tuple[str, str], Tensor]:

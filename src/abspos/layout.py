@@ -7,6 +7,7 @@ that is given a slice reruns when that slice changes, and not when anything else
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,7 +87,9 @@ class Layout:
     def reference(self, model: str, variant: str, condition: str) -> str | None:
         """The condition that a run is compared with, or None."""
         wanted = condition.startswith(COMPARED) and (variant, "bos") in self.arms(model)
-        same = wanted and self.number(model, variant, condition) == self.study.inputs.number
+        if not wanted:
+            return None
+        same = self.number(model, variant, condition) == self.number(model, variant, "bos")
         return "bos" if same else None
 
     def variant(self, name: str) -> dict[str, Any]:
@@ -214,12 +217,10 @@ def figure_facts(name: str, root: Path = Path()) -> dict[str, Any]:
     path = root / "src/abspos/figures" / f"{name}.py"
     found = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id.isupper():
-            try:
-                found[target.id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            continue
+        with contextlib.suppress(ValueError):
+            found[node.targets[0].id] = ast.literal_eval(node.value)
     return {
         key: found.get(key, default)
         for key, default in (

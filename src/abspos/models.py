@@ -197,7 +197,8 @@ def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None
             if by_layer_type
             else {**rope, "rope_theta": theta}
         )
-    initialise(config, source["seed"], torch.float32).save_pretrained(folder)
+    model = initialise(config, source["seed"], torch.float32)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -345,7 +346,7 @@ def load(
     return model.eval().requires_grad_(False).to(device)
 
 
-def initialise(config: Any, seed: int, dtype: torch.dtype) -> torch.nn.Module:
+def initialise(config: Any, seed: int, dtype: torch.dtype) -> CausalLM:
     """Random weights of the shape and initialisation that the config prescribes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -32,14 +32,13 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
 
 def claims_table(claims: pd.DataFrame) -> str:
     """The numbers that decide each claim, both lenses on a line."""
-    rows = [["" if pd.isna(value) else value for value in row] for row in claim_rows(claims)]
-    return markdown_table(HEAD, rows)
+    return markdown_table(HEAD, claim_rows(claims.fillna({"note": "", "number": "", "arms": ""})))
 
 
 def swaps_table(swaps: pd.DataFrame) -> str:
     """Energy, aligned, difference and amplitude numbers of every replacement, median head."""
     chosen = swaps[swaps["summary"] == "median"]
-    chosen = chosen.assign(text=[estimate(row) for row in chosen.to_dict("records")])
+    chosen = chosen.assign(text=[estimate(dict(row.items())) for _, row in chosen.iterrows()])
     keys = ["model", "replacement", "token", "lens"]
     wide = chosen.fillna({"token": ""}).pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False

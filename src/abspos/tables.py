@@ -295,8 +295,10 @@ def tabulate(
         ValueError: a control that must do nothing did something.
     """
     keys = {"model": model, "revision": revision}
-    opened = {tuple(arm): open_dataset(s, m)
-              for arm, s, m in zip(arms, stores, manifests, strict=True)}  # fmt: skip
+    opened = {
+        (variant, condition): open_dataset(store, manifest)
+        for (variant, condition), store, manifest in zip(arms, stores, manifests, strict=True)
+    }
 
     def one(arm: Arm) -> ArmTables:
         named = {**keys, "variant": arm[0], "condition": arm[1]}
