@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from abspos.statistics import Interval, energy, interval, leave_one_out, unpack
@@ -23,6 +24,21 @@ def documents_of(store: xr.Dataset) -> np.ndarray | None:
     return None if len(np.unique(labels)) == len(labels) else labels
 
 
+def by_document(
+    values: np.ndarray, documents: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (..., document) of per-input values (..., N), and how many inputs each document has.
+
+    Documents stand in the order in which they first appear, as everywhere in abspos.statistics:
+    slots of any two statistics leave out the same document.
+    """
+    if documents is None:
+        return values, np.ones(values.shape[-1])
+    codes, names = pd.factorize(documents)
+    member = (codes[:, None] == np.arange(len(names))).astype(float)
+    return values @ member, member.sum(0)
+
+
 def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     """Energies (..., slot) of Gram matrices (..., N, N)."""
     whole = np.asarray(energy(gram, documents))
@@ -32,11 +48,7 @@ def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
 def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     """Energies (..., slot) from row sums over other documents (..., N)."""
     number = margins.shape[-1]
-    sizes = np.ones(number)
-    if documents is not None:
-        _, codes, counts = np.unique(documents, return_inverse=True, return_counts=True)
-        member = (codes[:, None] == np.arange(len(counts))).astype(float)
-        margins, sizes = margins @ member, counts.astype(float)
+    margins, sizes = by_document(margins, documents)
     total = margins.sum(-1, keepdims=True)
     pairs = number**2 - (sizes**2).sum()
     without = (total - 2 * margins) / (pairs - 2 * sizes * (number - sizes))
@@ -46,11 +58,7 @@ def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarra
 def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     """Means (..., slot) of per-input values (..., N)."""
     number = values.shape[-1]
-    sizes = np.ones(number)
-    if documents is not None:
-        _, codes, counts = np.unique(documents, return_inverse=True, return_counts=True)
-        member = (codes[:, None] == np.arange(len(counts))).astype(float)
-        values, sizes = values @ member, counts.astype(float)
+    values, sizes = by_document(values, documents)
     total = values.sum(-1, keepdims=True)
     return np.concatenate([total / number, (total - values) / (number - sizes)], axis=-1)
 
