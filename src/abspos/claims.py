@@ -28,6 +28,10 @@ POSITIVE = Claimed()
 TENTH = Claimed(least=0.10)
 #: Tolerances of the theorems, in nats for the identity and relative for the trajectory.
 IDENTITY_TOLERANCE, TRAJECTORY_TOLERANCE = 1e-3, 1e-3
+#: A slope over fewer layers says nothing of depth.
+FEWEST_LAYERS = 3
+#: Of fewer texts nothing can be decoded.
+FEWEST_TEXTS = 8
 #: Below this many inputs verdicts are preliminary.
 ENOUGH_INPUTS = 128
 
@@ -44,8 +48,20 @@ def trained(evidence: Evidence) -> list[str]:
     return [name for name, variant in evidence.variants.items() if not variant.get("untrained")]
 
 
+def changed(evidence: Evidence, key: str) -> list[str]:
+    """Names of the trained variants under bos in which this one thing is changed: rope, window."""
+    return [
+        name for name in trained(evidence)
+        if evidence.has(f"{name}:bos") and evidence.variants[name].get(key)
+        and not any(evidence.variants[name].get(k) for k in {"rope", "window"} - {key})
+    ]  # fmt: skip
+
+
 def both_present(evidence: Evidence) -> Iterator[Row]:
     """Energies of mask and of R, early, in every variant under bos."""
+    if not any(evidence.has(f"{variant}:bos") for variant in trained(evidence)):
+        for lens in LENSES:
+            yield not_testable("both-present", "needs a trained variant under bos", lens)
     for variant in evidence.variants:
         arm = f"{variant}:bos"
         if not evidence.has(arm):
@@ -97,16 +113,16 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """Reduction of R's early energy under NTK scaling; beside it mask and loss."""
     claim, reference = "ntk-suppresses", "standard:bos"
-    scaled = [
-        name for name, v in evidence.variants.items()
-        if (v.get("rope") or {}).get("rope_type") == "ntk" and evidence.has(f"{name}:bos")
-    ]  # fmt: skip
-    if not scaled or not evidence.has(reference):
+    factors = {
+        name: evidence.variants[name]["rope"]["factor"] for name in changed(evidence, "rope")
+        if evidence.variants[name]["rope"]["rope_type"] == "ntk"
+    }  # fmt: skip
+    if not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
+        why = "needs an ntk variant of a factor above 1 and standard, both under bos"
         for lens in LENSES:
-            yield not_testable(claim, "needs an ntk variant and standard, both under bos", lens)
-        return
-    for name in scaled:
-        arm, factor = f"{name}:bos", evidence.variants[name]["rope"]["factor"]
+            yield not_testable(claim, why, lens)
+    for name, factor in factors.items() if evidence.has(reference) else ():
+        arm = f"{name}:bos"
         for lens in LENSES:
             for component in ("residual", "mask"):
                 pair = [evidence.slots(a, "early", lens, component) for a in (arm, reference)]
@@ -129,36 +145,48 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
 def window_accumulates(evidence: Evidence) -> Iterator[Row]:
     """Slope with depth of the energy beyond the window: against standard, against untrained."""
     claim = "window-accumulates"
-    windows = {n: v["window"] for n, v in evidence.variants.items() if v.get("window")}
-    tested = [n for n in windows if n in trained(evidence) and evidence.has(f"{n}:bos")]
-    rows = 0
-    for name in tested:
-        arm, window = f"{name}:bos", windows[name]
-        same = [n for n, w in windows.items() if w == window and n not in trained(evidence)]
-        others = ["standard:bos", *(f"{n}:bos" for n in same)]
-        for other in (o for o in others if evidence.has(o)):
-            for row in compared_slopes(evidence, arm, other, window):
-                rows += 1
-                yield row
-    if not rows:
-        why = "needs a window variant with queries beyond it, and standard or an untrained window"
+    tested = changed(evidence, "window")
+    if not tested:
         for lens in LENSES:
-            yield not_testable(claim, why, lens)
+            yield not_testable(claim, "needs a window variant under bos", lens)
+    for name in tested:
+        arm, window = f"{name}:bos", evidence.variants[name]["window"]
+        twins = [
+            f"{n}:bos" for n, v in evidence.variants.items()
+            if v.get("untrained") and v.get("window") == window and not v.get("rope")
+        ]  # fmt: skip
+        for other in ("standard:bos", *(twins or ["an untrained window:bos"])):
+            why = unfit_for_slopes(evidence, arm, other, window)
+            if not why:
+                yield from compared_slopes(evidence, arm, other, window)
+                continue
+            for lens in LENSES:
+                yield not_testable(claim, why, lens, arms=[arm, other])
+
+
+def unfit_for_slopes(evidence: Evidence, arm: str, other: str, window: int) -> str:
+    """Why the slopes of two arms cannot be compared; empty if they can."""
+    if not evidence.has(other):
+        return f"needs {other.replace(':', '/')}"
+    if not (evidence.beyond(arm, window) and evidence.beyond(other, window)):
+        return f"no early query lies beyond {window} keys"
+    reached = int(reached_layers(evidence, arm, window).sum())
+    if reached < FEWEST_LAYERS:
+        return f"position 0 can have reached {reached} layers, a slope needs {FEWEST_LAYERS}"
+    return ""
+
+
+def reached_layers(evidence: Evidence, arm: str, window: int) -> np.ndarray:
+    """Layers that position 0 can have reached through windows of so many keys (layer) bool."""
+    depth = len(evidence.facts[arm]["window"])
+    return estimands.reachable(depth, window, evidence.facts[arm]["length"] // 2)
 
 
 def compared_slopes(evidence: Evidence, arm: str, other: str, window: int) -> Iterator[Row]:
     """Difference of the two arms' slopes, in both lenses and summaries."""
-    which = next(
-        (b for b in (f"beyond-{window}", "beyond") if b in evidence.facts[arm]["bins"]), ""
-    )
-    if not which or which not in evidence.facts[other]["bins"]:
-        return
+    layers = reached_layers(evidence, arm, window)
     for lens in LENSES:
-        pair = [evidence.slots(a, which, lens) for a in (arm, other)]
-        half = evidence.facts[arm]["length"] // 2
-        layers = estimands.reachable(pair[0].sizes["layer"], window, half)
-        if layers.sum() < 3:
-            continue
+        pair = [evidence.slots(a, evidence.beyond(a, window) or "", lens) for a in (arm, other)]
         for summary in SUMMARIES:
             slopes = [estimands.accumulation(x, layers, summary) for x in pair]
             yield measured(
@@ -232,18 +260,17 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         yield constructed(evidence, "fingerprint", number, max(constant), 0.0)
     name = "standard:no-bos"
     if not evidence.has(name) or f"{name}:write" not in evidence.data:
-        for lens in LENSES:
-            yield not_testable("fingerprint", "needs standard under no-bos", lens)
+        yield not_testable("fingerprint", "needs standard under no-bos")
         return
     gram, tokens = sink_reader_writes(evidence, name)
-    if len(tokens) < 8 or not len(gram):
-        for lens in LENSES:
-            yield not_testable(
-                "fingerprint",
-                f"{len(tokens)} texts share their first token with another and {len(gram)} heads "
-                "read a sink; needs 8 and 1",
-                lens,
-            )
+    several = len(np.unique(tokens))
+    if len(tokens) < FEWEST_TEXTS or several < 2 or not len(gram):
+        yield not_testable(
+            "fingerprint",
+            f"{len(tokens)} texts share their first token with another, of {several} tokens, and "
+            f"{len(gram)} heads read a sink; needs {FEWEST_TEXTS}, 2 and 1",
+            arms=[name],
+        )
         return
     note = f"{len(gram)} sink readers, {len(tokens)} texts whose first token others share"
     for number, slots in estimands.fingerprint_slots(gram, list(tokens)).items():
@@ -256,7 +283,8 @@ def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.nda
     """Write Grams (head, input, input) of sink readers, and tokens at position 0.
 
     Sink readers are chosen on one half of the inputs and measured on the other, of which only
-    texts count whose first token another text of that half shares.
+    the first window of each document counts, and only where another of them has the same first
+    token.
     """
     from abspos.statistics import unpack
 
@@ -265,6 +293,8 @@ def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.nda
     share = evidence.data[f"{arm}:a_1_64"].values[..., chosen_on].mean(-1)
     packed = evidence.data[f"{arm}:write"].values[share > SINK_THRESHOLD]
     tokens = evidence.tokens[:number]
+    _, first = np.unique(evidence.facts[arm]["document"], return_index=True)
+    measured_on = measured_on & np.isin(np.arange(number), first)
     names, counts = np.unique(tokens[measured_on], return_counts=True)
     kept = np.flatnonzero(measured_on & np.isin(tokens, names[counts > 1]))
     if not len(packed):

@@ -21,7 +21,7 @@ def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
 
 
 def swap_numbers(
-    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray
+    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, difference: xr.DataArray
 ) -> dict[str, xr.DataArray]:
     """The four numbers of bos-swap from model-level energies (slot).
 
@@ -29,13 +29,14 @@ def swap_numbers(
         treated: E_s, energy of R with the replacement.
         reference: E_b, energy of R with BOS.
         cross: U(b, s), inner product of the two mean fields.
+        difference: E_b + E_s - 2 U(b, s), energy of the difference of the two mean fields.
     """
     with np.errstate(invalid="ignore"):
-        amplitude = 1 - np.sqrt(treated / reference)
+        amplitude = 1 - (treated / reference) ** 0.5
     return {
         "energy reduction": reduction(treated, reference),
         "aligned reduction": 1 - cross / reference,
-        "difference share": (reference + treated - 2 * cross) / reference,
+        "difference share": difference / reference,
         "amplitude reduction": amplitude,
     }
 
@@ -43,8 +44,14 @@ def swap_numbers(
 def swap_slots(
     treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, summary: str
 ) -> dict[str, xr.DataArray]:
-    """The four numbers of bos-swap (slot) from energies by head (layer, head, slot)."""
-    return swap_numbers(*(over_model(x, summary) for x in (treated, reference, cross)))
+    """The four numbers of bos-swap (slot) from energies by head (layer, head, slot).
+
+    The difference is an energy of its own and summarised as one: from the medians of its three
+    parts, which may be three different heads, it could come out negative.
+    """
+    difference = reference + treated - 2 * cross
+    parts = (treated, reference, cross, difference)
+    return swap_numbers(*(over_model(x, summary) for x in parts))
 
 
 def reachable(layers: int, window: int, half: int) -> np.ndarray:

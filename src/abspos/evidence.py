@@ -22,6 +22,8 @@ LENSES = ("log", "probability")
 INFLUENCE_INPUTS = 64
 #: Note of numbers that no verdict is passed on.
 BESIDE = "shown beside the claim"
+#: Note of ratios that have no value, be it with one document left out.
+UNDEFINED = "not finite: an energy in it is not positive"
 
 Row = dict[str, Any]
 
@@ -67,6 +69,14 @@ class Evidence:
         arms = [a.split(":") for a in self.facts if self.has(a)]
         return [condition for name, condition in arms if name == variant]
 
+    def beyond(self, arm: str, window: int) -> str | None:
+        """The bin of an arm's queries that a window of so many keys keeps from position 0, if any.
+
+        A windowed arm has one such bin, others one for each window of the study.
+        """
+        bins = self.facts[arm]["bins"].items()
+        return next((b for b, (first, _) in bins if b[:6] == "beyond" and first == window), None)
+
 
 def measured(
     evidence: Evidence,
@@ -94,14 +104,17 @@ def measured(
     if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
         share = f"five inputs carry {float(found.influence):.0%} of the influence"
         note = "; ".join(filter(None, (note, share)))
+    verdict = "" if claimed is None else verdicts.verdict(estimate, low, high, claimed)
+    if verdict == verdicts.NOT_TESTABLE:
+        note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
     return {
         "claim": claim, "arms": compared(arms), "number": number,
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
         "claimed": "" if claimed is None else str(claimed),
-        "verdict": "" if claimed is None else verdicts.verdict(estimate, low, high, claimed),
-        "primary": primary, "n_inputs": inputs, "note": note, "p_value": float(p),
+        "verdict": verdict, "primary": primary, "n_inputs": inputs, "note": note,
+        "p_value": float(p),
     }  # fmt: skip
 
 
@@ -111,11 +124,14 @@ def compared(arms: Sequence[str]) -> str:
     return f"{', '.join(treated)} vs {last}" if treated else last
 
 
-def not_testable(claim: str, why: str, lens: str, claimed: object = Claimed()) -> Row:
-    """One row of a claim that this study cannot test, with the reason."""
+def not_testable(
+    claim: str, why: str, lens: str = "", claimed: object = Claimed(), arms: Sequence[str] = ()
+) -> Row:
+    """One row of a claim, or of its part on some arms, that this study cannot test, and why."""
     return {
-        "claim": claim, "lens": lens, "claimed": str(claimed), "verdict": verdicts.NOT_TESTABLE,
-        "primary": lens == "log", "note": why,
+        "claim": claim, "arms": compared(arms) if arms else "", "lens": lens,
+        "claimed": str(claimed), "verdict": verdicts.NOT_TESTABLE,
+        "primary": lens != "probability", "note": why,
     }  # fmt: skip
 
 

@@ -62,4 +62,6 @@ def verdict(estimate: float, low: float, high: float, claimed: Claimed) -> str:
 
 def theorem(error: float, tolerance: float) -> str:
     """The verdict of a theorem: within tolerance it holds by construction."""
+    if math.isnan(error):
+        return NOT_TESTABLE
     return BY_CONSTRUCTION if error <= tolerance else CONTRADICTED
