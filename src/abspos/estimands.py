@@ -16,8 +16,8 @@ from abspos.statistics import slope
 
 
 def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
-    """1 - E_s / E_b."""
-    return 1 - treated / reference
+    """1 - E_s / E_b; NaN where E_b is not positive, since there is nothing to reduce."""
+    return 1 - treated / reference.where(reference > 0)
 
 
 def swap_numbers(
@@ -125,7 +125,8 @@ def fingerprint_slots(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, n
     Returns:
         ``variance explained`` and ``decoding accuracy above chance`` as (slot).
     """
-    scale = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    about_mean = np.trace(gram, axis1=1, axis2=2) - gram.sum((1, 2)) / gram.shape[-1]
+    scale = about_mean[:, None, None]
     joint = (gram / np.maximum(scale, 1e-30)).mean(0)
     kept = np.asarray(tokens)
 
