@@ -262,14 +262,14 @@ def _enter(snakemake: Any, before: dict[str, Any], began: Clock) -> None:
         ledger.write({**shared, "path": path, "temporary": temporary, **described})
 
 
-def _log(snakemake: Any) -> dict[str, Any]:
+def _log(snakemake: Any) -> dict[str, Any] | None:
     """The job's log, to which nothing is added any more."""
     from abspos.audit import ledger
 
     sys.stdout.flush()
     sys.stderr.flush()
     paths = [str(path) for path in snakemake.log[:1]]
-    return {"path": paths[0], **ledger.describe(Path(paths[0]))} if paths else {}
+    return {"path": paths[0], **ledger.describe(Path(paths[0]))} if paths else None
 
 
 def _temporary(snakemake: Any, path: str) -> bool:

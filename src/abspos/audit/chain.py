@@ -60,7 +60,7 @@ class Chain:
             return home.joinpath(*path.parts[2:])
         beside = self.results.parent.joinpath(*path.parts[1:])
         project = self.root / path
-        return beside if path.parts[0] == "results" and not project.exists() else project
+        return beside if recorded.startswith("results/") and not project.exists() else project
 
     def record(self, recorded: str) -> Record | None:
         """The entry of a recorded path, if there is one."""

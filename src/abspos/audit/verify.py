@@ -263,11 +263,11 @@ def _notes(chain: Chain) -> Iterator[str]:
         if entry["rule"].get("defined"):
             key = (str(entry["rule"].get("name")), ledger.script_of(entry["code"]))
             rules[key] = entry["rule"]["defined"]
-    yield from (f"{note}: {_listed(names)}" for note, names in made.items())
     for (name, script), then in rules.items():
         now = ledger.rule_file(name, script, chain.root)
         if now is None or now["code"] != then["code"]:
-            yield f"rule {name} of {then['path']} was edited; what it hands to its jobs is checked"
+            made["rules edited since; snakemake -n tells if it matters"].append(name)
+    yield from (f"{note}: {_listed(names)}" for note, names in made.items())
 
 
 def _listed(names: Iterable[str]) -> str:

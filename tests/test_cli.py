@@ -1,0 +1,139 @@
+"""The command: what it prints, where it looks, how it exits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abspos import cli
+
+ENTRY = "results/s/ledger"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project with a study that has one file, written by a job without inputs."""
+    from abspos.audit import ledger, machine
+    from abspos.stores import write_atomically
+
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("study: s\n")
+    write_atomically(Path("results/s/claims.csv"), "claim,estimate\nc0,1.5\n")
+    ledger.write(
+        {
+            **ledger.describe(Path("results/s/claims.csv")),
+            "format": 1, "path": "results/s/claims.csv", "temporary": False, "inputs": {},
+            "outputs": ["results/s/claims.csv"], "log": None, "code": {},
+            "rule": {"name": "claims", "defined": None}, "wildcards": {}, "config": {},
+            "params": {}, "seeds": {}, "git": None, "packages": {"numpy": "1"}, "loaded": [],
+            "python": machine.python(), "determinism": {}, "threads": 1,
+            "circumstances": {
+                "start": "2026-01-01T00:00:00+00:00", "seconds": 0.5, "peak_memory_bytes": 1,
+                "attempt": None, "host": machine.host(),
+            },
+        }
+    )  # fmt: skip
+    return tmp_path
+
+
+def run(*arguments: str) -> int:
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_verify_passes_fails_and_says_so(project, capsys):
+    assert run("verify") == cli.FINE
+    out = capsys.readouterr().out
+    assert "1 files and 0 stores" in out
+    assert "all as recorded" in out
+    assert "seal of tables and stores: " in out
+    Path("results/s/claims.csv").write_text("claim,estimate\nc0,1.6\n")
+    assert run("verify", "--quiet") == cli.FINDINGS
+    out = capsys.readouterr().out
+    assert out.startswith("altered      results/s/claims.csv: ")
+    assert "1 finding\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "--study", "none"], "results/none: no such folder; run snakemake first"),
+        (["verify", "--study", "../s"], "--study '../s': a name, not a path"),
+        (["verify", "--results", "x y"], "x y: no such folder"),
+        (["verify", "--against", "nowhere"], "--against nowhere: no such folder"),
+        (["verify", "--tolerance", "much"], "invalid float value: 'much'"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        ([], "required: command"),
+    ],
+)
+def test_mistakes_are_told_and_exit_with_2(project, capsys, arguments, message):
+    assert run(*arguments) == cli.USAGE
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "study: [\n", "other: 1\n", None])
+def test_a_config_without_a_study_is_told(project, capsys, text):
+    Path("results/t/ledger").mkdir(parents=True)
+    Path("config.yaml").unlink()
+    if text is not None:
+        Path("config.yaml").write_text(text)
+    assert run("verify") == cli.USAGE
+    assert "config.yaml: tells no study" in capsys.readouterr().err
+    assert run("verify", "--study", "s") == cli.FINE
+
+
+def test_the_only_study_there_is_found_without_its_name(project, capsys):
+    Path("config.yaml").write_text("study: another\n")
+    assert run("verify") == cli.FINE
+    assert "results/s: " in capsys.readouterr().out
+
+
+def test_explain_finds_the_study_of_a_file(project, capsys, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    file = str(project / "results/s/claims.csv")
+    assert run("explain", f"{file}:2", "--project", str(project)) == cli.FINE
+    assert "estimate = 1.5" in capsys.readouterr().out
+    (project / "results/s/other.csv").write_text("")
+    assert run("explain", str(project / "results/s/other.csv")) == cli.FINDINGS
+    assert "no ledger entry speaks for it" in capsys.readouterr().err
+
+
+def test_against_itself_is_identical_and_against_another_number_is_not(project, capsys):
+    assert run("verify", "--against", "results/s") == cli.FINE
+    assert "1 identical" in capsys.readouterr().out
+    other = Path("other")
+    other.mkdir()
+    (other / "claims.csv").write_text("claim,estimate\nc0,2.5\n")
+    assert run("verify", "--against", "other") == cli.FINDINGS
+    assert "different  claims.csv: estimate: " in capsys.readouterr().out
+    assert run("verify", "--against", "other", "--tolerance", "0.5", "--quiet") == cli.FINE
+
+
+def test_crate_refuses_in_one_line(project, capsys):
+    Path("results/s/claims.csv").write_text("x")
+    assert run("crate") == cli.FINDINGS
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not Path("results/s.crate.zip").exists()
+
+
+def test_help_names_every_command(capsys):
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in cli.COMMANDS)
+
+
+def test_a_reader_that_stops_reading_is_no_error(project):
+    code = "import sys; from abspos.cli import main; sys.exit(main(['verify']))"
+    done = subprocess.run(
+        f"{sys.executable} -c \"{code}\" | true; exit ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, env=os.environ,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
