@@ -475,3 +475,33 @@ def test_holdout_keeps_documents_whole_and_changes_with_the_seed():
         selecting, measuring = s.holdout(8, seed, DOCUMENTS)
         assert not set(DOCUMENTS[selecting]) & set(DOCUMENTS[measuring])
     assert len({s.holdout(8, seed)[0].tobytes() for seed in range(20)}) > 10
+
+
+def test_summary_sign_flips_agree_with_a_slow_evaluation() -> None:
+    draw = np.random.default_rng(3)
+    field = draw.normal(size=(2, 3, 9, 4)) + 0.4
+    gram = field @ field.swapaxes(-1, -2)
+    units, side = 9, 5
+    signs = np.random.default_rng(11)
+    first, second = (signs.choice([-1.0, 1.0], size=(side, k)) for k in (4, 5))
+    first[0], second[0] = 1.0, 1.0
+    off = gram * (1 - np.eye(units))
+    values = [
+        np.mean([np.median([e @ head @ e for head in layer]) for layer in off])
+        for a in first
+        for b in second
+        for e in [np.concatenate([a, b])]
+    ]
+    slow = np.mean(np.array(values) >= values[0] - 1e-9)
+    fast = s.sign_flip_summary_p(gram, lambda x: np.median(x, axis=0), flips=25, seed=11)
+    assert fast == slow
+
+
+def test_summary_sign_flips_see_a_planted_field() -> None:
+    draw = np.random.default_rng(4)
+    noise = draw.normal(size=(2, 3, 32, 6))
+    for shift, largest in ((0.0, 1.0), (1.0, 0.001)):
+        field = noise + shift
+        p = s.sign_flip_summary_p(field @ field.swapaxes(-1, -2), lambda x: x.mean(axis=0))
+        assert p <= largest
+        assert (p > 0.01) == (shift == 0)

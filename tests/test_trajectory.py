@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from abspos.trajectory import hidden_split, state_norm, state_variance, trajectory
+from abspos.trajectory import hidden_split, massive, state_norm, state_variance, trajectory
 
 
 def states(seed=0, depth=3, inputs=4, length=5, hidden=6):
@@ -75,7 +75,17 @@ def test_trajectory_of_a_store():
     found = trajectory(store)
     assert {name: found[name].dims for name in found.data_vars} == {
         "hidden_split": ("part", "depth"),
+        "state_massive": ("depth", "input"),
         "state_norm": ("depth", "input"),
         "state_variance": ("depth",),
     }
     np.testing.assert_allclose(found["state_norm"], np.linalg.norm(h[:, :, 0], axis=-1), rtol=1e-6)
+
+
+def test_massive_needs_magnitude_and_contrast() -> None:
+    state = np.ones((1, 4, 5))
+    state[0, 0, 2] = 2000.0  # both
+    state[0, 1, 2] = -2000.0  # the sign does not matter
+    state[0, 2] = [0.0001, 0.0001, 90.0, 0.0001, 0.0001]  # contrast without magnitude
+    state[0, 3] = [1.0, 1.0, 900.0, 1.0, 1.0]  # magnitude without contrast
+    np.testing.assert_array_equal(massive(state), [[True, True, False, False]])

@@ -30,6 +30,8 @@ from abspos.stores import NonFiniteError, create_array, from_bits, open_dataset,
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
 
+#: RoPE types whose frequencies depend on the length of the input.
+LENGTH_DEPENDENT = ("dynamic", "longrope")
 #: Positions from one loss to the next.
 LOSS_STRIDE = 4
 #: Conditions whose token at position 0 differs between inputs: what heads write from it is kept.
@@ -163,22 +165,25 @@ class Sums:
             array[:] = data
 
 
-def token_loss(model: CausalLM, final: Tensor, tokens: Tensor) -> Tensor:
-    """Mean next-token cross-entropy per input, in nats per token.
+def scored_positions(length: int) -> Tensor:
+    """Positions whose next token is scored: every LOSS_STRIDE-th of the second half.
 
-    Taken at every LOSS_STRIDE-th position of the second half, where a change of position 0 can
-    only show through attention; the stride, because vocabulary logits cost more than all layers.
+    The second half, where a change of position 0 can only show through attention; a stride,
+    because vocabulary logits cost as much as several layers.
+    """
+    return torch.arange(length // 2, length - 1, LOSS_STRIDE)
+
+
+def token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Mean next-token cross-entropy per input (input), in nats per token.
 
     Args:
-        model: with an ``lm_head``.
-        final: final hidden state (input, position, feature).
-        tokens: (input, position).
+        logits: of the scored positions (input, scored position, token).
+        tokens: of the text (input, position); under control-shuffle still in the text's order.
     """
-    chosen = torch.arange(tokens.shape[1] // 2, tokens.shape[1] - 1, LOSS_STRIDE)
-    logits = model.lm_head(final[:, chosen.to(final.device)]).float()
-    target = tokens[:, chosen + 1].to(logits.device)
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
-    return losses.mean(1)
+    target = tokens[:, scored_positions(tokens.shape[1]) + 1].to(logits.device)
+    by_token = logits.float().transpose(1, 2)
+    return torch.nn.functional.cross_entropy(by_token, target, reduction="none").mean(1)
 
 
 def require_finite(losses: np.ndarray, label: str) -> None:
@@ -220,13 +225,22 @@ def setting_for(
     """What the conditions of this model draw on."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     return Setting(
-        table=model.get_input_embeddings().weight,
+        table=embedding_table(model),
         bos=tokenizer.bos_token_id,
         swap_tokens=[single_token(tokenizer, text) for text in swap_tokens],
         later=early // 2,
         shift=64,
         seed=seed,
     )
+
+
+def embedding_table(model: CausalLM) -> Tensor:
+    """Input embeddings of the whole vocabulary (token, feature) as the first layer gets them.
+
+    Through the module and not its weight, since some families scale what they look up.
+    """
+    module = model.get_input_embeddings()
+    return module(torch.arange(module.weight.shape[0], device=module.weight.device))
 
 
 @torch.no_grad()
@@ -275,14 +289,18 @@ def extract(
         sums = Sums.empty(shape)
         losses = np.zeros(shape.inputs, dtype=np.float32)
         starts = []
+        scored = scored_positions(shape.length).to(device)
         blocks = range(0, shape.inputs, batch)
         for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
             part = slice(first, min(first + batch, shape.inputs))
             given = embed(model, tokens, part, condition, setting)
             writer.inputs = part
             with listening(writer), residual_stream(model) as seen:
-                final = forward(model, given.embeddings, given.position_ids)
-            losses[part] = token_loss(model, final, tokens[part]).cpu().numpy()
+                output = model(
+                    inputs_embeds=given.embeddings, position_ids=given.position_ids,
+                    use_cache=False, logits_to_keep=scored,
+                )  # fmt: skip
+            losses[part] = token_loss(output.logits, tokens[part]).cpu().numpy()
             starts.append(given.embeddings[:, 0])
             sums.add(part, seen.states)
             writer.drain()
@@ -365,7 +383,9 @@ def certificate(
     variant: Mapping[str, Any], dtype: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Certify what was stored for the first inputs and positions (see certificates.certify)."""
-    rows, length = min(SAMPLE, tokens.shape[0]), min(SAMPLE_LENGTH, tokens.shape[1])
+    rows, length = min(SAMPLE, tokens.shape[0]), tokens.shape[1]
+    if (variant.get("rope") or {}).get("rope_type") not in LENGTH_DEPENDENT:
+        length = min(SAMPLE_LENGTH, length)
     part = slice(0, rows)
     given = embed(model, tokens, part, condition, setting)
     ids = None if given.position_ids is None else given.position_ids[:, :length]

@@ -71,11 +71,13 @@ def both_present(evidence: Evidence) -> Iterator[Row]:
                 slots = evidence.slots(arm, "early", lens, component)
                 for summary in SUMMARIES:
                     primary = lens == "log" and summary == "median" and variant in trained(evidence)
-                    yield measured(
+                    row = measured(
                         evidence, "both-present", [arm], f"{component} energy",
                         over_model(slots, summary), POSITIVE,
                         lens=lens, summary=summary, primary=primary,
                     )  # fmt: skip
+                    p = evidence.facts[arm]["p_values"][f"{lens}/{component}/{summary}"]
+                    yield row | {"p_value": p}
 
 
 def mask_denominator(evidence: Evidence) -> Iterator[Row]:
@@ -316,11 +318,16 @@ CLAIMS: tuple[Callable[[Evidence], Iterator[Row]], ...] = (
 
 
 def claim_table(evidence: Evidence) -> pd.DataFrame:
-    """All rows of one model, Holm-adjusted over the primary rows of measured claims."""
+    """All rows of one model, Holm-adjusted over its measured claims.
+
+    A claim holds if all of its primary rows do, so the largest of their p-values is the claim's.
+    """
     rows = [row for claim in CLAIMS for row in claim(evidence)]
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna()
-    table.loc[chosen, "p_adjusted"] = holm(table.loc[chosen, "p_value"].to_numpy())
+    by_claim = table[chosen].groupby("claim")["p_value"].max()
+    adjusted = dict(zip(by_claim.index, holm(by_claim.to_numpy()), strict=True))
+    table.loc[chosen, "p_adjusted"] = table.loc[chosen, "claim"].map(adjusted)
     table["preliminary"] = table["n_inputs"] < ENOUGH_INPUTS
     return table
 

@@ -106,7 +106,7 @@ def block_summary(
                     out[f"cross/{lens}"] = grams.gram(
                         flat[lens, "residual"][:, : other.shape[1]], other
                     )
-    fields = grams.fields(parts, plan.anchor)
+    fields = grams.fields(parts)
     narrow = grams.profile_bins(parts.valid.shape[0])
     for (lens, component), field in fields.items():
         rows = grams.profile(field, parts.valid, lens, narrow, plan.documents)
@@ -252,7 +252,7 @@ def decompose_run(
             found = {k: v for k, v in found.items() if not k.startswith("early/")}
         layers.append(found)
         errors.append(error)
-    stacked = {name: np.stack([found[name] for found in layers]) for name in layers[0]}
+    stacked = stack_layers(layers)
     dataset = assemble(stacked).merge(trajectory(source))
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
@@ -264,6 +264,16 @@ def decompose_run(
         "bins": {b.name: [b.first, b.stop] for b in plan.bins},
     }
     save_dataset(dataset, store, manifest)
+
+
+def stack_layers(layers: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of all layers (layer, ...); NaN in layers that lack one, as narrow windows do."""
+    names = dict.fromkeys(name for found in layers for name in found)
+    like = {name: next(found[name] for found in layers if name in found) for name in names}
+    return {
+        name: np.stack([found.get(name, np.full_like(like[name], np.nan)) for found in layers])
+        for name in names
+    }
 
 
 def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:

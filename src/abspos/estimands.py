@@ -23,7 +23,7 @@ def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
 def swap_numbers(
     treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, difference: xr.DataArray
 ) -> dict[str, xr.DataArray]:
-    """The four numbers of bos-swap from model-level energies (slot).
+    """The four numbers of bos-swap from model-level energies (slot); NaN unless E_b > 0.
 
     Args:
         treated: E_s, energy of R with the replacement.
@@ -31,6 +31,7 @@ def swap_numbers(
         cross: U(b, s), inner product of the two mean fields.
         difference: E_b + E_s - 2 U(b, s), energy of the difference of the two mean fields.
     """
+    reference = reference.where(reference > 0)
     with np.errstate(invalid="ignore"):
         amplitude = 1 - (treated / reference) ** 0.5
     return {

@@ -72,10 +72,10 @@ class Evidence:
     def beyond(self, arm: str, window: int) -> str | None:
         """The bin of an arm's queries that a window of so many keys keeps from position 0, if any.
 
-        A windowed arm has one such bin, others one for each window of the study.
+        A windowed arm has its own bin alone, others one for each window of the study.
         """
-        bins = self.facts[arm]["bins"].items()
-        return next((b for b, (first, _) in bins if b[:6] == "beyond" and first == window), None)
+        names = (f"beyond-{window}", "beyond")
+        return next((name for name in names if name in self.facts[arm]["bins"]), None)
 
 
 def measured(

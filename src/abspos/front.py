@@ -77,6 +77,12 @@ def estimate(row: Mapping[Any, Any]) -> str:
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 
+#: Of several verdicts on one claim the first of these counts.
+VERDICTS_WEAKEST_FIRST = (
+    "contradicted", "not reproduced", "not testable", "direction only", "reproduced",
+    "holds by construction", "",
+)  # fmt: skip
+
 #: What one line of the front table is about.
 SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
 
@@ -119,6 +125,22 @@ def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
     return rows
 
 
+def overall(claims: pd.DataFrame) -> list[list[str]]:
+    """One line a claim: its verdict in each lens, the weakest of the lines that decide it."""
+    rows = []
+    for name, statement in STATEMENTS.items():
+        both = []
+        for lens in ("log", "probability"):
+            found = [
+                str(line[lens]["verdict"])
+                for line in lines(claims)
+                if line.get(lens) and next(iter(line.values()))["claim"] == name
+            ]
+            both.append(min(found, key=VERDICTS_WEAKEST_FIRST.index, default=""))
+        rows.append([name, statement, *both])
+    return rows
+
+
 def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
     """The front page as reStructuredText.
 
@@ -138,7 +160,6 @@ def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
         "claim", "verdict", "log lens", "verdict, probability", "probability lens", "claimed",
         "number", "arms", "N", "note",
     ]  # fmt: skip
-    statements = "\n".join(f"- **{name}**: {text}." for name, text in STATEMENTS.items())
     indented = "\n".join(f"   {line}" for line in
                          yaml.safe_dump(dict(settings), sort_keys=False).splitlines())  # fmt: skip
     return f"""{STYLE}
@@ -158,9 +179,11 @@ Study *{cell(settings["study"])}* on {cell(models)}; {number} inputs of
 (log lens, median head) and stand beside the same number in the probability lens; every other
 number is in ``claims.csv``. Energies are mean squared nats (log) or summed squared probability.
 
-{list_table(head, claim_rows(claims))}
+{list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
 
-{statements}
+A claim's verdict is the weakest of the numbers that decide it, over all models:
+
+{list_table(head, claim_rows(claims))}
 
 Settings of the run
 -------------------

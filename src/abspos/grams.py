@@ -63,8 +63,14 @@ def profile_bins(half: int) -> list[Bin]:
     return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 
-def fields(parts: Parts, anchor: int) -> dict[tuple[str, str], Tensor]:
-    """The fields (..., query, offset) of both lenses by (lens, component), unweighted."""
+def fields(parts: Parts, anchor: int | None = None) -> dict[tuple[str, str], Tensor]:
+    """The fields (..., query, offset) of both lenses by (lens, component), unweighted.
+
+    Args:
+        parts: a decomposition.
+        anchor: a of mask_i = M_i - M_a; half - 1 unless given.
+    """
+    anchor = parts.valid.shape[0] - 1 if anchor is None else anchor
     mask = parts.mask(anchor)[..., None].expand_as(parts.residual)
     predicted = parts.predicted
     return {
@@ -125,21 +131,25 @@ def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
 def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str], Tensor]:
     """Flattened fields (head, input, element) of one bin by (lens, component).
 
-    The early bin under full causal attention also has the row and sink parts of R; the rest is
-    R less those, and by orthogonality so is its Gram matrix.
+    The early bin also has the mask at the study's anchor, and, where position 0 is in sight of all
+    of its queries, the row and sink parts of R; the rest is R less those, and by orthogonality so
+    is its Gram matrix.
     """
     if which.keys is not None:
-        inside = Bin(which.name, 0, which.stop - which.first)
+        inside = Bin(which.name, which.first - which.keys, which.stop - which.keys)
         return {
             key: flatten(field, weights(torch.ones_like(field[0, 0]), key[0]), inside)
             for key, field in renormalised(parts, which.keys).items()
         }
     found = {}
-    plain = fields(parts, anchor)
-    for (lens, component), field in plain.items():
+    early = which.name == "early"
+    anchored = fields(parts, anchor)
+    for (lens, component), field in fields(parts).items():
         weight = weights(parts.valid, lens)
         found[lens, component] = flatten(field, weight, which)
-        if component == "residual" and which.name == "early" and bool(parts.valid[-1].all()):
+        if early and component == "mask":
+            found[lens, "anchored"] = flatten(anchored[lens, "mask"], weight, which)
+        if early and component == "residual" and bool(parts.valid.diagonal()[: which.stop].all()):
             row, sink = row_and_sink(field)
             last = weight.diagonal()
             found[lens, "row"] = flatten(row, weight.sum(-1) - last, which)

@@ -88,6 +88,10 @@ def swap_token(batch: Batch, setting: Setting, which: int) -> Batch:
     """The embedding of the listed token number ``which`` (from 1)."""
     if which > len(setting.swap_tokens):
         raise InterventionError(f"condition 'swap-token-{which}': swap_tokens lists fewer")
+    if setting.swap_tokens[which - 1] == setting.bos:
+        raise InterventionError(
+            f"condition 'swap-token-{which}': inert, its token is BOS; list another in swap_tokens"
+        )
     return at(batch, 0, setting.table[setting.swap_tokens[which - 1]])
 
 

@@ -21,7 +21,8 @@ from abspos.study import Run, Study
 COMPARED = ("swap-", "ablate-", "control-later", "control-shift", "control-shuffle")
 #: Tables of one model that are also joined over all models.
 TABLES = (
-    "energies", "sinks", "layers", "summary", "profile", "position0", "balance", "loss", "controls",
+    "energies", "sinks", "layers", "summary", "profile", "position0", "balance", "loss", "masses",
+    "controls",
 )  # fmt: skip
 
 

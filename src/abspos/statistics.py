@@ -198,21 +198,54 @@ def sign_flip_p(
         raise ValueError(f"flips: {flips} is not a positive number; give 10000")
     values = _square(gram)
     size = values.shape[-1]
-    side = math.isqrt(flips - 1) + 1
-    draw = np.random.default_rng(seed)
-    units = size if documents is None else len(_codes(documents, size)[1])
-    half = units // 2
-    first, second = (draw.choice([-1.0, 1.0], size=(side, k)) for k in (half, units - half))
-    first[0], second[0] = 1.0, 1.0
-
+    first, second = _signs(size, flips, seed, documents)
     heads = values.reshape(-1, size, size)
-    block = max(1, BLOCK_BYTES // (8 * max(size * size, side * side)))
+    block = max(1, BLOCK_BYTES // (8 * max(size * size, len(first) ** 2)))
     p = np.empty(len(heads))
     for start in range(0, len(heads), block):
         within = slice(start, start + block)
         between, _ = _between(heads[within], documents, least=2)
         p[within] = _product_flip_p(between, first, second)
     return _label(p.reshape(values.shape[:-2]), gram)
+
+
+def sign_flip_summary_p(
+    gram: np.ndarray,
+    summary: Callable[[np.ndarray], np.ndarray],
+    flips: int = 10_000,
+    seed: int = 0,
+    documents: ArrayLike | None = None,
+) -> float:
+    """One-sided sign-flip p-value of a summary of energies, such as a mean of medians, > 0.
+
+    Args:
+        gram: (layer, head, N, N).
+        summary: takes energies, up to one factor, (head, cell) of one layer to (cell).
+        flips, seed, documents: as in sign_flip_p, whose signs are the same.
+
+    The signs are the same for all heads, so the summary's flipped values are as exchangeable as
+    an energy's. A model is the mean of its layers. Source: docs/method.md, section 3.
+    """
+    first, second = _signs(gram.shape[-1], flips, seed, documents)
+    total, slack = np.zeros(len(first) * len(second)), 0.0
+    for layer in gram:
+        between, _ = _between(layer, documents, least=2)
+        total += summary(_flipped(between, first, second).reshape(len(layer), -1))
+        slack += 1e-12 * float(np.abs(between).sum(axis=(-2, -1)).max())
+    return float("nan") if np.isnan(total[0]) else float((total >= total[0] - slack).mean())
+
+
+def _signs(
+    size: int, flips: int, seed: int, documents: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sign vectors (K, units) of both halves of the units, the first of each all ones."""
+    side = math.isqrt(flips - 1) + 1
+    draw = np.random.default_rng(seed)
+    units = size if documents is None else len(_codes(documents, size)[1])
+    half = units // 2
+    first, second = (draw.choice([-1.0, 1.0], size=(side, k)) for k in (half, units - half))
+    first[0], second[0] = 1.0, 1.0
+    return first, second
 
 
 def benjamini_hochberg(p: Array) -> Array:
@@ -341,8 +374,8 @@ def _slots(gram: Array, documents: ArrayLike | None) -> Array:
     return _label(np.concatenate([whole[..., None], without], axis=-1), gram, REPLICATE)
 
 
-def _product_flip_p(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """p (heads,) of Grams (heads, D, D) without diagonal; signs (K, half) and (K, D - half)."""
+def _flipped(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """T_ij (heads, K, K) of Grams (heads, D, D); signs (K, half) and (K, D - half)."""
     half = first.shape[1]
     own_first = ((first @ gram[:, :half, :half]) * first).sum(axis=-1)
     own_second = ((second @ gram[:, half:, half:]) * second).sum(axis=-1)
@@ -350,6 +383,12 @@ def _product_flip_p(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
     flipped = first @ across @ second.T
     flipped += own_first[:, :, None]
     flipped += own_second[:, None, :]
+    return flipped
+
+
+def _product_flip_p(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """p (heads,) of Grams (heads, D, D) without diagonal."""
+    flipped = _flipped(gram, first, second)
     # rounding grows with the terms, not with their sum, which can cancel to nothing
     slack = 1e-12 * np.abs(gram).sum(axis=(-2, -1))
     level = flipped[:, 0, 0] - slack

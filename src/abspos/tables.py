@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,19 @@ import xarray as xr
 
 from abspos import slots as sl
 from abspos.progress import progress
-from abspos.statistics import benjamini_hochberg, sign_flip_p
+from abspos.statistics import benjamini_hochberg, sign_flip_p, sign_flip_summary_p
 from abspos.stores import open_dataset, save_dataset
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
 #: A head sinks where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
 SINK_THRESHOLD = 0.3
+
+#: Summaries of energies (head, flip) over heads.
+SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "median": lambda energies: np.median(energies, axis=0),
+    "mean": lambda energies: energies.mean(axis=0),
+}
 
 Arm = tuple[str, str]
 Keys = Mapping[str, Any]
@@ -38,6 +44,7 @@ class ArmTables:
         self.number = store.sizes["input"]
         self.slots: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
+        self.p_values: dict[str, float] = {}
         self.energies()
         self.summaries()
         self.profile()
@@ -45,6 +52,7 @@ class ArmTables:
         self.position0()
         self.balance()
         self.loss()
+        self.masses()
 
     def frame(self, columns: Mapping[str, Any]) -> pd.DataFrame:
         """A table with the arm's keys in front and its number of inputs behind."""
@@ -72,6 +80,10 @@ class ArmTables:
                 gram = sl.full_gram(packed, self.number)
                 found = sl.gram_slots(gram, self.documents)
                 pieces[lens, component] = found
+                if component == "anchored":
+                    continue
+                if which == "early" and self.keys["condition"] == "bos":
+                    self.test_summaries(gram, f"{lens}/{component}")
                 p = sign_flip_p(gram, self.flips, self.seed, self.documents)
                 layer, head = np.indices(p.shape)
                 frames.append(
@@ -89,6 +101,14 @@ class ArmTables:
             self.slots[which] = stack(pieces)
         self.tables["energies"] = pd.concat(frames, ignore_index=True)
 
+    def test_summaries(self, gram: np.ndarray, name: str) -> None:
+        """Sign-flip test of a model's summaries, for what decides a claim by it."""
+        if name.endswith(("/mask", "/residual")):
+            for summary, function in SUMMARY_OF_HEADS.items():
+                self.p_values[f"{name}/{summary}"] = sign_flip_summary_p(
+                    gram, function, self.flips, self.seed, self.documents
+                )
+
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
         layers, models = [], []
@@ -96,6 +116,8 @@ class ArmTables:
             for summary in sl.SUMMARIES:
                 by_layer = sl.over_heads(array, summary)
                 for (lens, component), one in split_pairs(by_layer):
+                    if component == "anchored":
+                        continue
                     common = {"bin": which, "lens": lens, "component": component}
                     common["summary"] = summary
                     layer = {"layer": np.arange(one.sizes["layer"])}
@@ -167,6 +189,7 @@ class ArmTables:
                 **columns,
                 "state_variance": variance,
                 "closed_error": self.store.attrs["closed_trajectory"],
+                "massive_share": self.store["state_massive"].values.mean(-1),
             }
         )
 
@@ -183,7 +206,7 @@ class ArmTables:
             mask = sl.margin_slots(margins, self.documents)
             array = xr.DataArray(mask, dims=("layer", "head", "slot"))
             rows.append(self.balance_row(anchor, "log", array))
-        own = self.slots["early"].sel(pair="probability/mask", drop=True)
+        own = self.slots["early"].sel(pair="probability/anchored", drop=True)
         rows.append(self.balance_row(self.store.attrs["anchor"], "probability", own))
         self.tables["balance"] = pd.concat(rows, ignore_index=True)
 
@@ -199,6 +222,30 @@ class ArmTables:
         found = sl.mean_slots(self.store["loss"].values.astype(np.float64), self.documents)
         self.slots["loss"] = xr.DataArray(found, dims="slot")
         self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))
+
+    def masses(self) -> None:
+        """Mask mass, residual mass and sink excess by query: mean over heads of mean fields."""
+        attention, predicted = (
+            self.store[name].values.astype(np.float64).mean((0, 1))
+            for name in ("attention", "predicted")
+        )
+        by_head = self.store["attention"].values - self.store["predicted"].values
+        queries = np.arange(1, len(attention))
+        hidden = np.array([predicted[-1, self.keys_of(int(i)) :].sum() for i in queries])
+        self.tables["masses"] = self.frame(
+            {
+                "query": queries,
+                "mask_mass": hidden,
+                "residual_mass": np.abs(by_head).sum(-1).mean((0, 1))[1:] / 2,
+                "sink_excess": (attention - predicted).diagonal()[1:],
+            }
+        )
+
+    def keys_of(self, query: int) -> int:
+        """Keys that an early query has, in the layer with the widest sight."""
+        windows = self.store.attrs["window"]
+        sight = self.store.attrs["length"] if None in windows else max(windows)
+        return min(query + 1, sight)
 
     def cross(self) -> xr.DataArray | None:
         """U(this arm, its reference) by lens (pair, layer, head, slot), where the store has it."""
@@ -236,7 +283,8 @@ def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
     number = store.sizes["input"]
     names = ("a_1", "sink_excess", "denominator", "state_norm", "loss")
     shared = bos.isel(input=slice(0, number))
-    return max(float(np.abs(store[n].values - shared[n].values).max()) for n in names)
+    differences = [np.abs(store[n].values - shared[n].values).max() for n in names]
+    return float(np.max(differences))  # NaN if any is
 
 
 def controls(stores: Mapping[Arm, xr.Dataset], energies: pd.DataFrame, keys: Keys) -> pd.DataFrame:
@@ -337,6 +385,7 @@ def slots_dataset(opened: Mapping[Arm, xr.Dataset], done: Sequence[ArmTables]) -
             "identity_error": max(store.attrs["identity_error"]),
             "closed_error": max(store.attrs["closed_trajectory"]),
             "state_variance": float(store["state_variance"].max()),
+            "p_values": arm.p_values,
             "mask_low": float(mean_mask(store).min()),
             "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
             "mask_rise": float(np.diff(mean_mask(store), axis=-1).max()),
@@ -351,10 +400,9 @@ def slots_dataset(opened: Mapping[Arm, xr.Dataset], done: Sequence[ArmTables]) -
 
 
 def mean_mask(store: xr.Dataset) -> np.ndarray:
-    """mask_i averaged over inputs, from query 0 to the anchor (layer, head, query)."""
+    """mask_i averaged over inputs (layer, head, query)."""
     denominator = store["denominator"].values.astype(np.float64).mean(-2)
-    anchor = store.attrs["anchor"]
-    return denominator[..., anchor, None] - denominator[..., : anchor + 1]
+    return denominator[..., -1:] - denominator
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

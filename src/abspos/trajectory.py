@@ -28,6 +28,17 @@ def state_variance(state0: np.ndarray) -> np.ndarray:
     return (spread**2).sum(-1).mean(1)
 
 
+def massive(state0: np.ndarray) -> np.ndarray:
+    """Whether the state at position 0 holds a massive activation, (depth, input) bool.
+
+    By the definition of Sun et al. (arXiv 2402.17762): a magnitude above 100 and above a thousand
+    times the median magnitude of that hidden state.
+    """
+    magnitude = np.abs(state0.astype(np.float64))
+    largest = magnitude.max(-1)
+    return (largest > 100) & (largest > 1000 * np.median(magnitude, axis=-1))
+
+
 def hidden_split(total: np.ndarray, square: np.ndarray, inputs: int) -> xr.Dataset:
     """Mean, position and remaining (context and residual) energy of hidden states by depth.
 
@@ -52,11 +63,16 @@ def hidden_split(total: np.ndarray, square: np.ndarray, inputs: int) -> xr.Datas
 
 
 def trajectory(activations: xr.Dataset) -> xr.Dataset:
-    """``state_norm`` (depth, input), ``state_variance`` (depth), ``hidden_split`` (part, depth)."""
+    """What is kept of position 0 through depth, and the split of hidden states elsewhere.
+
+    ``state_norm`` and ``state_massive`` (depth, input), ``state_variance`` (depth),
+    ``hidden_split`` (part, depth).
+    """
     state0 = activations["state0"].values
     split = hidden_split(
         activations["total"].values, activations["square"].values, activations.sizes["input"]
     )
     split["state_norm"] = (("depth", "input"), state_norm(state0))
     split["state_variance"] = ("depth", state_variance(state0))
+    split["state_massive"] = (("depth", "input"), massive(state0))
     return split
