@@ -1,0 +1,141 @@
+"""Copies of the project with a tiny study, and a real Slurm to run them on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from throwaway import Cluster, cluster, missing
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("Snakefile", "config.yaml", "workflow", "src", "slurm", "profiles", "resources")
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+STUDY = """
+study: tiny
+threads: 1
+models:
+  - {name: tiny, source: {type: random}}
+inputs: {number: 8, length: 64}
+bins: {early: 8}
+anchor: 31
+variants:
+  - {name: standard, conditions: [bos, ablate-zero]}
+  - {name: window, window: 16, conditions: [bos, ablate-zero]}
+statistics: {sign_flips: 100}
+"""
+#: The one line that docs/slurm.md tells where there is no accounting, and shorter waits.
+SQUEUE = {
+    "slurm-status-command: sacct\n# slurm-status-command: squeue":
+        "# slurm-status-command: sacct\nslurm-status-command: squeue",
+    "status-checks: 20": "status-checks: 1",
+}  # fmt: skip
+
+
+class Project:
+    """A copy of the project in a folder of its own."""
+
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.env = dict(env or os.environ)
+
+    def edit(self, name: str, changes: dict[str, str]) -> None:
+        """Replace texts in a file; each must stand there."""
+        path = self.folder / name
+        text = path.read_text()
+        for old, new in changes.items():
+            assert old in text, f"{name}: {old!r}"
+            text = text.replace(old, new)
+        path.write_text(text)
+
+    def command(self, *options: str) -> list[str]:
+        """The command line of a run of the tiny study."""
+        return [str(SNAKEMAKE), "--configfile", "tiny.yaml", "--nocolor", *options]
+
+    def snakemake(self, *options: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+        """Run to the end; stdout and stderr together."""
+        return subprocess.run(
+            self.command(*options), cwd=self.folder, env=self.env, text=True, timeout=seconds,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Start in the background, in a process group of its own; output goes to ``out.txt``."""
+        with open(self.folder / "out.txt", "w") as out:
+            return subprocess.Popen(
+                self.command(*options), cwd=self.folder, env=self.env, text=True,
+                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def output(self) -> str:
+        """What a started run has printed so far."""
+        return (self.folder / "out.txt").read_text()
+
+    def results(self) -> dict[str, bytes]:
+        """Content of every result file; not the ledger and logs, which say when and where."""
+        top = self.folder / "results"
+        return {
+            str(p.relative_to(top)): p.read_bytes()
+            for p in sorted(top.rglob("*"))
+            if p.is_file() and not {"ledger", "logs"} & set(p.relative_to(top).parts)
+            and p.name != ".snakemake_timestamp"
+        }  # fmt: skip
+
+    def copy(self, folder: Path, env: dict[str, str] | None = None) -> Project:
+        """A copy, with results and Snakemake's own notes."""
+        shutil.copytree(self.folder, folder)
+        return Project(folder, env or self.env)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project as it is, with the tiny study, before any run."""
+    folder = tmp_path_factory.mktemp("project") / "clone"
+    folder.mkdir()
+    for name in PARTS:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(
+                source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+            )
+        else:
+            shutil.copy(source, folder / name)
+    (folder / "tiny.yaml").write_text(STUDY)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A cluster for all tests of the session."""
+    if lacking := missing():
+        pytest.skip(f"no Slurm here: {', '.join(lacking)} missing (apt-get install slurmctld "
+                    "slurmd slurm-client munge)")  # fmt: skip
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def prepared(
+    pristine: Project, slurm: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """A clone set up for the cluster without accounting, its checkpoint fetched."""
+    folder = tmp_path_factory.mktemp("prepared") / "clone"
+    project = pristine.copy(folder, slurm.env)
+    project.edit("slurm/profile.yaml", SQUEUE)
+    done = project.snakemake("--cores", "2", "--until", "models")
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.fixture
+def clone(prepared: Project, tmp_path: Path) -> Project:
+    """A prepared clone for one test."""
+    return prepared.copy(tmp_path / "clone")
