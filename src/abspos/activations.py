@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from abspos import models
+from abspos.batches import halving
 from abspos.capture import NAME, Attention, forward, listening, residual_stream
 from abspos.certificates import attention_module, certify
 from abspos.interventions import Batch, Setting, apply, single_token
@@ -243,6 +244,7 @@ def embedding_table(model: CausalLM) -> Tensor:
     return module(torch.arange(module.weight.shape[0], device=module.weight.device))
 
 
+@halving
 @torch.no_grad()
 def extract(
     checkpoint: Path, inputs: Path, inputs_manifest: Path, store: Path, manifest: Path, *,
@@ -268,7 +270,7 @@ def extract(
         early: first query after the early bin; control-later acts at half of it.
         dtype: ``float32`` or ``bfloat16``.
         device: ``cpu`` or ``cuda``.
-        batch: inputs per forward pass.
+        batch: inputs per forward pass; halved, with a warning, while a GPU's memory is too small.
         seed: of random weights and random replacements.
         threads: that torch may use.
         label: names the run in progress lines and errors.
@@ -412,6 +414,7 @@ def facts(
         "condition": condition,
         "variant": dict(variant),
         "dtype": dtype,
+        "batch": shape.batch,
         "scale": [writer.scale[i] for i in range(shape.layers)],
         "window": windows,
         "softcap": None,
