@@ -80,29 +80,29 @@ def both_present(evidence: Evidence) -> Iterator[Row]:
                     yield row | {"p_value": p}
 
 
+def worst(evidence: Evidence, fact: str, sign: int = 1) -> float:
+    """Largest value of a fact over all arms, at least 0; NaN if any is."""
+    return float(np.max([0.0, *(sign * facts[fact] for facts in evidence.facts.values())]))
+
+
 def mask_denominator(evidence: Evidence) -> Iterator[Row]:
     """The identity on the real model, and a mask that is nowhere below 0 and falls."""
-    facts = evidence.facts.values()
-    identity = max(f["identity_error"] for f in facts)
-    below = max(max(0.0, -f["mask_low"]) for f in facts)
-    rise = max(max(0.0, f["mask_rise"]) for f in facts)
     for number, error in (
-        ("largest error of the identity", identity),
-        ("largest mask below 0", below),
-        ("largest rise of the mask", rise),
+        ("largest error of the identity", worst(evidence, "identity_error")),
+        ("largest mask below 0", worst(evidence, "mask_low", -1)),
+        ("largest rise of the mask", worst(evidence, "mask_rise")),
     ):
         yield constructed(
             evidence, "mask-denominator", f"{number} [nats]", error, IDENTITY_TOLERANCE, "log"
         )
-    sums = max(f["sum_error"] for f in facts)
+    sums = worst(evidence, "sum_error")
     number = "largest error of the sum of predicted attention"
     yield constructed(evidence, "mask-denominator", number, sums, IDENTITY_TOLERANCE, "probability")
 
 
 def closed_trajectory(evidence: Evidence) -> Iterator[Row]:
     """Position 0 in its context against a forward pass on its token alone."""
-    error = max(f["closed_error"] for f in evidence.facts.values())
-    number = "largest difference, relative to the state"
+    error, number = worst(evidence, "closed_error"), "largest difference, relative to the state"
     yield constructed(evidence, "closed-trajectory", number, error, TRAJECTORY_TOLERANCE)
 
 
@@ -259,7 +259,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
     constant = [f["state_variance"] for a, f in evidence.facts.items() if a.endswith(":bos")]
     if constant:
         number = "variance of the state at position 0 under bos"
-        yield constructed(evidence, "fingerprint", number, max(constant), 0.0)
+        yield constructed(evidence, "fingerprint", number, float(np.max(constant)), 0.0)
     name = "standard:no-bos"
     if not evidence.has(name) or f"{name}:write" not in evidence.data:
         yield not_testable("fingerprint", "needs standard under no-bos")
