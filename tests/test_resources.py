@@ -212,9 +212,9 @@ def test_reads_the_partitions_that_the_profile_names() -> None:
 def test_a_file_without_partitions_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(text)
-    with pytest.raises(ResourceError, match=r"slurm\.partitions .*p\.yaml"):
+    with pytest.raises(ResourceError, match=r"slurm_partitions .*p\.yaml"):
         read_limits(path)
-    with pytest.raises(ResourceError, match=r"slurm\.partitions .*absent\.yaml"):
+    with pytest.raises(ResourceError, match=r"slurm_partitions .*absent\.yaml"):
         read_limits(tmp_path / "absent.yaml")
     path.write_text("partitions: {a: {max_runtime: soon}}")
     with pytest.raises(ResourceError, match="max_runtime 'soon'"):

@@ -129,7 +129,7 @@ def read_limits(path: Path | str | None) -> tuple[Limit, ...]:
     except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise ResourceError(
-            f"slurm.partitions {str(path)!r}: not a file with `partitions:` and a mapping of "
+            f"slurm_partitions {str(path)!r}: not a file with `partitions:` and a mapping of "
             f"limits for each ({type(error).__name__}: {reason})"
         ) from None
 

@@ -150,20 +150,8 @@ class Figures(Part):
     )
 
 
-class Slurm(Part):
-    """How a cluster is asked: set by the profile in slurm/; no result depends on it."""
-
-    gpu: Literal["gpu", "gres"] = Field(
-        default="gpu", description="Ask for a GPU by --gpus=1, or by --gres=gpu:1."
-    )
-    download: Literal["local", "job"] = Field(
-        default="local",
-        description="Fetch checkpoints on the machine where Snakemake runs, or in jobs.",
-    )
-    partitions: Path | None = Field(
-        default=None,
-        description="File of the partitions' limits, which no request exceeds; null: no limits.",
-    )
+SLURM = frozenset({"slurm_gpu", "slurm_download", "slurm_partitions"})
+"""Keys that the profile in slurm/ sets: how a cluster is asked. No result depends on them."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +195,17 @@ class Study(Part):
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     figures: Figures = Field(default=Figures(), description="The figures' files.")
-    slurm: Slurm = Field(default=Slurm(), description="How a cluster is asked.")
+    slurm_gpu: Literal["gpu", "gres"] = Field(
+        default="gpu", description="Whether Slurm is asked for --gpus=1, or for --gres=gpu:1."
+    )
+    slurm_download: Literal["local", "job"] = Field(
+        default="local",
+        description="Whether checkpoints are fetched where Snakemake runs, or in Slurm jobs.",
+    )
+    slurm_partitions: Path | None = Field(
+        default=None,
+        description="File of the partitions' limits, which no job asks beyond; null: no limits.",
+    )
 
     @property
     def preliminary(self) -> bool:

@@ -59,7 +59,7 @@ class Project:
         """The command line of a run of the tiny study."""
         return [str(SNAKEMAKE), "--configfile", "tiny.yaml", "--nocolor", *options]
 
-    def snakemake(self, *options: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *options: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run to the end; stdout and stderr together."""
         return subprocess.run(
             self.command(*options), cwd=self.folder, env=self.env, text=True, timeout=seconds,

@@ -76,7 +76,7 @@ def test_a_sweep_over_a_hundred_checkpoints_plans_within_half_a_minute(planned: 
 @pytest.mark.parametrize(("way", "asked"), [("gpu", "gpu=1"), ("gres", "gres=gpu:1")])
 def test_a_gpu_study_asks_for_gpus_in_one_way(planned: Project, way: str, asked: str) -> None:
     other = {"gpu": "gres", "gres": "gpu=1"}[way]
-    text = plan(planned, "--config", "device=cuda", f"slurm={{gpu: {way}}}")
+    text = plan(planned, "--config", "device=cuda", f"slurm_gpu={way}")
     for rule in ("activations", "activations_bos", "components"):
         lines = resources(text, rule)
         assert lines
@@ -124,5 +124,5 @@ def test_the_profile_says_all_that_it_must() -> None:
     assert profile["executor"] == "slurm"
     assert profile["retries"] >= 1
     assert profile["slurm-status-command"] == "sacct"
-    assert profile["slurm-partition-config"] == profile["config"]["slurm"]["partitions"]
+    assert profile["slurm-partition-config"] == profile["config"]["slurm_partitions"]
     assert sorted(bool(p.get("max_gpu")) for p in partitions.values()) == [False, True]

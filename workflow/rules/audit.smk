@@ -11,6 +11,6 @@ rule front:
     localrule: True
     params:
         *code("front.py"),
-        config=STUDY.model_dump(mode="json", exclude={"slurm"}),
+        config=STUDY.model_dump(mode="json", exclude=SLURM),
     script:
         "../scripts/front.py"

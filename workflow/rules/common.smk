@@ -14,12 +14,12 @@ from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
-from abspos.study import ConfigError, load_study
+from abspos.study import SLURM, ConfigError, load_study
 
 try:
     STUDY = load_study(config)
     check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
-    LIMITS = read_limits(STUDY.slurm.partitions)
+    LIMITS = read_limits(STUDY.slurm_partitions)
 except (ConfigError, InputError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
 
@@ -71,7 +71,7 @@ def asks(stage):
     def number(wildcards, attempt):
         return attempt
 
-    gpu = {"gpu": {"gpu": 1}, "gres": {"gres": "gpu:1"}}[STUDY.slurm.gpu]
+    gpu = {"gpu": {"gpu": 1}, "gres": {"gres": "gpu:1"}}[STUDY.slurm_gpu]
     return {
         "mem_mb": asked("mem_mb"),
         "runtime": asked("runtime"),

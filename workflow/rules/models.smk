@@ -7,7 +7,7 @@ rule models:
         manifest=CHECKPOINTS + "/{model}/{revision}.manifest.json",
     log:
         CHECKPOINTS + "/logs/{model}/{revision}.log",
-    localrule: STUDY.slurm.download == "local"
+    localrule: STUDY.slurm_download == "local"
     resources:
         **asks("models"),
     params:
