@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from throwaway import Cluster, cluster, missing
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config.yaml", "workflow", "src", "slurm", "profiles", "resources")
+PARTS = ("Snakefile", "config.yaml", "workflow", "src", "slurm", "profiles", "resources", "envs")
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 STUDY = """
 study: tiny

@@ -14,6 +14,8 @@ rule activations:
         RESULTS + "/logs/activations/{model}/{revision}/{variant}/{condition}.log",
     wildcard_constraints:
         condition="(?!bos[.])[^/]+",
+    conda:
+        environment("activations")
     threads: STUDY.threads
     resources:
         **asks("activations"),

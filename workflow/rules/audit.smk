@@ -9,6 +9,8 @@ rule front:
     log:
         RESULTS + "/logs/front.log",
     localrule: True
+    conda:
+        environment("front")
     params:
         *code("front.py"),
         config=STUDY.model_dump(mode="json", exclude=SLURM),

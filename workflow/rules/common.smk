@@ -58,6 +58,12 @@ if refused:
     sys.exit("\n".join(refused))
 
 
+def environment(stage):
+    """The conda environment of a stage, for `--software-deployment-method conda`."""
+    gpu = STUDY.device == "cuda" and stage in ON_DEVICE
+    return f"../../envs/{'gpu' if gpu else 'cpu'}.yaml"
+
+
 def asks(stage):
     """Resources of a rule: memory and time by model and attempt, a GPU where it runs on one."""
 

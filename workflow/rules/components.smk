@@ -16,6 +16,8 @@ rule components:
         RESULTS + "/logs/components/{model}/{revision}/{variant}/{condition}.log",
     # Ahead of further extractions, so that few temporary stores lie on disk at a time.
     priority: 10
+    conda:
+        environment("components")
     threads: STUDY.threads
     resources:
         **asks("components"),

@@ -27,6 +27,8 @@ for figure in FIGURES:
         log:
             f"{RESULTS}/logs/figures/{figure}.log",
         localrule: True
+        conda:
+            environment("figures")
         params:
             *code("figures.py", f"abspos.figures.{figure}"),
             config={"figure": figure, "confidence": STUDY.statistics.confidence},

@@ -11,6 +11,8 @@ rule inputs:
         manifest=RESULTS + "/inputs/{model}/{revision}.manifest.json",
     log:
         RESULTS + "/logs/inputs/{model}/{revision}.log",
+    conda:
+        environment("inputs")
     resources:
         **asks("inputs"),
     params:

@@ -8,6 +8,8 @@ rule models:
     log:
         CHECKPOINTS + "/logs/{model}/{revision}.log",
     localrule: STUDY.slurm_download == "local"
+    conda:
+        environment("models")
     resources:
         **asks("models"),
     params:

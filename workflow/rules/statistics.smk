@@ -11,6 +11,8 @@ rule statistics:
         manifest=RESULTS + "/statistics/{model}/{revision}/slots.manifest.json",
     log:
         RESULTS + "/logs/statistics/{model}/{revision}.log",
+    conda:
+        environment("statistics")
     threads: STUDY.threads
     resources:
         **asks("statistics"),
@@ -32,6 +34,8 @@ rule tables:
     log:
         RESULTS + "/logs/statistics/tables.log",
     localrule: True
+    conda:
+        environment("tables")
     params:
         *code("tables.py"),
         config={},
@@ -56,6 +60,8 @@ rule claims:
     log:
         RESULTS + "/logs/claims.log",
     localrule: True
+    conda:
+        environment("claims")
     params:
         *code("claims.py"),
         config=LAYOUT.judgement(),
