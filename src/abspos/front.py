@@ -111,10 +111,16 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     return row["verdict"] + (" (preliminary)" if row["preliminary"] else ""), estimate(row)
 
 
+def models_of(claims: pd.DataFrame) -> list[str]:
+    """Models and revisions of the table, as text."""
+    pairs = claims[["model", "revision"]].drop_duplicates().to_numpy()
+    return [f"{model} ({revision})" for model, revision in pairs]
+
+
 def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
     """Rows of the front table."""
     rows: list[list[object]] = []
-    several = len(claims[["model", "revision"]].drop_duplicates()) > 1
+    several = len(models_of(claims)) > 1
     for line in lines(claims):
         first = next(iter(line.values()))
         both = [*judged(line.get("log")), *judged(line.get("probability"))]
@@ -148,17 +154,15 @@ def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
         claims: the claim table.
         settings: the resolved config.
     """
-    models = ", ".join(
-        f"{m} ({r})" for m, r in claims[["model", "revision"]].drop_duplicates().to_numpy()
-    )
+    models = models_of(claims)
     number = settings["inputs"]["number"]
     title = "Where does absolute position come from?"
     preliminary = ""
     if bool(claims["preliminary"].all()) or number < 128:
         preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from 128 on.\n"
     head = [
-        "claim", "verdict", "log lens", "verdict, probability", "probability lens", "claimed",
-        "number", "arms", "N", "note",
+        "claim", *(["model"] if len(models) > 1 else []), "verdict", "log lens",
+        "verdict, probability", "probability lens", "claimed", "number", "arms", "N", "note",
     ]  # fmt: skip
     indented = "\n".join(f"   {line}" for line in
                          yaml.safe_dump(dict(settings), sort_keys=False).splitlines())  # fmt: skip
@@ -173,7 +177,7 @@ def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
 The claims
 ----------
 
-Study *{cell(settings["study"])}* on {cell(models)}; {number} inputs of
+Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
 {settings["inputs"]["length"]} tokens. Intervals are at
 {100 * settings["statistics"]["confidence"]:g} %, over inputs. The rows below decide each claim
 (log lens, median head) and stand beside the same number in the probability lens; every other
