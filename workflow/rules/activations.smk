@@ -11,7 +11,7 @@ rule activations:
         store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
         manifest=LAYOUT.store("activations") + ".manifest.json",
     log:
-        RESULTS + "/logs/activations/{model}/{revision}/{variant}/{condition}.log",
+        result("logs/activations/{model}/{revision}/{variant}/{condition}.log"),
     wildcard_constraints:
         condition="(?!bos[.])[^/]+",
     conda:

@@ -5,9 +5,9 @@ rule front:
     input:
         claims=rules.claims.output.claims,
     output:
-        RESULTS + "/front.rst",
+        result("front.rst"),
     log:
-        RESULTS + "/logs/front.log",
+        result("logs/front.log"),
     localrule: True
     conda:
         environment("front")

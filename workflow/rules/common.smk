@@ -6,7 +6,7 @@ import sys
 # Jobs, on this machine or a cluster's, import the library from this checkout.
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
-os.environ["PYTHONPATH"] = SOURCE
+os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.code import sources
 from abspos.figures import FIGURES
@@ -37,6 +37,21 @@ wildcard_constraints:
     figure="[^/.]+",
     format="[^/.]+",
     table="[^/.]+",
+
+
+def result(path):
+    """A path, or a pattern of paths, of the study's results."""
+    return f"{RESULTS}/{path}"
+
+
+def checkpoint_path(path):
+    """A path, or a pattern of paths, below the checkpoints that all studies share."""
+    return f"{CHECKPOINTS}/{path}"
+
+
+def corpus_folder(wildcards):
+    """The folder whose files are the corpus."""
+    return STUDY.inputs.corpus
 
 
 def code(script, *modules):

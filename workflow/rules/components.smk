@@ -13,7 +13,7 @@ rule components:
         store=directory(LAYOUT.store("components") + ".zarr"),
         manifest=LAYOUT.store("components") + ".manifest.json",
     log:
-        RESULTS + "/logs/components/{model}/{revision}/{variant}/{condition}.log",
+        result("logs/components/{model}/{revision}/{variant}/{condition}.log"),
     # Ahead of further extractions, so that few temporary stores lie on disk at a time.
     priority: 10
     conda:

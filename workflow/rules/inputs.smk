@@ -7,10 +7,10 @@ rule inputs:
         checkpoint=ancient(rules.models.output.folder),
         checkpoint_manifest=rules.models.output.manifest,
     output:
-        store=directory(RESULTS + "/inputs/{model}/{revision}.zarr"),
-        manifest=RESULTS + "/inputs/{model}/{revision}.manifest.json",
+        store=directory(result("inputs/{model}/{revision}.zarr")),
+        manifest=result("inputs/{model}/{revision}.manifest.json"),
     log:
-        RESULTS + "/logs/inputs/{model}/{revision}.log",
+        result("logs/inputs/{model}/{revision}.log"),
     conda:
         environment("inputs")
     resources:
@@ -18,6 +18,6 @@ rule inputs:
     params:
         *code("inputs.py"),
         config=LAYOUT.inputs(),
-        corpus=STUDY.inputs.corpus,
+        corpus=corpus_folder,
     script:
         "../scripts/inputs.py"

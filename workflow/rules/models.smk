@@ -3,10 +3,10 @@
 
 rule models:
     output:
-        folder=directory(CHECKPOINTS + "/{model}/{revision}"),
-        manifest=CHECKPOINTS + "/{model}/{revision}.manifest.json",
+        folder=directory(checkpoint_path("{model}/{revision}")),
+        manifest=checkpoint_path("{model}/{revision}.manifest.json"),
     log:
-        CHECKPOINTS + "/logs/{model}/{revision}.log",
+        checkpoint_path("logs/{model}/{revision}.log"),
     localrule: STUDY.slurm_download == "local"
     conda:
         environment("models")

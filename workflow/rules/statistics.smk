@@ -6,11 +6,11 @@ rule statistics:
         stores=ancient(arms_of(".zarr")),
         manifests=arms_of(".manifest.json"),
     output:
-        collect(RESULTS + "/statistics/{{model}}/{{revision}}/{table}.csv", table=TABLES),
-        store=directory(RESULTS + "/statistics/{model}/{revision}/slots.zarr"),
-        manifest=RESULTS + "/statistics/{model}/{revision}/slots.manifest.json",
+        collect(result("statistics/{{model}}/{{revision}}/{table}.csv"), table=TABLES),
+        store=directory(result("statistics/{model}/{revision}/slots.zarr")),
+        manifest=result("statistics/{model}/{revision}/slots.manifest.json"),
     log:
-        RESULTS + "/logs/statistics/{model}/{revision}.log",
+        result("logs/statistics/{model}/{revision}.log"),
     conda:
         environment("statistics")
     threads: STUDY.threads
@@ -26,13 +26,13 @@ rule statistics:
 rule tables:
     input:
         collect(
-            per_model(RESULTS + "/statistics/{model}/{revision}/{{table}}.csv"),
+            per_model(result("statistics/{model}/{revision}/{{table}}.csv")),
             table=TABLES,
         ),
     output:
-        collect(RESULTS + "/statistics/{table}.csv", table=TABLES),
+        collect(result("statistics/{table}.csv"), table=TABLES),
     log:
-        RESULTS + "/logs/statistics/tables.log",
+        result("logs/statistics/tables.log"),
     localrule: True
     conda:
         environment("tables")
@@ -45,20 +45,20 @@ rule tables:
 
 rule claims:
     input:
-        stores=ancient(per_model(RESULTS + "/statistics/{model}/{revision}/slots.zarr")),
-        manifests=per_model(RESULTS + "/statistics/{model}/{revision}/slots.manifest.json"),
-        inputs=ancient(per_model(RESULTS + "/inputs/{model}/{revision}.zarr")),
-        inputs_manifests=per_model(RESULTS + "/inputs/{model}/{revision}.manifest.json"),
+        stores=ancient(per_model(result("statistics/{model}/{revision}/slots.zarr"))),
+        manifests=per_model(result("statistics/{model}/{revision}/slots.manifest.json")),
+        inputs=ancient(per_model(result("inputs/{model}/{revision}.zarr"))),
+        inputs_manifests=per_model(result("inputs/{model}/{revision}.manifest.json")),
     output:
         claims=report(
-            RESULTS + "/claims.csv",
+            result("claims.csv"),
             caption="../report/claims.rst",
             category="Claims",
             labels={"what": "claims as a table (CSV)"},
         ),
-        swaps=RESULTS + "/statistics/swaps.csv",
+        swaps=result("statistics/swaps.csv"),
     log:
-        RESULTS + "/logs/claims.log",
+        result("logs/claims.log"),
     localrule: True
     conda:
         environment("claims")
