@@ -21,10 +21,10 @@ from transformers import AutoTokenizer
 
 from abspos import models
 from abspos.batches import halving
-from abspos.capture import NAME, Attention, forward, listening, residual_stream
-from abspos.certificates import attention_module, certify
+from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
+from abspos.certificates import certify
 from abspos.interventions import Batch, Setting, apply, single_token
-from abspos.models import CausalLM, decoder_layers
+from abspos.models import CausalLM
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, create_array, from_bits, open_dataset, whole_folder
 
@@ -322,36 +322,6 @@ def extract(
             closed_trajectory=closed,
             **facts(writer, shape, variant, condition, dtype, checkpoint),
         )
-
-
-def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
-    """The linear map W_O that ends a layer's attention."""
-    module = attention_module(layer)
-    for name in ("o_proj", "dense", "out_proj"):
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise models.ModelError(f"{type(module).__name__}: no output projection found in it")
-
-
-def writes(model: CausalLM, v0: np.ndarray) -> np.ndarray:
-    """v_0 W_O: what each head would write if it attended to position 0 alone.
-
-    Args:
-        model: the model of the run.
-        v0: values at position 0 (layer, input, kv_head, feature).
-
-    Returns:
-        (layer, input, head, hidden) float32.
-    """
-    found = []
-    for layer, values in zip(decoder_layers(model), v0, strict=True):
-        weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
-        size = values.shape[-1]
-        heads = weight.shape[1] // size
-        value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
-        by_head = weight.reshape(weight.shape[0], heads, size)
-        found.append(torch.einsum("nhf,ohf->nho", value, by_head).numpy())
-    return np.stack(found)
 
 
 def sizes(model: CausalLM, tokens: Tensor, batch: int) -> Shape:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -148,3 +149,41 @@ def forward(model: CausalLM, embeddings: Tensor, position_ids: Tensor | None) ->
     """The final hidden state (input, position, feature), after the final norm."""
     output = body(model)(inputs_embeds=embeddings, position_ids=position_ids, use_cache=False)
     return output.last_hidden_state
+
+
+def attention_module(layer: torch.nn.Module) -> torch.nn.Module:
+    """The self-attention of a decoder layer."""
+    for name in ("self_attn", "attention", "attn"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    raise ModelError(f"{type(layer).__name__}: no self-attention found in it")
+
+
+def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
+    """The linear map W_O that ends a layer's attention."""
+    module = attention_module(layer)
+    for name in ("o_proj", "dense", "out_proj"):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise ModelError(f"{type(module).__name__}: no output projection found in it")
+
+
+def writes(model: CausalLM, v0: np.ndarray) -> np.ndarray:
+    """v_0 W_O: what each head would write if it attended to position 0 alone.
+
+    Args:
+        model: the model of the run.
+        v0: values at position 0 (layer, input, kv_head, feature).
+
+    Returns:
+        (layer, input, head, hidden) float32.
+    """
+    found = []
+    for layer, values in zip(decoder_layers(model), v0, strict=True):
+        weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
+        size = values.shape[-1]
+        heads = weight.shape[1] // size
+        value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
+        by_head = weight.reshape(weight.shape[0], heads, size)
+        found.append(torch.einsum("nhf,ohf->nho", value, by_head).numpy())
+    return np.stack(found)

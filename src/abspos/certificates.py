@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.capture import NAME, Attention, listening
+from abspos.capture import NAME, Attention, attention_module, listening
 from abspos.components import rebuilt_logits
 from abspos.models import CausalLM, ModelError, decoder_layers
 
@@ -160,11 +160,3 @@ def eager_logits(
         model.set_attn_implementation(NAME)
         for handle in handles:
             handle.remove()
-
-
-def attention_module(layer: torch.nn.Module) -> torch.nn.Module:
-    """The self-attention of a decoder layer."""
-    for name in ("self_attn", "attention", "attn"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    raise ModelError(f"{type(layer).__name__}: no self-attention found in it")

@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos import slots as sl
+from abspos.controls import controls
 from abspos.progress import progress
 from abspos.statistics import benjamini_hochberg, sign_flip_p, sign_flip_summary_p
 from abspos.stores import open_dataset, save_dataset
@@ -273,49 +274,6 @@ def split_pairs(array: xr.DataArray) -> Iterable[tuple[tuple[str, str], xr.DataA
     for name in array["pair"].values:
         lens, component = str(name).split("/")
         yield (lens, component), array.sel(pair=name, drop=True)
-
-
-def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
-    """Largest difference of control-noop from bos, on the inputs they share; must be 0.
-
-    Compared are attention to position 0, denominators, states and losses of each input.
-    """
-    number = store.sizes["input"]
-    names = ("a_1", "sink_excess", "denominator", "state_norm", "loss")
-    shared = bos.isel(input=slice(0, number))
-    differences = [np.abs(store[n].values - shared[n].values).max() for n in names]
-    return float(np.max(differences))  # NaN if any is
-
-
-def controls(stores: Mapping[Arm, xr.Dataset], energies: pd.DataFrame, keys: Keys) -> pd.DataFrame:
-    """What must do nothing, and whether it did.
-
-    Raises:
-        ValueError: control-noop differs from bos.
-    """
-    rows = []
-    for (variant, condition), store in stores.items():
-        if condition == "control-noop":
-            value = noop_difference(store, stores[variant, "bos"])
-            rows.append((variant, condition, "largest difference from bos", value, value == 0))
-            if value != 0:
-                raise ValueError(
-                    f"{variant}/control-noop: differs from bos by {value:.3g}, must be exactly 0; "
-                    "the run is not deterministic, or the intervention does more than it says"
-                )
-        if condition == "no-bos":
-            chosen = (energies["condition"] == "no-bos") & (energies["variant"] == variant)
-            layer0 = energies[chosen & (energies["layer"] == 0) & (energies["bin"] == "early")]
-            for lens in ("log", "probability"):
-                of_lens = layer0[layer0["lens"] == lens]
-                p = of_lens[of_lens["component"] == "residual"]["p_value"]
-                smallest = float(np.min(benjamini_hochberg(p.to_numpy())))
-                name = f"layer 0: smallest adjusted p of R = 0, {lens}"
-                rows.append((variant, condition, name, smallest, smallest > 0.05))
-    frame = pd.DataFrame(rows, columns=["variant", "condition", "check", "value", "passed"])
-    for position, (name, value) in enumerate(keys.items()):
-        frame.insert(position, name, value)
-    return frame
 
 
 def tabulate(
