@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from docutils.core import publish_parts
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from abspos import claims, front
@@ -67,12 +67,12 @@ def table(*rows: Any) -> pd.DataFrame:
     return pd.DataFrame(flat + plain).reindex(columns=claims.COLUMNS)
 
 
-def settings(**changes: Any) -> dict[str, Any]:
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    return load_study(config).model_dump(mode="json") | changes
+def config(**changes: Any) -> dict[str, Any]:
+    made = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    return load_study(made).model_dump(mode="json") | changes
 
 
-SETTINGS = settings()
+SETTINGS = config()
 
 
 def render(text: str) -> str:
@@ -265,6 +265,7 @@ def test_a_cell_shows_its_text_and_nothing_else(text):
 @given(
     text=st.text(alphabet=st.sampled_from(list("ab1 *_`|\\:.-+=>(#)[]\n'\"<&~^/@{}")), max_size=12)
 )
+@settings(max_examples=50)
 @example("1) a")
 @example("i. a")
 def test_any_cell_shows_its_text(text):
