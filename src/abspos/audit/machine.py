@@ -20,8 +20,10 @@ PACKAGES = (
 
 #: Settings of the environment that can change rounding or order of sums.
 SETTINGS = (
-    "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "SOURCE_DATE_EPOCH",
+    "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED",
+    "SOURCE_DATE_EPOCH",
 )  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def determinism() -> dict[str, Any]:
     settings: dict[str, Any] = {key: os.environ[key] for key in SETTINGS if key in os.environ}
     if torch := sys.modules.get("torch"):
         settings["torch.num_threads"] = torch.get_num_threads()
+        settings["torch.cpu_capability"] = torch.backends.cpu.get_cpu_capability()
         settings["torch.deterministic_algorithms"] = torch.are_deterministic_algorithms_enabled()
         settings["torch.float32_matmul_precision"] = torch.get_float32_matmul_precision()
         settings["torch.cudnn.benchmark"] = torch.backends.cudnn.benchmark
