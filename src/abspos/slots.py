@@ -24,9 +24,7 @@ def documents_of(store: xr.Dataset) -> np.ndarray | None:
     return None if len(np.unique(labels)) == len(labels) else labels
 
 
-def by_document(
-    values: np.ndarray, documents: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
+def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Sums (..., document) of per-input values (..., N), and how many inputs each document has.
 
     Documents stand in the order in which they first appear, as everywhere in abspos.statistics:

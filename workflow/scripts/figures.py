@@ -9,7 +9,7 @@ with job(snakemake):
     save(
         snakemake.params.config["figure"],
         {Path(table).stem: table for table in snakemake.input.tables},
-        {"/".join(Path(store).with_suffix("").parts[-4:]): store for store in snakemake.input.stores},
+        {"/".join(Path(s).with_suffix("").parts[-4:]): s for s in snakemake.input.stores},
         snakemake.output,
         confidence=snakemake.params.config["confidence"],
     )
