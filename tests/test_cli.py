@@ -117,6 +117,18 @@ def test_against_itself_is_identical_and_against_another_number_is_not(project, 
     assert run("verify", "--against", "other", "--tolerance", "0.5", "--quiet") == cli.FINE
 
 
+def test_names_of_any_kind_stay_on_their_line(project, capsys):
+    for name in (b"two\nlines", b"\x1b[2J", b"\xff\xfe", "é ü".encode(), b"a: b"):
+        Path(os.fsdecode(b"results/s/" + name)).write_text("")
+    assert run("verify", "--quiet") == cli.FINDINGS
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:-2]] == ["unaccounted"] * 5
+    assert "\x1b" not in out
+    assert "é ü" in out
+    assert "two\\nlines" in out
+
+
 def test_crate_refuses_in_one_line(project, capsys):
     Path("results/s/claims.csv").write_text("x")
     assert run("crate") == cli.FINDINGS

@@ -187,6 +187,7 @@ def wrapped(inner: Exception) -> Exception:
         (KeyError("layer"), "KeyError: 'layer'"),
         (ValueError("layer 3, head 1: NaN"), "layer 3, head 1: NaN"),
         (RuntimeError(), "RuntimeError"),
+        (ValueError("\x1b[2J\nx"), "?[2J x"),
     ],
 )
 def test_reasons(error, expected):

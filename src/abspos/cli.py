@@ -10,12 +10,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 FINE, FINDINGS, USAGE = 0, 1, 2
 
 
 class UsageError(RuntimeError):
     """A command that cannot be carried out as given."""
+
+
+def say(line: object, file: TextIO | None = None) -> None:
+    """Print one line; whatever a file's name holds, it stays one line and moves no cursor."""
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(line))
+    print(text, file=file or sys.stdout)
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -28,17 +35,17 @@ def verify(options: argparse.Namespace) -> int:
     began = time.monotonic()
     report = check(results, options.project)
     for finding in report.findings:
-        print(finding)
+        say(finding)
     if not options.quiet:
         for note in report.notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
     count = len(report.findings)
-    print(
+    say(
         f"{results}: {report.files} files and {report.stores} stores, "
         f"{report.bytes / 1e6:.1f} MB, read in {time.monotonic() - began:.1f} s: "
         + ("all as recorded" if not count else f"{count} finding{'s' * (count > 1)}")
     )
-    print(f"seal of tables and stores: {report.seal}")
+    say(f"seal of tables and stores: {report.seal}")
     return FINDINGS if report.findings else FINE
 
 
@@ -52,10 +59,10 @@ def against(results: Path, options: argparse.Namespace) -> int:
     found = compare(results, other, options.tolerance)
     for item in found:
         if not options.quiet or item.verdict != "identical":
-            print(item)
+            say(item)
     verdicts = [item.verdict for item in found]
     kinds = sorted(set(verdicts))
-    print(
+    say(
         f"{results} against {other}: "
         + (", ".join(f"{verdicts.count(kind)} {kind}" for kind in kinds) or "nothing to compare")
         + f" (rounding: up to {options.tolerance:g} of the largest value)"
@@ -70,9 +77,9 @@ def explain(options: argparse.Namespace) -> int:
 
     try:
         for line in tell(options.file, results_of(options, options.file), options.project):
-            print(line)
+            say(line)
     except StoreError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return FINDINGS
     return FINE
 
@@ -87,9 +94,9 @@ def crate(options: argparse.Namespace) -> int:
     try:
         pack(results, options.project, target, stores=options.stores)
     except (StoreError, FileExistsError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return FINDINGS
-    print(target)
+    say(target)
     return FINE
 
 
@@ -186,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:  # the reader, a pager say, has seen enough
         sys.stderr.close()

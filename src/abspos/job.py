@@ -108,7 +108,7 @@ def reason(error: BaseException) -> str:
         if number in CURES:
             name = getattr(cause, "filename", None)
             return f"{name}: {CURES[number]}" if name else CURES[number]
-    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
     ours = type(error).__module__.partition(".")[0] == "abspos"
     if not text or not (ours or isinstance(error, ValueError)):
         text = f"{type(error).__name__}: {text}".rstrip(": ")

@@ -36,8 +36,8 @@ TERMS = {
 #: Files of the project that say how results are made: code, settings, environment, corpus.
 PROJECT = (
     "Snakefile", "config.yaml", "Makefile", "pyproject.toml", "README.md", "LICENSE",
-    "requirements.lock", "requirements-torch.txt", "studies", "profiles", "envs", "workflow",
-    "src", "resources", "docs",
+    "requirements.lock", "requirements-torch.txt", "studies", "profiles", "slurm", "envs",
+    "workflow", "src", "resources", "docs",
 )  # fmt: skip
 SKIPPED = {"__pycache__", ".snakemake", ".ipynb_checkpoints"}
 
