@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -85,12 +86,14 @@ def test_it_says_which_environment_ran_a_step_and_how_long_it_took(unpacked):
     assert table["startTime"] <= table["endTime"]
 
 
-def test_everything_it_names_is_in_it_and_nothing_else_is(unpacked):
+def test_everything_it_names_is_in_it_and_nothing_else_is(unpacked, study):
+    (study.root / "docs").mkdir()
+    (study.root / "docs/a b #1 50%é.md").write_text("a name that needs quoting")
     folder = unpacked("components")
     entities = graph(folder)
     kinds = {i: [e["@type"]] if isinstance(e["@type"], str) else e["@type"]
              for i, e in entities.items()}  # fmt: skip
-    data = {i for i, kind in kinds.items() if {"File", "Dataset"} & {*kind}}
+    data = {unquote(i) for i, kind in kinds.items() if {"File", "Dataset"} & {*kind}}
     for identifier in data - {"./"}:
         assert (folder / identifier).exists(), identifier
     stores = [folder / i for i in data if i.endswith("/") and i != "./"]
