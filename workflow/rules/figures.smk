@@ -18,7 +18,7 @@ for figure in FIGURES:
                 f"{RESULTS}/figures/{figure}.{SHOWN}",
                 caption="../report/figure.rst",
                 category=figure_facts(figure, ROOT)["CATEGORY"],
-                labels=figure_facts(figure, ROOT)["LABELS"],
+                labels=label(figure),
             ),
             collect(
                 f"{RESULTS}/figures/{figure}.{{format}}",

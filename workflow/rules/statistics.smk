@@ -54,7 +54,7 @@ rule claims:
             result("claims.csv"),
             caption="../report/claims.rst",
             category="Claims",
-            labels={"what": "claims as a table (CSV)"},
+            labels={"figure": "Table of all claims (CSV)"},
         ),
         swaps=result("statistics/swaps.csv"),
     log:

@@ -1,0 +1,38 @@
+"""Time stamps from the future: what a clock that was set back leaves behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+
+def settle(*folders: str | Path) -> list[Path]:
+    """Give files that were made at a later time than now the time of now.
+
+    Snakemake refuses outputs that are older than their inputs; after a clock was set back, that is
+    each output whose inputs were there before, until the clock has caught up.
+
+    Args:
+        folders: folders to look through; one may be missing or read-only.
+
+    Returns:
+        The files and folders that came from the future, sorted.
+    """
+    now = time.time()
+    late = []
+    for path in _within(*folders):
+        with suppress(OSError):  # gone in the meantime, or read-only
+            if path.lstat().st_mtime > now:
+                late.append(path)
+                os.utime(path, (now, now), follow_symlinks=False)
+    return sorted(late)
+
+
+def _within(*folders: str | Path) -> Iterator[Path]:
+    for folder in folders:
+        for path, _, files in os.walk(folder):
+            yield Path(path)
+            yield from (Path(path, name) for name in files)
