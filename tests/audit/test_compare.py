@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abspos.audit.compare import compare, distance
-
-TOLERANCE = 1e-3
+from abspos import cli
+from abspos.audit.compare import TOLERANCE, compare, distance
 
 
 def verdicts(one, two, tolerance=TOLERANCE) -> dict[str, str]:
@@ -85,6 +84,19 @@ def test_distance_is_a_share_of_the_largest_value(values, share):
     moved[0] += share * largest
     assert distance(a, moved) <= share * (1 + 1e-9) + 1e-12
     assert distance(a, moved) == distance(moved, a)
+
+
+def test_counted_probabilities_may_move_by_a_step(study, others):
+    claims = study.results / "claims.csv"
+    (study.results / "ledger/claims.csv.json").unlink()
+    text = claims.read_text()
+    for p, verdict in (("0.5005", "rounding"), ("0.52", "different")):
+        claims.write_text(text.replace(",0.5\n", f",{p}\n", 1))
+        assert verdicts(study.results, others[0.0].results)["claims.csv"] == verdict
+
+
+def test_the_commands_tolerance_is_the_librarys():
+    assert cli.parser().parse_args(["verify"]).tolerance == TOLERANCE
 
 
 def test_holes_count_only_where_they_differ():

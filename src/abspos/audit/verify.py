@@ -29,8 +29,8 @@ UNLEDGERED = (ledger.FOLDER, "logs", "benchmarks", "report.html", "report.zip")
 #: A crate's list of results that were left out by choice: recorded path -> digest.
 LEFT_OUT = "left-out.json"
 
-#: Stages whose bytes may differ between two runs of the same study.
-VARYING = ("figures",)
+#: What shows tables to readers: its bytes may differ between two runs of the same study.
+VARYING = ("figures", "front.rst")
 
 
 @dataclass(frozen=True, order=True)
