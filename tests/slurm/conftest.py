@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,9 @@ bins: {early: 8}
 anchor: 31
 variants:
   - {name: standard, conditions: [bos, ablate-zero]}
-  - {name: window, window: 16, conditions: [bos, ablate-zero]}
+  - {name: window, window: 16, conditions: [bos]}
 statistics: {sign_flips: 100}
+figures: {formats: [svg]}
 """
 #: The one line that docs/slurm.md tells where there is no accounting, and shorter waits.
 SQUEUE = {
@@ -37,6 +38,11 @@ SQUEUE = {
         "# slurm-status-command: sacct\nslurm-status-command: squeue",
     "status-checks: 20": "status-checks: 1",
 }  # fmt: skip
+
+ON_GPU = ("activations", "activations_bos", "components")
+#: One light job, the windows of text, and where its script begins.
+TARGET = "results/tiny/inputs/tiny/seed-0.manifest.json"
+BODY = "with job(snakemake):\n"
 
 
 class Project:
@@ -133,6 +139,77 @@ def prepared(
     done = project.snakemake("--cores", "2", "--until", "models")
     assert done.returncode == 0, done.stdout
     return project
+
+
+def on_gpus() -> list[str]:
+    """Options that ask for a GPU as ``device: cuda`` would (test_plan.py shows that it does)."""
+    return ["--set-resources", *(f"{rule}:gpu=1" for rule in ON_GPU)]
+
+
+def sweep(project: Project) -> tuple[str, ...]:
+    """Two other models, fetched in jobs, in arrays; the options of the run."""
+    models = ", ".join(f"{{name: m{i}, source: {{type: random, seed: {i}}}}}" for i in (1, 2))
+    old = "models:\n  - {name: tiny, source: {type: random}}\n"
+    project.edit("tiny.yaml", {old: f"models: [{models}]\n"})
+    switches = {"# slurm-array-jobs: activations,": "slurm-array-jobs: models, inputs,"}
+    switches["slurm_download: local"] = "slurm_download: job"
+    project.edit("slurm/profile.yaml", switches)
+    return ("--profile", "slurm", "--until", "inputs")
+
+
+def group(project: Project) -> tuple[str, ...]:
+    """Two runs in groups, by the lines that the profile has for it; the options of the run."""
+    profile = project.folder / "slurm/profile.yaml"
+    head, lines = profile.read_text().split("# groups:")
+    lines, tail = lines.split("\n\n", 1)
+    profile.write_text(head + "groups:" + lines.replace("\n# ", "\n") + "\n\n" + tail)
+    arms = [
+        f"results/tiny/components/tiny/seed-0/standard/{condition}.manifest.json"
+        for condition in ("bos", "ablate-zero")
+    ]
+    return ("--profile", "slurm", *on_gpus(), "--", *arms)
+
+
+def outlast(project: Project) -> tuple[str, ...]:
+    """A job whose first attempt outlasts its limit of one minute; the options of the run."""
+    wait = "    import time\n    if snakemake.resources.attempt == 1:\n        time.sleep(300)\n"
+    project.edit("workflow/scripts/inputs.py", {BODY: BODY + wait})
+    least = {"= 1500, 15\n": "= 1500, 1\n", "FEWEST_MINUTES), 5)": "FEWEST_MINUTES), 1)"}
+    project.edit("src/abspos/resources.py", least)
+    return ("--profile", "slurm", "--", TARGET)
+
+
+class Begun:
+    """A run in the background."""
+
+    def __init__(self, project: Project, options: Sequence[str]) -> None:
+        self.project = project
+        self.controller = project.start(*options)
+
+    def ended(self) -> Project:
+        """Wait until the run has ended well; its clone."""
+        assert self.controller.wait(timeout=900) == 0, self.project.output
+        return self.project
+
+
+@pytest.fixture(scope="session")
+def begun(
+    prepared: Project, pristine: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Begun]]:
+    """Long runs, begun together at the first test: they mostly wait for Slurm and its plugin."""
+
+    def clone_of(project: Project, name: str) -> Project:
+        return project.copy(tmp_path_factory.mktemp(name) / "clone")
+
+    made = {}
+    for name, prepare in (("late", outlast), ("sweep", sweep), ("groups", group)):
+        project = clone_of(prepared, name)
+        made[name] = Begun(project, prepare(project))
+    made["whole"] = Begun(clone_of(prepared, "whole"), ("--profile", "slurm", *on_gpus()))
+    made["local"] = Begun(clone_of(pristine, "local"), ("--cores", "2"))
+    yield made
+    for run in made.values():
+        run.controller.kill()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ ReturnToService=2
 MinJobAge=86400
 EnforcePartLimits=ALL
 KillWait=2
-NodeName=cpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=16000
+NodeName=cpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=16000
 NodeName=gpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=16000 \
 Gres=gpu:2
 PartitionName=cpu Nodes=cpu1 Default=YES DefaultTime=10 MaxTime=1440
