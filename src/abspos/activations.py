@@ -26,7 +26,7 @@ from abspos.certificates import certify
 from abspos.interventions import Batch, Setting, apply, single_token
 from abspos.models import CausalLM
 from abspos.progress import progress
-from abspos.stores import NonFiniteError, create_array, from_bits, open_dataset, whole_folder
+from abspos.stores import NonFiniteError, check, create_array, from_bits, open_dataset, whole_folder
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
@@ -250,6 +250,7 @@ def extract(
     checkpoint: Path, inputs: Path, inputs_manifest: Path, store: Path, manifest: Path, *,
     variant: Mapping[str, Any], condition: str, number: int, swap_tokens: Sequence[str],
     early: int, dtype: str, device: str, batch: int, seed: int, threads: int, label: str,
+    checkpoint_manifest: Path | None = None,
 ) -> None:  # fmt: skip
     """Run one model, variant and condition over its inputs and write the activation store.
 
@@ -274,12 +275,16 @@ def extract(
         seed: of random weights and random replacements.
         threads: that torch may use.
         label: names the run in progress lines and errors.
+        checkpoint_manifest: what the checkpoint is checked against, byte by byte, where given.
 
     Raises:
+        StoreError: checkpoint or windows are missing or altered.
         ModelError: the model cannot be loaded or fails its certificates.
         NonFiniteError: a NaN or infinity, named by layer, head and input.
     """
     torch.set_num_threads(threads)
+    if checkpoint_manifest is not None:
+        check(checkpoint, checkpoint_manifest)
     windows = open_dataset(inputs, inputs_manifest)
     tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
     model = models.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)

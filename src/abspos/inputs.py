@@ -178,13 +178,25 @@ def as_dataset(
 
 def prepare(
     corpus: Path, checkpoint: Path, store: Path, manifest: Path, *,
-    number: int, length: int, start: str, seed: int,
+    number: int, length: int, start: str, seed: int, checkpoint_manifest: Path | None = None,
 ) -> None:  # fmt: skip
-    """Draw the windows of one model and write them as a store (see draw_windows)."""
+    """Draw the windows of one model and write them as a store (see draw_windows).
+
+    Args:
+        corpus: folder of the texts.
+        checkpoint: folder with the tokenizer, compared with its manifest where that is given.
+        store: where to write, and its manifest.
+
+    Raises:
+        InputError: the texts are too few or too short.
+        StoreError: the checkpoint is missing or altered.
+    """
     from transformers import AutoTokenizer
 
-    from abspos.stores import save_dataset
+    from abspos.stores import check, save_dataset
 
+    if checkpoint_manifest is not None:
+        check(checkpoint, checkpoint_manifest)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
     save_dataset(windows, store, manifest)

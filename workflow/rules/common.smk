@@ -8,13 +8,13 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
-from abspos.clock import settle
 from abspos.code import sources
 from abspos.figures import FIGURES
 from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
+from abspos.start import read_only, settle
 from abspos.study import SLURM, ConfigError, load_study
 
 try:
@@ -32,6 +32,8 @@ ROOT = Path(workflow.basedir)
 
 # After a clock was set back, Snakemake would call new results older than what they are made from.
 onstart:
+    if refused := read_only(RESULTS, CHECKPOINTS):
+        raise WorkflowError("\n".join(refused))
     settle(RESULTS, CHECKPOINTS, STUDY.inputs.corpus)
 
 

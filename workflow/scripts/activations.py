@@ -14,4 +14,5 @@ with job(snakemake):
         device=snakemake.params.device,
         threads=snakemake.threads,
         label="/".join(snakemake.wildcards),
+        checkpoint_manifest=snakemake.input.checkpoint_manifest,
     )

@@ -10,4 +10,5 @@ with job(snakemake):
         snakemake.output.store,
         snakemake.output.manifest,
         **snakemake.params.config,
+        checkpoint_manifest=snakemake.input.checkpoint_manifest,
     )

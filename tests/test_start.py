@@ -1,9 +1,10 @@
-"""A clock that was set back leaves no file from the future."""
+"""Before the first job: no file from the future, no folder that is read-only."""
 
 import os
 import time
 
-from abspos.clock import settle
+from abspos import start
+from abspos.start import read_only, settle
 
 
 def test_files_from_the_future_get_the_time_of_now(tmp_path):
@@ -31,3 +32,11 @@ def test_a_link_is_not_followed(tmp_path):
     os.utime(tmp_path / "in" / "link", (year, year), follow_symlinks=False)
     assert settle(tmp_path / "in") == [tmp_path / "in" / "link"]
     assert outside.stat().st_mtime > time.time()
+
+
+def test_a_folder_that_is_read_only_is_told_in_a_line(tmp_path, monkeypatch):
+    assert read_only(tmp_path, tmp_path / "to" / "be" / "made") == []
+    assert read_only("results/to/be/made") == []
+    monkeypatch.setattr(start.os, "access", lambda path, mode: path != tmp_path)
+    (line,) = read_only(tmp_path / "results", tmp_path.parent)
+    assert line.startswith(f"{tmp_path / 'results'}: the folder is read-only; make it writable")

@@ -1,4 +1,4 @@
-"""Time stamps from the future: what a clock that was set back leaves behind."""
+"""What is put right, or refused, before the first job of a run."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def settle(*folders: str | Path) -> list[Path]:
                 late.append(path)
                 os.utime(path, (now, now), follow_symlinks=False)
     return sorted(late)
+
+
+def read_only(*folders: str | Path) -> list[str]:
+    """One line for each folder, existing or to be made, that nothing can be written to."""
+    return [
+        f"{folder}: the folder is read-only; make it writable, or move the project, and run again"
+        for folder in folders
+        if not os.access(_existing(Path(folder)), os.W_OK)
+    ]
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())
 
 
 def _within(*folders: str | Path) -> Iterator[Path]:
