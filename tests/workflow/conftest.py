@@ -1,0 +1,325 @@
+"""Whole runs of a tiny study on a random model, each in a copy of the repository.
+
+Two copies are made once per session: ``finished`` ran without disturbance and keeps no activations;
+``disturbed`` ran the same study, keeps them, and was killed on the way in several stages. Tests
+that change something take a copy of one of them (``project``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+#: What a run needs of the repository.
+PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "resources", "src", "workflow")
+#: How Snakemake says that a job only follows from another one.
+FOLLOWS = "Input files updated by another job"
+
+STUDY: dict[str, Any] = {
+    "study": "tiny",
+    "threads": 1,
+    "models": [{"name": "toy", "source": {"type": "random", "family": "llama"}}],
+    "inputs": {"number": 16, "length": 48, "batch": 16},
+    "bins": {"early": 8},
+    "anchor": 23,
+    "variants": [
+        {
+            "name": "standard",
+            "conditions": [
+                "bos", "no-bos", "ablate-zero", "swap-token", {"name": "control-noop", "inputs": 8},
+            ],
+        },
+        {"name": "ntk", "rope": {"rope_type": "ntk", "factor": 8}, "conditions": ["bos"]},
+        {"name": "window", "window": 12, "conditions": ["bos"]},
+    ],
+    "swap_tokens": ["a"],
+    "statistics": {"sign_flips": 200},
+    "figures": {"formats": ["svg"]},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One planned job, as ``snakemake -n`` prints it."""
+
+    rule: str
+    wildcards: dict[str, str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What ``snakemake -n`` printed.
+
+    Attributes:
+        text: all of it.
+        jobs: the planned jobs, without ``all``.
+    """
+
+    text: str
+    jobs: list[Job] = field(init=False)
+
+    def __post_init__(self) -> None:
+        blocks = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", self.text, re.MULTILINE)
+        found = []
+        for rule, block in blocks:
+            facts = dict(re.findall(r"^    (\w+): (.*)$", block, re.MULTILINE))
+            pairs = facts.get("wildcards", "").split(", ")
+            wildcards = dict(pair.split("=", 1) for pair in pairs if pair)
+            found.append(Job(rule.removesuffix("_bos"), wildcards, facts.get("reason", "")))
+        object.__setattr__(self, "jobs", [job for job in found if job.rule != "all"])
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is planned."""
+        return "Nothing to be done" in self.text and not self.jobs
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """Planned jobs by rule."""
+        return dict(Counter(job.rule for job in self.jobs))
+
+    def arms(self, rule: str) -> list[str]:
+        """variant/condition of the planned jobs of a rule, sorted."""
+        found = (job.wildcards for job in self.jobs if job.rule == rule)
+        return sorted(f"{w['variant']}/{w['condition']}" for w in found)
+
+    def causes(self) -> dict[str, str]:
+        """What changed, by rule: reasons that do not come from another job."""
+        found = {}
+        for job in self.jobs:
+            reasons = [part for part in job.reason.split("; ") if not part.startswith(FOLLOWS)]
+            if reasons:
+                found[job.rule] = "; ".join(reasons)
+        return found
+
+
+class Project:
+    """A copy of the repository, with one study in it."""
+
+    def __init__(self, root: Path, **changes: Any) -> None:
+        self.root = root
+        self.study: dict[str, Any] = STUDY
+        self.results = root / "results" / str(STUDY["study"])
+        self.clone()
+        self.configure(**changes)
+
+    def clone(self) -> None:
+        """Bring the sources, all with the time stamps of now, as a fresh clone has them."""
+        for part in PARTS:
+            source, target = ROOT / part, self.root / part
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+
+    def configure(self, **changes: Any) -> None:
+        """Write the study, with some keys at the top changed."""
+        self.study = {**self.study, **changes}
+        path = self.root / "studies" / "tiny.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(self.study), encoding="utf-8")
+
+    def copy(self, root: Path, snakemake: bool = True) -> Project:
+        """A fresh clone beside copied results, and by choice Snakemake's own records."""
+        made = Project(root, **self.study)
+        for name in ("results", *([".snakemake"] if snakemake else [])):
+            shutil.copytree(self.root / name, root / name, symlinks=True)
+        return made
+
+    def command(self, *arguments: str) -> list[str]:
+        """A command line of Snakemake."""
+        return [str(SNAKEMAKE), "--configfile", "studies/tiny.yaml", "--cores", "2", *arguments]
+
+    def start(self, *arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start Snakemake, or a command that ends in it."""
+        return subprocess.Popen(
+            [*within, *self.command(*arguments)],
+            cwd=self.root,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def snakemake(self, *arguments: str, within: tuple[str, ...] = ()) -> tuple[int, str]:
+        """Run Snakemake to its end: exit code and all that it printed."""
+        process = self.start(*arguments, within=within)
+        text, _ = process.communicate(timeout=600)
+        return process.returncode, text
+
+    def run(self, *targets: str) -> str:
+        """Run what is to be done; it must succeed."""
+        code, text = self.snakemake(*targets)
+        assert code == 0, text
+        return text
+
+    def plan(self, *targets: str) -> Plan:
+        """What would run."""
+        code, text = self.snakemake("-n", *targets)
+        assert code == 0, text
+        return Plan(text)
+
+    def edit(self, path: str, change: Callable[[str], str]) -> None:
+        """Rewrite one text file."""
+        file = self.root / path
+        file.write_text(change(file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    def store(self, stage: str, arm: str = "standard/bos") -> tuple[Path, Path]:
+        """The store of one arm and its manifest."""
+        folder = self.results / stage / "toy" / "seed-0"
+        return folder / f"{arm}.zarr", folder / f"{arm}.manifest.json"
+
+    def tables(self) -> dict[str, bytes]:
+        """Every CSV table, by its path below the results."""
+        paths = sorted(self.results.rglob("*.csv"))
+        return {path.relative_to(self.results).as_posix(): path.read_bytes() for path in paths}
+
+    def manifests(self) -> dict[str, bytes]:
+        """Every manifest, by its path below the project."""
+        paths = sorted((self.root / "results").rglob("*.manifest.json"))
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
+
+    def leftovers(self) -> list[str]:
+        """Half-written files and folders."""
+        return sorted(str(p.relative_to(self.root)) for p in self.results.rglob(".*partial*"))
+
+    def job(self, run: subprocess.Popen[str], script: str) -> psutil.Process | None:
+        """A job of a running Snakemake, by the stem of its script."""
+        try:
+            for process in psutil.Process(run.pid).children(recursive=True):
+                if any(word.endswith(f".{script}.py") for word in process.cmdline()):
+                    return process
+        except psutil.NoSuchProcess:
+            pass
+        return None
+
+
+@dataclass
+class Disturbance:
+    """What happened when a run was killed.
+
+    Attributes:
+        killed: whether the job was caught while it ran.
+        code: Snakemake's exit code.
+        text: what it printed.
+        left: half-written folders at the end.
+    """
+
+    killed: bool
+    code: int
+    text: str
+    left: list[str]
+
+
+def kill_job(project: Project, stage: str, moment: Callable[[], bool]) -> Disturbance:
+    """Run until a job of a stage is under way and a moment has come, then kill -9 that job."""
+    run = project.start()
+    killed = False
+    while run.poll() is None and not killed:
+        job = project.job(run, stage)
+        while job is not None and job.is_running() and not killed:
+            if moment():
+                job.kill()
+                killed = True
+            time.sleep(0.001)
+        time.sleep(0.01)
+    text, _ = run.communicate(timeout=600)
+    return Disturbance(killed, run.returncode, text, project.leftovers())
+
+
+def kill_controller(project: Project, stage: str) -> Disturbance:
+    """Run until a job of a stage is under way, then kill -9 Snakemake itself."""
+    run = project.start()
+    while run.poll() is None and project.job(run, stage) is None:
+        time.sleep(0.01)
+    killed = run.poll() is None
+    run.send_signal(signal.SIGKILL)
+    text, _ = run.communicate(timeout=600)  # ends when the orphan has ended, too
+    return Disturbance(killed, run.returncode, text, project.leftovers())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The study after an undisturbed run. Not to be changed."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.run()
+    return project
+
+
+@pytest.fixture(scope="session")
+def disturbed(tmp_path_factory) -> tuple[Project, dict[str, Disturbance]]:
+    """The study after a run that was killed several times, with activations kept."""
+    project = Project(tmp_path_factory.mktemp("disturbed"), keep_activations=True)
+
+    def partial(folder: Path) -> Callable[[], bool]:
+        return lambda: any(folder.rglob(".*.partial"))
+
+    def at_once() -> bool:
+        return True
+
+    moments = {
+        "models": partial(project.root / "results" / "checkpoints"),
+        "inputs": at_once,
+        "activations": partial(project.results / "activations"),
+        "components": partial(project.results / "components"),
+        "statistics": partial(project.results / "statistics"),
+        "claims": at_once,
+        "figures": at_once,
+    }
+    events = {stage: kill_job(project, stage, moment) for stage, moment in moments.items()}
+    events["controller"] = kill_controller(project, "figures")
+    code, text = project.snakemake()
+    events["locked"] = Disturbance(False, code, text, [])
+    project.run("--unlock")
+    events["last"] = Disturbance(False, 0, project.run(), project.leftovers())
+    return project, events
+
+
+@pytest.fixture(scope="session")
+def kept(disturbed) -> Project:
+    """The study with its activations. Not to be changed."""
+    return disturbed[0]
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Iterator[Project]:
+    """A copy of the finished study, to be changed."""
+    yield finished.copy(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A copy of the repository in which nothing has run."""
+    return Project(tmp_path / "fresh")
+
+
+@pytest.fixture
+def touch() -> Callable[[Path], None]:
+    """Give every file below a folder the time stamp of now, in no order of theirs."""
+
+    def now(folder: Path) -> None:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if not path.is_symlink():
+                os.utime(path)
+
+    return now

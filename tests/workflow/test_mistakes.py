@@ -1,0 +1,70 @@
+"""A config with mistakes is refused before any job, and every mistake is told in a line."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def told(project, **changes) -> list[str]:
+    """The lines that Snakemake ends with."""
+    project.configure(**changes)
+    code, text = project.snakemake()
+    assert code != 0
+    assert "Traceback" not in text
+    assert not (project.root / "results").exists()
+    head, _, rest = text.partition("config: ")
+    assert head.endswith("\n")
+    number, *lines = rest.splitlines()
+    found = [line for line in lines if line.strip()]
+    assert number == f"{len(found)} to correct"
+    return found
+
+
+def test_all_mistakes_are_told_at_once(fresh) -> None:
+    variants = [
+        {"name": "standard", "conditions": ["bos", "no-bso"]},
+        {"name": "window", "window": 0, "conditions": ["bos"]},
+    ]
+    lines = told(
+        fresh,
+        seeed=1,
+        threads="two",
+        inputs={"number": 4, "length": 48},
+        variants=variants,
+        keep_activations="true",
+    )
+    expected = {
+        "seeed": "seed",
+        "threads": "two",
+        "inputs.number": "8",
+        "no-bso": "no-bos",
+        "window": "0",
+        "keep_activations": "true",
+    }
+    assert len(lines) == len(expected)
+    for key, word in expected.items():
+        assert any(key in line and word in line for line in lines), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": {"number": 16, "length": 400000}, "anchor": 23}, ["texts", "length"]),
+        ({"inputs": {"number": 16, "length": 48, "corpus": "nowhere"}}, ["nowhere", "corpus"]),
+        ({"study": "../outside"}, ["study", "../outside"]),
+        ({"models": [{"name": "a/b", "source": {"type": "random"}}]}, ["a/b"]),
+    ],
+)
+def test_a_mistake_names_key_and_value(fresh, changes, words) -> None:
+    text = "\n".join(told(fresh, **changes))
+    for word in words:
+        assert word in text
+
+
+def test_a_config_that_is_no_yaml_is_refused_in_a_line(fresh) -> None:
+    (fresh.root / "studies/tiny.yaml").write_text("study: [tiny\n")
+    code, text = fresh.snakemake()
+    assert code != 0
+    assert "Traceback" not in text
+    assert "Config file is not valid JSON or YAML" in text
+    assert not (fresh.root / "results").exists()

@@ -1,0 +1,235 @@
+"""What a change reruns, by the jobs that ``snakemake -n`` plans; told in docs/reruns.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abspos.figures import FIGURES
+from abspos.layout import figure_facts
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = 7
+STORES = {"activations": ARMS, "components": ARMS}
+NUMBERS = {"statistics": 1, "tables": 1}
+
+
+def figures(*tables: str) -> dict[str, int]:
+    """Figures that read one of these tables; without one, all."""
+    return {
+        f: 1 for f in FIGURES if not tables or set(tables) & set(figure_facts(f, ROOT)["TABLES"])
+    }
+
+
+JUDGED = {"claims": 1, "front": 1, **figures("claims", "swaps")}
+COUNTED = {**NUMBERS, **JUDGED, **figures()}
+EVERYTHING = {"models": 1, "inputs": 1, **STORES, **COUNTED}
+
+
+def add(line: str):
+    return lambda text: f"{text}\n{line}\n"
+
+
+def comment_docstrings(text: str) -> str:
+    """The same code: a comment on top, a blank line, another first docstring."""
+    return text.replace('"""', '"""Edited. ', 1).replace("\n\n", "\n\n# A comment.\n\n", 1)
+
+
+@pytest.fixture(params=["temporary", "kept"])
+def project(request, finished, tmp_path) -> Any:
+    """A fresh clone beside copied results, with activations temporary or kept."""
+    name = "finished" if request.param == "temporary" else "kept"
+    made = request.getfixturevalue(name).copy(tmp_path / "copy")
+    yield made
+    shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+
+
+def gone(project, rules: dict[str, int]) -> dict[str, int]:
+    """Planned jobs; temporary activations come with the components that read them."""
+    if project.study.get("keep_activations"):
+        return rules
+    return {**({"activations": rules["components"]} if "components" in rules else {}), **rules}
+
+
+# nothing
+
+
+def test_a_fresh_clone_beside_results_elsewhere_does_nothing(project) -> None:
+    assert project.plan().nothing
+
+
+def test_without_its_records_snakemake_has_time_stamps_alone(project) -> None:
+    """An edit goes unseen (abspos verify sees it), a corpus that is newer than results does not."""
+    shutil.rmtree(project.root / ".snakemake")
+    for path in (project.root / "resources").rglob("*"):
+        os.utime(path, (0, 0))
+    project.edit("src/abspos/verdicts.py", add("EDITED = 1"))
+    assert project.plan().nothing
+    os.utime(project.root / "resources/corpus/austen.jsonl")
+    plan = project.plan()
+    assert plan.rules == {rule: EVERYTHING[rule] for rule in EVERYTHING.keys() - {"models"}}
+    assert plan.causes()["inputs"] == "Updated input files: resources/corpus/austen.jsonl"
+
+
+def test_touching_and_comments_do_nothing(project, touch) -> None:
+    touch(project.root)
+    assert project.plan().nothing
+    for folder in ("src", "workflow"):
+        for path in (project.root / folder).rglob("*.py"):
+            project.edit(path.relative_to(project.root).as_posix(), comment_docstrings)
+    for path in (project.root / "workflow").rglob("*.smk"):
+        project.edit(path.relative_to(project.root).as_posix(), add("# A comment."))
+    for path in ("Snakefile", "config.yaml", "envs/cpu.yaml", "studies/tiny.yaml"):
+        project.edit(path, add("# A comment."))
+    assert project.plan().nothing
+    hour = time.time() - 3600
+    for path in project.results.rglob("*"):  # a clock that goes back
+        os.utime(path, (hour, hour))
+    assert project.plan().nothing
+
+
+@pytest.mark.parametrize(
+    "module", ["study", "study_checks", "layout", "job", "audit/ledger", "cli"]
+)
+def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) -> None:
+    project = finished.copy(tmp_path / "copy")
+    project.edit(f"src/abspos/{module}.py", add("UNUSED = 1"))
+    assert project.plan().nothing
+
+
+# code
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("src/abspos/models.py", EVERYTHING),
+        ("src/abspos/inputs.py", EVERYTHING.keys() - {"models"}),
+        ("src/abspos/interventions.py", {*STORES, *COUNTED}),
+        ("src/abspos/grams.py", {"components", *COUNTED}),
+        ("src/abspos/slots.py", COUNTED),
+        ("src/abspos/verdicts.py", JUDGED),
+        ("src/abspos/front.py", {"front"}),
+        ("src/abspos/figures/style.py", figures()),
+        ("src/abspos/figures/balance.py", {"balance"}),
+        ("workflow/scripts/tables.py", {"tables", *figures()} - {"bos_swap", "claims_forest"}),
+    ],
+)
+def test_an_edit_reruns_the_stages_that_import_it_and_what_follows(project, path, expected) -> None:
+    project.edit(path, add("EDITED = 1"))
+    plan = project.plan()
+    assert plan.rules == gone(project, {rule: EVERYTHING[rule] for rule in expected})
+    named = [rule for rule, reason in plan.causes().items() if path in reason]
+    assert named
+    for rule, reason in plan.causes().items():
+        if rule in named:  # the file that was edited and no other
+            before, now = reason.split("before: ")[1].split(" now: ")
+            assert before.count(".py:") == now.count(".py:") == 1
+        else:
+            assert rule == "activations"
+            assert reason.startswith("Missing output files")
+
+
+def test_an_edit_that_is_taken_back_reruns_nothing(project) -> None:
+    path = project.root / "src/abspos/grams.py"
+    before = path.read_text()
+    project.edit("src/abspos/grams.py", add("EDITED = 1"))
+    path.write_text(before)
+    assert project.plan().nothing
+
+
+# config
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "cause"),
+    [
+        ({"seed": 1}, EVERYTHING.keys() - {"models"}, "'seed': 1"),
+        ({"anchor": 20}, {"components", *COUNTED}, "'anchor': 20"),
+        (
+            {"statistics": {"confidence": 0.9, "sign_flips": 200}}, COUNTED, "'confidence': 0.9",
+        ),
+        ({"figures": {"formats": ["svg", "png"]}}, {*figures(), "front"}, "balance.png"),
+        ({"threads": 2}, {"front"}, "'threads': 2"),
+    ],
+)  # fmt: skip
+def test_a_changed_key_reruns_what_reads_it(project, change, expected, cause) -> None:
+    project.configure(**change)
+    plan = project.plan()
+    assert plan.rules == gone(project, {rule: EVERYTHING[rule] for rule in expected})
+    assert any(cause in reason for reason in plan.causes().values())
+
+
+def test_other_swap_tokens_rerun_their_arms(project) -> None:
+    project.configure(swap_tokens=["k"])
+    plan = project.plan()
+    assert plan.arms("activations") == ["standard/swap-token-1"]
+    assert plan.arms("components") == ["standard/swap-token-1"]
+    assert plan.rules == {"activations": 1, "components": 1, **COUNTED}
+
+
+def test_a_new_arm_plans_its_own_jobs_and_the_aggregates(project) -> None:
+    variants = json.loads(json.dumps(project.study["variants"]))
+    variants[1]["conditions"].append("no-bos")
+    project.configure(variants=variants)
+    plan = project.plan()
+    assert plan.arms("activations") == plan.arms("components") == ["ntk/no-bos"]
+    assert plan.rules == {"activations": 1, "components": 1, **COUNTED}
+
+
+def test_an_arm_that_is_left_out_reruns_the_aggregates(project) -> None:
+    variants = json.loads(json.dumps(project.study["variants"]))
+    variants[0]["conditions"].pop()
+    project.configure(variants=variants)
+    assert project.plan().rules == COUNTED
+
+
+def test_a_new_checkpoint_plans_its_own_jobs_and_the_aggregates(project) -> None:
+    other = {"name": "other", "source": {"type": "random", "family": "llama", "seed": 1}}
+    project.configure(models=[*project.study["models"], other])
+    plan = project.plan()
+    own = [job for job in plan.jobs if job.wildcards]
+    assert {job.wildcards["model"] for job in own} == {"other"}
+    assert plan.rules == EVERYTHING
+
+
+def test_an_edited_corpus_reruns_inputs_and_what_follows(project) -> None:
+    path = project.root / "resources/corpus/austen.jsonl"
+    path.write_text(path.read_text() + json.dumps({"id": "new", "text": "x" * 999}) + "\n")
+    plan = project.plan()
+    assert plan.rules == {rule: EVERYTHING[rule] for rule in EVERYTHING.keys() - {"models"}}
+    assert "resources/corpus/austen.jsonl" in plan.causes()["inputs"]
+
+
+# activations
+
+
+def test_activations_that_need_not_be_kept_any_more_are_made_again(kept, tmp_path) -> None:
+    project = kept.copy(tmp_path / "copy")
+    project.configure(keep_activations=False)
+    plan = project.plan()
+    assert plan.rules == {**STORES, **COUNTED}
+    assert "before: False now: True" in plan.causes()["activations"]
+
+
+def test_activations_to_be_kept_are_made_again_if_they_are_gone(finished, tmp_path) -> None:
+    project = finished.copy(tmp_path / "copy")
+    project.configure(keep_activations=True)
+    assert project.plan().rules == {**STORES, **COUNTED}
+
+
+def test_an_edit_reruns_once_even_after_the_clock_was_set_back(finished, tmp_path) -> None:
+    project = finished.copy(tmp_path / "copy")
+    year = time.time() + 365 * 24 * 3600
+    for path in project.results.rglob("*"):
+        os.utime(path, (year, year))
+    project.edit("src/abspos/figures/balance.py", add("EDITED = 1"))
+    assert project.plan().rules == {"balance": 1}
+    project.run()
+    assert project.plan().nothing

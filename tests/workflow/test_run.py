@@ -1,0 +1,137 @@
+"""A whole run: all that is promised is there, and a second run has nothing to do."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from abspos.figures import FIGURES
+from abspos.layout import TABLES
+from abspos.stores import differences, open_dataset
+
+CLAIMS = [
+    "both-present", "mask-denominator", "closed-trajectory", "sink-readers", "ntk-suppresses",
+    "window-accumulates", "bos-swap", "fingerprint",
+]  # fmt: skip
+VERDICTS = {
+    "not testable", "holds by construction", "not reproduced", "contradicted", "reproduced",
+    "direction only",
+}  # fmt: skip
+ARMS = [
+    "standard/bos", "standard/no-bos", "standard/ablate-zero", "standard/swap-token-1",
+    "standard/control-noop", "ntk/bos", "window/bos",
+]  # fmt: skip
+RUN = ["model", "revision", "variant", "condition"]
+#: The columns that are held fixed; more may follow.
+COLUMNS = {
+    "claims.csv": [
+        "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
+        "ci_high", "claimed", "verdict", "primary", "n_inputs", "note",
+    ],
+    "statistics/energies.csv": [
+        *RUN, "layer", "head", "bin", "lens", "component", "energy", "ci_low", "ci_high", "p_value",
+    ],
+    "statistics/sinks.csv": [*RUN, "layer", "head", "a_1", "sink_excess"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def claims(finished) -> pd.DataFrame:
+    return pd.read_csv(finished.results / "claims.csv")
+
+
+@pytest.fixture
+def components(finished):
+    """open_dataset of the component store of an arm."""
+    return lambda arm: open_dataset(*finished.store("components", arm)).load()
+
+
+def test_all_that_is_promised_is_there(finished) -> None:
+    tables = [f"statistics/{table}.csv" for table in (*TABLES, "swaps")]
+    figures = [f"figures/{figure}.svg" for figure in FIGURES]
+    for name in ("claims.csv", "front.rst", *tables, *figures):
+        assert (finished.results / name).stat().st_size > 0, name
+    for arm in ARMS:
+        assert differences(*finished.store("components", arm)) == []
+
+
+def test_temporary_activations_are_gone_and_their_manifests_stay(finished) -> None:
+    for arm in ARMS:
+        store, manifest = finished.store("activations", arm)
+        assert not store.exists()
+        assert json.loads(manifest.read_text())["files"]
+    assert finished.leftovers() == []
+
+
+def test_a_second_run_has_nothing_to_do(finished) -> None:
+    assert finished.plan().nothing
+    code, text = finished.snakemake()
+    assert code == 0
+    assert "Nothing to be done" in text
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_columns_are_those_that_are_held_fixed(finished, name) -> None:
+    columns = list(pd.read_csv(finished.results / name, nrows=0).columns)
+    assert columns[: len(COLUMNS[name])] == COLUMNS[name]
+
+
+def test_the_words_in_the_tables_are_those_that_are_held_fixed(finished) -> None:
+    table = pd.read_csv(finished.results / "statistics/energies.csv")
+    assert set(table["lens"]) == {"log", "probability"}
+    assert set(table["component"]) == {"mask", "residual", "row", "sink", "rest"}
+    assert set(table["bin"]) <= {"early", "late", "beyond"}
+    arms = table["variant"] + "/" + table["condition"]
+    assert set(arms) == set(ARMS)
+
+
+def test_every_claim_has_a_verdict_in_both_lenses(claims) -> None:
+    assert list(dict.fromkeys(claims["claim"])) == CLAIMS
+    assert set(claims["verdict"].dropna()) <= VERDICTS
+    assert claims["preliminary"][claims["n_inputs"].notna()].all()
+    decided = claims[claims["verdict"].notna()]
+    for claim, rows in decided.groupby("claim"):
+        lenses = set(rows["lens"].dropna())
+        assert lenses in ({"log", "probability"}, set()), claim
+        assert rows["primary"].any(), claim
+
+
+def test_certificates_are_in_every_store(components, kept) -> None:
+    for arm in ARMS:
+        attributes = components(arm).attrs
+        assert attributes["certificates"]
+        assert max(attributes["identity_error"]) < 1e-4
+        activations = open_dataset(*kept.store("activations", arm)).attrs
+        assert activations["certificates"] == attributes["certificates"]
+        assert {"scale", "window", "dtype", "checkpoint"} <= activations.keys()
+
+
+def test_control_noop_gives_exactly_the_numbers_of_bos(finished, components) -> None:
+    table = pd.read_csv(finished.results / "statistics/controls.csv")
+    (row,) = table[table["condition"] == "control-noop"].to_dict("records")
+    assert row["value"] == 0
+    noop, bos = components("standard/control-noop"), components("standard/bos")
+    assert noop.sizes["input"] == 8
+    for name in ("a_1", "sink_excess", "denominator", "state_norm", "loss"):
+        first = bos[name].isel(input=slice(0, 8))
+        np.testing.assert_array_equal(noop[name].values, first.values, err_msg=name)
+
+
+def test_controls_pass(finished) -> None:
+    assert pd.read_csv(finished.results / "statistics/controls.csv")["passed"].all()
+
+
+def test_kept_activations_are_there_and_whole(kept) -> None:
+    for arm in ARMS:
+        assert differences(*kept.store("activations", arm)) == []
+
+
+def test_two_clones_give_the_same_bytes(finished, kept) -> None:
+    """The other clone was killed several times on its way, and keeps its activations."""
+    assert len(finished.tables()) > 2 * len(TABLES)
+    assert finished.tables() == kept.tables()
+    assert len(finished.manifests()) == 2 * len(ARMS) + 3
+    assert finished.manifests() == kept.manifests()
