@@ -23,7 +23,6 @@ rule activations:
         *code("activations.py"),
         config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),
         device=STUDY.device,
-        temporary=not STUDY.keep_activations,
     script:
         "../scripts/activations.py"
 
