@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from abspos import activations as module
-from abspos.activations import to_numpy
+from abspos.activations import is_finite, to_numpy
 from abspos.capture import NAME, forward, listening
 from abspos.interventions import InterventionError
 from abspos.models import ModelError, load
@@ -374,3 +374,10 @@ def test_altered_inputs_are_refused(checkpoint, windows, tmp_path):
             variant={}, condition="bos", number=8, swap_tokens=[], early=8, dtype="float32",
             device="cpu", batch=8, seed=0, threads=1, label="x",
         )  # fmt: skip
+
+
+def test_finite_values_are_told_from_their_bits() -> None:
+    values = torch.tensor([0.0, -3.0, 3e38, float("inf"), -float("inf"), float("nan")])
+    expected = [True, True, True, False, False, False]
+    assert is_finite(to_numpy(values)).tolist() == expected
+    assert is_finite(to_numpy(values.bfloat16())).tolist() == expected

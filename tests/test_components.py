@@ -16,6 +16,7 @@ from abspos.components import (
     as_tensor,
     by_offset,
     decompose,
+    log_denominators,
     row_and_sink,
     split,
     truncated_attention,
@@ -429,3 +430,12 @@ def test_parts_hold_zero_where_nothing_is_visible(case):
     for field in (parts.residual, parts.log_attention, parts.attention, parts.predicted):
         assert (field[..., hidden] == 0).all()
     assert (parts.relative[..., hidden[-1]] == 0).all()
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0, 5e3])
+def test_denominators_are_the_cumulative_log_sum_exp(spread) -> None:
+    """Both ways of computing them, the second where the nearest keys vanish beside the largest."""
+    logits = torch.as_tensor(np.random.default_rng(0).normal(size=(3, 8, 6))) * spread
+    logits[..., 0] -= spread
+    found = log_denominators(logits)
+    torch.testing.assert_close(found, logits.logcumsumexp(-1), rtol=1e-12, atol=1e-12)

@@ -374,3 +374,12 @@ def test_bits_are_those_of_torch():
     bits = values.view(torch.uint16).numpy()
     np.testing.assert_array_equal(from_bits(bits), values.float().numpy())
     np.testing.assert_array_equal(to_bits(values.float().numpy()), bits)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 30, 9, 8256), (3, 7), (5_000_000,), (0, 4), ()])
+def test_chunks_divide_their_array(shape) -> None:
+    variable = xr.Variable([f"d{i}" for i in range(len(shape))], np.zeros(shape, np.float32))
+    chunks = stores.whole_chunks(variable)
+    assert all(n % max(1, c) == 0 for n, c in zip(shape, chunks, strict=True))
+    inner = np.prod(chunks, dtype=int) * 4
+    assert inner <= max(stores.CHUNK_BYTES, 4 * (shape[-1] if shape else 1))

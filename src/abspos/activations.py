@@ -56,8 +56,15 @@ class Shape:
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A tensor as NumPy; bfloat16 as its bits (uint16), which Zarr has no type for."""
-    tensor = tensor.detach().cpu().contiguous()
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    tensor = tensor.detach().cpu()
+    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    return np.ascontiguousarray(bits.numpy())
+
+
+def is_finite(array: np.ndarray) -> np.ndarray:
+    """Which values of q or k are finite: float32, or the bits of bfloat16 (all exponent bits set
+    where they are not)."""
+    return (array & 0x7F80) != 0x7F80 if array.dtype == np.uint16 else np.isfinite(array)
 
 
 class Writer:
@@ -100,16 +107,21 @@ class Writer:
         )
 
     def write(self, layer: int, inputs: slice, query: Tensor, key: Tensor) -> None:
-        """Check and store the queries and keys of one layer of one batch."""
-        for name, tensor in (("query", query), ("key", key)):
-            if not bool(torch.isfinite(tensor).all()):
-                row, head = (int(i) for i in (~torch.isfinite(tensor)).nonzero()[0, :2])
+        """Check and store the queries and keys of one layer of one batch.
+
+        In NumPy, on this one thread: torch would start a second team of threads here, and the two
+        teams would take the cores from each other.
+        """
+        for name, target, tensor in (("query", self.q, query), ("key", self.k, key)):
+            array = to_numpy(tensor)
+            finite = is_finite(array)
+            if not finite.all():
+                row, head = (int(i) for i in np.argwhere(~finite)[0, :2])
                 raise NonFiniteError(
                     f"{self.label}: NaN or infinity in layer {layer}, {name} head {head}, input "
                     f"{inputs.start + row}; try dtype: float32, or check the checkpoint"
                 )
-        self.q[layer, inputs] = to_numpy(query)
-        self.k[layer, inputs] = to_numpy(key)
+            target[layer, inputs] = array
 
     def drain(self) -> None:
         """Wait until everything handed over is on disk; raise what went wrong."""

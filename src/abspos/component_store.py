@@ -78,12 +78,25 @@ def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple
     logits = rebuilt_logits(q, k, scale)
     early = by_offset(logits[..., :half, :half], 0, half)
     reference = by_offset(logits[..., half:, :], half, half)
-    position = torch.arange(length, device=q.device)
-    back = position[:, None] - position[None, :]
+    parts = split(early, reference, window)
+    # At an early query the farthest offset is position 0; at a late one it takes the whole row.
+    early_first = parts.attention.diagonal(dim1=-2, dim2=-1)
+    return parts, torch.cat([early_first, late_to_first(logits[..., half:, :], window)], -1)
+
+
+def late_to_first(logits: Tensor, window: int | None) -> Tensor:
+    """Attention to position 0 of late queries, (..., query), from all of their logits.
+
+    Args:
+        logits: (..., query, key), of the last queries; overwritten.
+        window: W of the layer or None.
+    """
+    late, length = logits.shape[-2:]
+    query = torch.arange(length - late, length, device=logits.device)[:, None]
+    back = query - torch.arange(length, device=logits.device)
     hidden = (back < 0) | (back >= (window or length))
     first = logits[..., 0].masked_fill(hidden[:, 0], -torch.inf)
-    to_first = (first - logits.masked_fill_(hidden, -torch.inf).logsumexp(-1)).exp()
-    return split(early, reference, window), to_first
+    return (first - logits.masked_fill_(hidden, -torch.inf).logsumexp(-1)).exp()
 
 
 def block_summary(

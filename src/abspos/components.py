@@ -95,7 +95,7 @@ def split(early: Tensor, reference: Tensor, window: int | None) -> Parts:
     """
     half = early.shape[-1]
     valid = visible(half, window, early.device)
-    log_z = reference.logcumsumexp(-1)
+    log_z = log_denominators(reference)
     if window is not None:
         log_z = log_z[..., torch.arange(half, device=early.device).clamp_max(window - 1)]
     denominator = log_z.mean(-2)
@@ -112,6 +112,20 @@ def split(early: Tensor, reference: Tensor, window: int | None) -> Parts:
         predicted=truncated_attention(reference, log_z).masked_fill(~valid, 0),
         valid=valid,
     )
+
+
+def log_denominators(reference: Tensor) -> Tensor:
+    """log of the sum of exp s[q, q-d'] over d' <= d, (..., q, offset), for every offset d.
+
+    From one exponential of each row relative to its largest logit; where the nearest keys lie so
+    far below it that they would vanish, by the slower cumulative log-sum-exp.
+    """
+    top = reference.amax(-1, keepdim=True)
+    sums = (reference - top).exp_().cumsum(-1)
+    # The first sum is the smallest; half the exponent range keeps all of its digits.
+    if float(sums[..., 0].amin()) > torch.finfo(sums.dtype).tiny ** 0.5:
+        return sums.log_().add_(top)
+    return reference.logcumsumexp(-1)
 
 
 def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def estimate(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["estimate"]):
         return ""
     if pd.isna(row["ci_low"]):
-        return f"{row['estimate']:.2g}"
+        return f"{row['estimate'] + 0.0:.2g}"
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 

@@ -131,9 +131,9 @@ def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
 def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str], Tensor]:
     """Flattened fields (head, input, element) of one bin by (lens, component).
 
-    The early bin also has the mask at the study's anchor, and, where position 0 is in sight of all
-    of its queries, the row and sink parts of R; the rest is R less those, and by orthogonality so
-    is its Gram matrix.
+    The early bin also has the mask at the study's anchor where that is another than half - 1, and,
+    where position 0 is in sight of all of its queries, the row and sink parts of R; the rest is R
+    less those, and by orthogonality so is its Gram matrix.
     """
     if which.keys is not None:
         inside = Bin(which.name, which.first - which.keys, which.stop - which.keys)
@@ -147,7 +147,7 @@ def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str
     for (lens, component), field in fields(parts).items():
         weight = weights(parts.valid, lens)
         found[lens, component] = flatten(field, weight, which)
-        if early and component == "mask":
+        if early and component == "mask" and anchor != parts.valid.shape[0] - 1:
             found[lens, "anchored"] = flatten(anchored[lens, "mask"], weight, which)
         if early and component == "residual" and bool(parts.valid.diagonal()[: which.stop].all()):
             row, sink = row_and_sink(field)

@@ -25,6 +25,8 @@ import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec
 
+#: Chunks of small stores are at most this large.
+CHUNK_BYTES = 2**24
 # Snakemake drops its own file into folders it tracks; it is not part of the data.
 FOREIGN = {".snakemake_timestamp"}
 
@@ -175,12 +177,28 @@ def create_array(
     )
 
 
+def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
+    """Chunks that divide an array: leading axes one at a time until a chunk is CHUNK_BYTES small.
+
+    Zarr stores chunks at the edge in full size, so chunks that do not divide would waste space.
+    """
+    chunks, size = list(variable.shape), variable.size * variable.dtype.itemsize
+    for axis, length in enumerate(variable.shape):
+        if size <= CHUNK_BYTES:
+            break
+        chunks[axis], size = 1, size // max(1, length)
+    return tuple(max(1, n) for n in chunks)
+
+
 def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
     labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
     # Zarr has no settled type for text: labels of axes travel as attributes.
     dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
-    encoding = {name: {"compressors": [Crc32cCodec()]} for name in dataset.variables}
+    encoding = {
+        name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
+        for name, variable in dataset.variables.items()
+    }
     with whole_folder(target, manifest) as folder:
         dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
 

@@ -207,7 +207,10 @@ class ArmTables:
             mask = sl.margin_slots(margins, self.documents)
             array = xr.DataArray(mask, dims=("layer", "head", "slot"))
             rows.append(self.balance_row(anchor, "log", array))
-        own = self.slots["early"].sel(pair="probability/anchored", drop=True)
+        names = self.slots["early"]["pair"].values
+        own_anchor = "probability/anchored" in names
+        name = "probability/anchored" if own_anchor else "probability/mask"
+        own = self.slots["early"].sel(pair=name, drop=True)
         rows.append(self.balance_row(self.store.attrs["anchor"], "probability", own))
         self.tables["balance"] = pd.concat(rows, ignore_index=True)
 

@@ -30,13 +30,6 @@ CHECKPOINTS = "results/checkpoints"
 ROOT = Path(workflow.basedir)
 
 
-# After a clock was set back, Snakemake would call new results older than what they are made from.
-onstart:
-    if refused := read_only(RESULTS, CHECKPOINTS):
-        raise WorkflowError("\n".join(refused))
-    settle(RESULTS, CHECKPOINTS, STUDY.inputs.corpus)
-
-
 wildcard_constraints:
     model="[^/]+",
     revision="[^/]+",
@@ -161,8 +154,18 @@ def refuse_without_gpu():
             sys.exit(f"config: {error}")
 
 
+def make_ready():
+    """Refuse what no job could do; after a clock was set back, let no input be newer than now."""
+    if STUDY.device == "cuda":
+        refuse_without_gpu()
+    if refused := read_only(RESULTS, CHECKPOINTS):
+        sys.exit("\n".join(refused))
+    settle(RESULTS, CHECKPOINTS, STUDY.inputs.corpus)
+
+
+# Snakemake keeps one such handler: the last.
 onstart:
-    STUDY.device == "cuda" and refuse_without_gpu()
+    make_ready()
 
 
 def label(figure):
