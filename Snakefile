@@ -50,3 +50,4 @@ rule all:
             figure=FIGURES,
             format=STUDY.figures.formats,
         ),
+        kept_activations(),

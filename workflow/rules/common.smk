@@ -112,6 +112,17 @@ def per_model(pattern):
     return [pattern.format(model=m, revision=r) for m, r in LAYOUT.models()]
 
 
+def kept_activations():
+    """Activation stores that the study wants to have at its end: all, or none."""
+    pattern = LAYOUT.store("activations") + ".zarr"
+    return [
+        pattern.format(model=m, revision=r, variant=variant, condition=condition)
+        for m, r in LAYOUT.models()
+        for variant, condition in LAYOUT.arms(m)
+        if STUDY.keep_activations
+    ]
+
+
 def kept_or_temporary(path):
     """A store that goes once everything that reads it is made, unless the study keeps it."""
     return directory(path) if STUDY.keep_activations else temp(directory(path))
