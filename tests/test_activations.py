@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from abspos import activation_store
 from abspos import activations as module
-from abspos.activations import is_finite, to_numpy
 from abspos.capture import NAME, forward, listening
 from abspos.interventions import InterventionError
 from abspos.models import ModelError, load
@@ -240,14 +240,6 @@ def test_bfloat16_is_stored_without_loss(run, tmp_path, checkpoint, given):
         forward(model, given[1][:8].bfloat16(), None)
 
 
-def test_to_numpy():
-    values = torch.randn(3, 4)
-    np.testing.assert_array_equal(to_numpy(values.T), values.numpy().T)
-    bits = to_numpy(values.bfloat16())
-    assert bits.dtype == np.uint16
-    np.testing.assert_array_equal(from_bits(bits), values.bfloat16().float().numpy())
-
-
 # failures leave nothing
 
 
@@ -318,28 +310,10 @@ def test_a_failure_in_the_middle_leaves_neither_store_nor_manifest(
     assert nothing_left(tmp_path)
 
 
-def test_a_writer_that_lags_writes_nothing_after_a_failure(run, tmp_path, monkeypatch):
-    import time
-
-    real = module.Writer.write
-
-    def slow(self, layer, *rest):
-        if layer == 0:
-            raise OSError("no space left")
-        time.sleep(0.05)
-        real(self, layer, *rest)
-
-    monkeypatch.setattr(module.Writer, "write", slow)
-    with pytest.raises(OSError, match="no space"):
-        run(tmp_path)
-    time.sleep(0.2)
-    assert nothing_left(tmp_path)
-
-
 def test_a_failed_certificate_leaves_nothing(run, tmp_path, monkeypatch):
     """The certificate reads the store back: what is on disk is what is certified."""
-    real = module.to_numpy
-    monkeypatch.setattr(module, "to_numpy", lambda tensor: real(tensor) * 1.01)
+    real = activation_store.to_numpy
+    monkeypatch.setattr(activation_store, "to_numpy", lambda tensor: real(tensor) * 1.01)
     with pytest.raises(ModelError, match="certificate 'output': layer 0"):
         run(tmp_path)
     assert nothing_left(tmp_path)
@@ -374,10 +348,3 @@ def test_altered_inputs_are_refused(checkpoint, windows, tmp_path):
             variant={}, condition="bos", number=8, swap_tokens=[], early=8, dtype="float32",
             device="cpu", batch=8, seed=0, threads=1, label="x",
         )  # fmt: skip
-
-
-def test_finite_values_are_told_from_their_bits() -> None:
-    values = torch.tensor([0.0, -3.0, 3e38, float("inf"), -float("inf"), float("nan")])
-    expected = [True, True, True, False, False, False]
-    assert is_finite(to_numpy(values)).tolist() == expected
-    assert is_finite(to_numpy(values.bfloat16())).tolist() == expected

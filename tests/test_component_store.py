@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from abspos import component_store, statistics
 from abspos.components import decompose
 from abspos.grams import LENSES
+from abspos.sign_flips import sign_flip_p
 from abspos.stores import NonFiniteError, StoreError, open_dataset, write_manifest
 
 LENGTH, HALF, EARLY, WINDOW = 32, 16, 8, 6
@@ -328,7 +329,7 @@ def test_layer_0_without_bos_has_no_residual(found, lens):
     """Nothing there can tell positions apart but content."""
     dataset = found["no-bos"]
     gram = stored_grams(dataset, "early", lens, "residual")
-    p = statistics.sign_flip_p(gram[0], flips=2000, documents=dataset["document"].values)
+    p = sign_flip_p(gram[0], flips=2000, documents=dataset["document"].values)
     assert (statistics.holm(p) > 0.05).all()
 
 

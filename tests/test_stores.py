@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from abspos import stores
 from abspos.stores import (
     StoreError,
     check,
+    create_array,
     differences,
     digest_files,
     from_bits,
@@ -26,6 +28,7 @@ from abspos.stores import (
     to_bits,
     whole_folder,
     write_atomically,
+    write_chunk,
     write_manifest,
 )
 
@@ -383,3 +386,20 @@ def test_chunks_divide_their_array(shape) -> None:
     assert all(n % max(1, c) == 0 for n, c in zip(shape, chunks, strict=True))
     inner = np.prod(chunks, dtype=int) * 4
     assert inner <= max(stores.CHUNK_BYTES, 4 * (shape[-1] if shape else 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_a_chunk_is_the_bytes_that_zarr_writes(tmp_path, dtype) -> None:
+    data = np.arange(5 * 6).reshape(5, 6).astype(dtype)
+    written = []
+    for name, direct in (("direct", True), ("zarr", False)):
+        group = zarr.open_group(tmp_path / name, mode="w", zarr_format=3)
+        array = create_array(group, "x", ("a", "b"), data.shape, (2, 6), dtype)
+        if direct:
+            for index in range(3):
+                write_chunk(array, (index, 0), data[2 * index : 2 * index + 2])
+        else:
+            array[:] = data
+        np.testing.assert_array_equal(array[:], data)
+        written.append(digest_files(tmp_path / name))
+    assert written[0] == written[1]

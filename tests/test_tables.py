@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.stats import t
 
 from abspos import statistics, tables
+from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
 from abspos.tables import ArmTables, tabulate
@@ -153,7 +154,7 @@ def test_energies_of_every_head(read, stores, arm):
                 np.testing.assert_allclose(found["ci_low"], wanted.low.ravel(), **close)
                 np.testing.assert_allclose(found["ci_high"], wanted.high.ravel(), **close)
                 np.testing.assert_allclose(found["influence"], wanted.influence.ravel(), **close)
-                p = statistics.sign_flip_p(gram, FLIPS, 3)
+                p = sign_flip_p(gram, FLIPS, 3)
                 np.testing.assert_allclose(found["p_value"], p.ravel(), **close)
                 np.testing.assert_allclose(
                     found["p_adjusted"], statistics.benjamini_hochberg(p).ravel(), **close
@@ -406,7 +407,7 @@ def test_sign_flip_tests_of_what_claims_are_judged_on(slots, stores):
             lens, component, summary = name.split("/")
             if summary == "mean":
                 gram = gram_of(store, "early", lens, component).mean((0, 1))
-                assert p == pytest.approx(float(statistics.sign_flip_p(gram, FLIPS, 3)))
+                assert p == pytest.approx(float(sign_flip_p(gram, FLIPS, 3)))
 
 
 def test_the_mask_falls_and_is_never_negative(slots):

@@ -1,15 +1,13 @@
 """Extraction: one forward pass over the inputs of one run, into one store.
 
-Writing overlaps computing; the store is written under a temporary name and certified before it
-takes its own. Source: docs/method.md, sections 4 and 6.
+The store is written under a temporary name and certified before it takes its own.
+Source: docs/method.md, sections 4 and 6.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,9 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from abspos import models
+from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
-from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
+from abspos.capture import NAME, forward, listening, residual_stream, writes
 from abspos.certificates import certify
 from abspos.interventions import Batch, Setting, apply, single_token
 from abspos.models import CausalLM
@@ -37,145 +36,6 @@ LENGTH_DEPENDENT = ("dynamic", "longrope")
 LOSS_STRIDE = 4
 #: Conditions whose token at position 0 differs between inputs: what heads write from it is kept.
 WRITES = ("no-bos", "swap-random")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of one extraction."""
-
-    layers: int
-    inputs: int
-    heads: int
-    kv_heads: int
-    length: int
-    head_size: int
-    key_size: int
-    hidden: int
-    batch: int
-
-
-def to_numpy(tensor: Tensor) -> np.ndarray:
-    """A tensor as NumPy; bfloat16 as its bits (uint16), which Zarr has no type for."""
-    tensor = tensor.detach().cpu()
-    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
-    return np.ascontiguousarray(bits.numpy())
-
-
-def is_finite(array: np.ndarray) -> np.ndarray:
-    """Which values of q or k are finite: float32, or the bits of bfloat16 (all exponent bits set
-    where they are not)."""
-    return (array & 0x7F80) != 0x7F80 if array.dtype == np.uint16 else np.isfinite(array)
-
-
-class Writer:
-    """Writes the layers of a batch to the store while the model computes the next ones.
-
-    Everything handed over is checked to be finite first, and named where it is not.
-    """
-
-    def __init__(self, folder: Path, shape: Shape, dtype: str, label: str) -> None:
-        self.group = group = zarr.open_group(folder, mode="w", zarr_format=3)
-        self.label = label
-        self.pool = ThreadPoolExecutor(max_workers=1)
-        self.pending: list[Future[None]] = []
-        self.inputs = slice(0, 0)
-        self.scale: dict[int, float] = {}
-        self.window: dict[int, int | None] = {}
-        kind = "uint16" if dtype == "bfloat16" else "float32"
-        s, b = shape, shape.batch
-        q = (s.heads, s.length, s.head_size)
-        k = (s.kv_heads, s.length, s.key_size)
-        axes = ("layer", "input")
-        self.q = create_array(
-            group, "q", (*axes, "head", "position", "feature"), (s.layers, s.inputs, *q),
-            (1, b, *q), kind, scalar=dtype,
-        )  # fmt: skip
-        self.k = create_array(
-            group, "k", (*axes, "kv_head", "position", "feature"), (s.layers, s.inputs, *k),
-            (1, b, *k), kind, scalar=dtype,
-        )  # fmt: skip
-        self.v0 = np.zeros((s.layers, s.inputs, s.kv_heads, s.key_size), dtype=np.float32)
-
-    def __call__(self, seen: Attention) -> None:
-        """Take one layer of the current batch."""
-        self.scale[seen.layer] = seen.scale
-        self.window[seen.layer] = seen.window
-        value = seen.value[:, :, 0].float().cpu().numpy()
-        self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
-        self.pending.append(
-            self.pool.submit(self.write, seen.layer, self.inputs, seen.query, seen.key)
-        )
-
-    def write(self, layer: int, inputs: slice, query: Tensor, key: Tensor) -> None:
-        """Check and store the queries and keys of one layer of one batch.
-
-        In NumPy, on this one thread: torch would start a second team of threads here, and the two
-        teams would take the cores from each other.
-        """
-        for name, target, tensor in (("query", self.q, query), ("key", self.k, key)):
-            array = to_numpy(tensor)
-            finite = is_finite(array)
-            if not finite.all():
-                row, head = (int(i) for i in np.argwhere(~finite)[0, :2])
-                raise NonFiniteError(
-                    f"{self.label}: NaN or infinity in layer {layer}, {name} head {head}, input "
-                    f"{inputs.start + row}; try dtype: float32, or check the checkpoint"
-                )
-            target[layer, inputs] = array
-
-    def drain(self) -> None:
-        """Wait until everything handed over is on disk; raise what went wrong."""
-        for future in self.pending:
-            future.result()
-        self.pending.clear()
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        # Nothing may be written any more when a failure clears the store away.
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass
-class Sums:
-    """What is kept of the residual stream: position 0 itself, sums over inputs elsewhere."""
-
-    state0: np.ndarray
-    total: np.ndarray
-    square: np.ndarray
-
-    @classmethod
-    def empty(cls, s: Shape) -> Sums:
-        """Zeros of the right shapes."""
-        depth = s.layers + 1
-        return cls(
-            np.zeros((depth, s.inputs, s.hidden), dtype=np.float32),
-            np.zeros((depth, s.length, s.hidden)),
-            np.zeros((depth, s.length)),
-        )
-
-    def add(self, inputs: slice, states: Sequence[Tensor]) -> None:
-        """Take the residual stream of one batch, one tensor (input, position, feature) a depth."""
-        for depth, state in enumerate(states):
-            state = state.float()
-            self.state0[depth, inputs] = state[:, 0].cpu().numpy()
-            self.total[depth] += state.sum(0).cpu().numpy()
-            self.square[depth] += (state * state).sum((0, 2)).cpu().numpy()
-
-    def save(self, group: zarr.Group) -> None:
-        """Write into the store, one chunk per depth."""
-        dims = {
-            "state0": ("depth", "input", "hidden"),
-            "total": ("depth", "position", "hidden"),
-            "square": ("depth", "position"),
-        }
-        for name, axes in dims.items():
-            data = getattr(self, name)
-            array = create_array(
-                group, name, axes, data.shape, (1, *data.shape[1:]), str(data.dtype)
-            )
-            array[:] = data
 
 
 def scored_positions(length: int) -> Tensor:
@@ -250,9 +110,11 @@ def setting_for(
 def embedding_table(model: CausalLM) -> Tensor:
     """Input embeddings of the whole vocabulary (token, feature) as the first layer gets them.
 
-    Through the module and not its weight, since some families scale what they look up.
+    Through the module where it is not a plain table, since some families scale what they look up.
     """
     module = model.get_input_embeddings()
+    if type(module) is torch.nn.Embedding:
+        return module.weight
     return module(torch.arange(module.weight.shape[0], device=module.weight.device))
 
 
@@ -303,7 +165,10 @@ def extract(
     model.set_attn_implementation(NAME)
     setting = setting_for(model, checkpoint, swap_tokens, early, seed)
     shape = sizes(model, tokens, batch)
-    with whole_folder(store, manifest) as folder, Writer(folder, shape, dtype, label) as writer:
+    with (
+        whole_folder(store, manifest) as folder,
+        Writer(folder, shape, dtype, label, overlap=device != "cpu") as writer,
+    ):
         group = writer.group
         sums = Sums.empty(shape)
         losses = np.zeros(shape.inputs, dtype=np.float32)

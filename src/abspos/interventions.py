@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,6 +39,11 @@ class Setting:
     later: int
     shift: int
     seed: int
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean embedding of the vocabulary (feature)."""
+        return self.table.mean(0, dtype=torch.float64).to(self.table.dtype)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,7 @@ def swap_token(batch: Batch, setting: Setting, which: int) -> Batch:
 
 def swap_mean(batch: Batch, setting: Setting) -> Batch:
     """The mean embedding of the vocabulary."""
-    return at(batch, 0, setting.table.double().mean(0).to(setting.table.dtype))
+    return at(batch, 0, setting.mean)
 
 
 def swap_noise(batch: Batch, setting: Setting) -> Batch:

@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 REPLICATE = "replicate"  # the trailing dimension that `leave_one_out` gives to a DataArray
-BLOCK_BYTES = 2**21  # of Grams per step of the sign-flip test: what a cache holds
 
 Array = TypeVar("Array", np.ndarray, xr.DataArray)
 
@@ -49,7 +48,7 @@ def pack(gram: ArrayLike) -> np.ndarray:
 
     Row-major, the order of `np.triu_indices(N)`. Symmetry is taken on trust.
     """
-    values = _square(gram)
+    values = square(gram)
     rows, columns = np.triu_indices(values.shape[-1])
     return values[..., rows, columns]
 
@@ -79,8 +78,8 @@ def energy(gram: Array, documents: ArrayLike | None = None) -> Array:
     over pairs from different documents. The diagonal is not read; NaN elsewhere propagates.
     Raises ValueError below 2 documents. Source: docs/method.md, section 3.
     """
-    between, sizes = _between(gram, documents, least=2)
-    return _label(between.sum(axis=(-2, -1)) / _pair_count(sizes), gram)
+    between, sizes = between_units(gram, documents, least=2)
+    return relabel(between.sum(axis=(-2, -1)) / _pair_count(sizes), gram)
 
 
 def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -90,11 +89,11 @@ def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
     DataArray gets the trailing dimension "replicate". Several inputs of a document leave together,
     which makes D < N. Raises ValueError below 3 documents. Source: docs/method.md, section 3.
     """
-    between, sizes = _between(gram, documents, least=3)
+    between, sizes = between_units(gram, documents, least=3)
     margins = between.sum(axis=-1) + between.sum(axis=-2)
     total = between.sum(axis=(-2, -1))[..., None]
     pairs = _pair_count(sizes) - 2 * sizes * (sizes.sum() - sizes)
-    return _label((total - margins) / pairs, gram, REPLICATE)
+    return relabel((total - margins) / pairs, gram, REPLICATE)
 
 
 def interval(estimate: Array, replicates: Array, confidence: float = 0.95) -> Interval:
@@ -170,82 +169,7 @@ def influence(replicates: Array, top: int = 5) -> Array:
     total = squares.sum(axis=-1)
     carried = squares[..., -top:].sum(axis=-1)
     share = np.divide(carried, total, out=np.full_like(total, np.nan), where=total > 0)
-    return _label(share, replicates, dropped=1)
-
-
-def sign_flip_p(
-    gram: Array, flips: int = 10_000, seed: int = 0, documents: ArrayLike | None = None
-) -> Array:
-    """One-sided sign-flip p-value of energy > 0: (..., N, N) -> (...), float64, at least 1 / flips.
-
-    Under the null the fields are symmetric about zero, so sum_{n != m} e_n e_m G_nm has one law for
-    every choice of signs e. The signs are the same for all leading axes and depend on `seed`,
-    `flips` and the number of documents alone; inputs of one document flip together.
-
-    *Product flips*: the units are split into two halves, K = ceil(sqrt(flips)) sign vectors a_i are
-    drawn for the first and K vectors b_j for the second, a_0 = b_0 = 1, and all K^2 combinations
-    are taken: T_ij = a_i'G11 a_i + b_j'G22 b_j + a_i'(G12 + G21') b_j. That is many times cheaper
-    than K^2 separate flips and as exact: under the null G may be flipped by random signs first,
-    which makes a_0 and b_0 random draws like the others; T is then row- and column-exchangeable,
-    so T_00 is as likely to have any rank as another cell, and p = #{T_ij >= T_00} / K^2 is valid.
-    (Cells share their rows and columns, so p has more Monte-Carlo noise than with separate flips:
-    a standard deviation of about 0.01 at p = 0.05 with 10 000 flips.)
-
-    Ties within rounding count against the energy: a Gram of zeros has p = 1. NaN propagates.
-    Raises ValueError for flips < 1 or below 2 documents. Source: docs/method.md, section 3.
-    """
-    if flips < 1:
-        raise ValueError(f"flips: {flips} is not a positive number; give 10000")
-    values = _square(gram)
-    size = values.shape[-1]
-    first, second = _signs(size, flips, seed, documents)
-    heads = values.reshape(-1, size, size)
-    block = max(1, BLOCK_BYTES // (8 * max(size * size, len(first) ** 2)))
-    p = np.empty(len(heads))
-    for start in range(0, len(heads), block):
-        within = slice(start, start + block)
-        between, _ = _between(heads[within], documents, least=2)
-        p[within] = _product_flip_p(between, first, second)
-    return _label(p.reshape(values.shape[:-2]), gram)
-
-
-def sign_flip_summary_p(
-    gram: np.ndarray,
-    summary: Callable[[np.ndarray], np.ndarray],
-    flips: int = 10_000,
-    seed: int = 0,
-    documents: ArrayLike | None = None,
-) -> float:
-    """One-sided sign-flip p-value of a summary of energies, such as a mean of medians, > 0.
-
-    Args:
-        gram: (layer, head, N, N).
-        summary: takes energies, up to one factor, (head, cell) of one layer to (cell).
-        flips, seed, documents: as in sign_flip_p, whose signs are the same.
-
-    The signs are the same for all heads, so the summary's flipped values are as exchangeable as
-    an energy's. A model is the mean of its layers. Source: docs/method.md, section 3.
-    """
-    first, second = _signs(gram.shape[-1], flips, seed, documents)
-    total, slack = np.zeros(len(first) * len(second)), 0.0
-    for layer in gram:
-        between, _ = _between(layer, documents, least=2)
-        total += summary(_flipped(between, first, second).reshape(len(layer), -1))
-        slack += 1e-12 * float(np.abs(between).sum(axis=(-2, -1)).max())
-    return float("nan") if np.isnan(total[0]) else float((total >= total[0] - slack).mean())
-
-
-def _signs(
-    size: int, flips: int, seed: int, documents: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sign vectors (K, units) of both halves of the units, the first of each all ones."""
-    side = math.isqrt(flips - 1) + 1
-    draw = np.random.default_rng(seed)
-    units = size if documents is None else len(_codes(documents, size)[1])
-    half = units // 2
-    first, second = (draw.choice([-1.0, 1.0], size=(side, k)) for k in (half, units - half))
-    first[0], second[0] = 1.0, 1.0
-    return first, second
+    return relabel(share, replicates, dropped=1)
 
 
 def benjamini_hochberg(p: Array) -> Array:
@@ -304,14 +228,15 @@ def holdout(
     Complementary, of equal size to within one unit; no document stands in both. Raises ValueError
     below 2 documents. Source: docs/method.md, section 3 (selection).
     """
-    codes, sizes = _codes(documents, number)
+    codes, sizes = unit_codes(documents, number)
     _enough("holdout", len(sizes), 2)
     order = np.random.default_rng(seed).permutation(len(sizes))
     selecting = np.isin(codes, order[: len(sizes) // 2])
     return selecting, ~selecting
 
 
-def _square(gram: ArrayLike) -> np.ndarray:
+def square(gram: ArrayLike) -> np.ndarray:
+    """A Gram as an array (..., N, N). Raises ValueError for another shape."""
     values = np.asarray(gram)
     if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
         raise ValueError(f"Gram: shape {values.shape}, must be (..., N, N); unpack a packed one")
@@ -323,7 +248,7 @@ def _enough(what: str, number: int, least: int) -> None:
         raise ValueError(f"{what}: {number} documents, needs at least {least}; give more inputs")
 
 
-def _codes(documents: ArrayLike | None, number: int) -> tuple[np.ndarray, np.ndarray]:
+def unit_codes(documents: ArrayLike | None, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Unit of each input, numbered by first appearance (N,), and the number of inputs per unit."""
     if documents is None:
         return np.arange(number), np.ones(number)
@@ -339,16 +264,19 @@ def _codes(documents: ArrayLike | None, number: int) -> tuple[np.ndarray, np.nda
     return rank[inverse], counts[order].astype(np.float64)
 
 
-def _between(
+def between_units(
     gram: ArrayLike, documents: ArrayLike | None, least: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gram between units (..., D, D), float64 with zero diagonal, and the sizes of the units."""
-    values = _square(gram)
-    codes, sizes = _codes(documents, values.shape[-1])
+    values = square(gram)
+    codes, sizes = unit_codes(documents, values.shape[-1])
     _enough("energy", len(sizes), least)
-    # np.where instead of a product: what stands on the diagonal, NaN included, must not count
-    paired = np.where(codes[:, None] != codes, values, np.float64(0))
-    if len(sizes) < len(codes):
+    # set instead of multiplied: what stands within a unit, NaN included, must not count
+    paired = values.astype(np.float64)
+    if len(sizes) == len(codes):
+        paired[..., codes, codes] = 0
+    else:
+        paired[..., codes[:, None] == codes] = 0
         member = (codes[:, None] == np.arange(len(sizes))).astype(np.float64)
         paired = member.T @ paired @ member
     return paired, sizes
@@ -358,7 +286,7 @@ def _pair_count(sizes: np.ndarray) -> float:
     return float(sizes.sum() ** 2 - (sizes**2).sum())
 
 
-def _label(values: np.ndarray, like: Array, *new: str, dropped: int = 2) -> Array:
+def relabel(values: np.ndarray, like: Array, *new: str, dropped: int = 2) -> Array:
     """Give values the labels of `like` less its last `dropped` dimensions, plus new dimensions."""
     if not isinstance(like, xr.DataArray):
         return values
@@ -371,29 +299,7 @@ def _slots(gram: Array, documents: ArrayLike | None) -> Array:
     """Energy of all inputs, then those without one unit, along one trailing axis."""
     whole = np.asarray(energy(gram, documents))
     without = np.asarray(leave_one_out(gram, documents))
-    return _label(np.concatenate([whole[..., None], without], axis=-1), gram, REPLICATE)
-
-
-def _flipped(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """T_ij (heads, K, K) of Grams (heads, D, D); signs (K, half) and (K, D - half)."""
-    half = first.shape[1]
-    own_first = ((first @ gram[:, :half, :half]) * first).sum(axis=-1)
-    own_second = ((second @ gram[:, half:, half:]) * second).sum(axis=-1)
-    across = gram[:, :half, half:] + gram[:, half:, :half].swapaxes(-1, -2)
-    flipped = first @ across @ second.T
-    flipped += own_first[:, :, None]
-    flipped += own_second[:, None, :]
-    return flipped
-
-
-def _product_flip_p(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """p (heads,) of Grams (heads, D, D) without diagonal."""
-    flipped = _flipped(gram, first, second)
-    # rounding grows with the terms, not with their sum, which can cancel to nothing
-    slack = 1e-12 * np.abs(gram).sum(axis=(-2, -1))
-    level = flipped[:, 0, 0] - slack
-    p = (flipped >= level[:, None, None]).mean(axis=(-2, -1))
-    return np.where(np.isnan(level), np.nan, p)
+    return relabel(np.concatenate([whole[..., None], without], axis=-1), gram, REPLICATE)
 
 
 def _adjust(p: Array, method: Callable[[np.ndarray], np.ndarray]) -> Array:
@@ -404,4 +310,4 @@ def _adjust(p: Array, method: Callable[[np.ndarray], np.ndarray]) -> Array:
         raise ValueError(f"p-value: {wrong} lies outside [0, 1]; give p-values, NaN for none")
     if known.any():
         values[known] = method(values[known])
-    return _label(values, p, dropped=0)
+    return relabel(values, p, dropped=0)

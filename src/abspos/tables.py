@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 from abspos import slots as sl
 from abspos.controls import controls
 from abspos.progress import progress
-from abspos.statistics import benjamini_hochberg, sign_flip_p, sign_flip_summary_p
+from abspos.sign_flips import sign_flip_p, sign_flip_summary_p
+from abspos.statistics import benjamini_hochberg
 from abspos.stores import open_dataset, save_dataset
 
 #: Anchors at which the balance of R and mask is shown.
@@ -313,7 +315,8 @@ def tabulate(
         named = {**keys, "variant": arm[0], "condition": arm[1]}
         return ArmTables(opened[arm], named, confidence, sign_flips, seed)
 
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    # One team of threads: with BLAS's own beside it, they would take the cores from each other.
+    with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
         label = f"{model} {revision}: statistics"
         done = list(progress(pool.map(one, opened), len(opened), label, "arms"))
     tables = {

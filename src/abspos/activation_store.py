@@ -1,0 +1,164 @@
+"""What an activation store holds and how it is written while the model computes.
+
+Source: docs/method.md, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from abspos.capture import Attention
+from abspos.stores import NonFiniteError, create_array, write_chunk
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one extraction."""
+
+    layers: int
+    inputs: int
+    heads: int
+    kv_heads: int
+    length: int
+    head_size: int
+    key_size: int
+    hidden: int
+    batch: int
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor as NumPy; bfloat16 as its bits (uint16), which Zarr has no type for."""
+    tensor = tensor.detach().cpu()
+    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    return np.ascontiguousarray(bits.numpy())
+
+
+def is_finite(array: np.ndarray) -> np.ndarray:
+    """Which values of q or k are finite: float32, or the bits of bfloat16 (all exponent bits set
+    where they are not)."""
+    return (array & 0x7F80) != 0x7F80 if array.dtype == np.uint16 else np.isfinite(array)
+
+
+class Writer:
+    """Writes the layers of a batch to the store while the model computes the next ones.
+
+    Everything handed over is checked to be finite first, and named where it is not. Writing
+    overlaps computing only where another device computes: on the CPU it would take the cores
+    from the model, and hold its queries and keys in memory for longer.
+    """
+
+    def __init__(
+        self, folder: Path, shape: Shape, dtype: str, label: str, overlap: bool = False
+    ) -> None:
+        self.group = group = zarr.open_group(folder, mode="w", zarr_format=3)
+        self.label, self.batch = label, shape.batch
+        self.pool = ThreadPoolExecutor(max_workers=1) if overlap else None
+        self.pending: list[Future[None]] = []
+        self.inputs = slice(0, 0)
+        self.scale: dict[int, float] = {}
+        self.window: dict[int, int | None] = {}
+        kind = "uint16" if dtype == "bfloat16" else "float32"
+        s, b = shape, shape.batch
+        q = (s.heads, s.length, s.head_size)
+        k = (s.kv_heads, s.length, s.key_size)
+        axes = ("layer", "input")
+        self.q = create_array(
+            group, "q", (*axes, "head", "position", "feature"), (s.layers, s.inputs, *q),
+            (1, b, *q), kind, scalar=dtype,
+        )  # fmt: skip
+        self.k = create_array(
+            group, "k", (*axes, "kv_head", "position", "feature"), (s.layers, s.inputs, *k),
+            (1, b, *k), kind, scalar=dtype,
+        )  # fmt: skip
+        self.v0 = np.zeros((s.layers, s.inputs, s.kv_heads, s.key_size), dtype=np.float32)
+
+    def __call__(self, seen: Attention) -> None:
+        """Take one layer of the current batch."""
+        self.scale[seen.layer] = seen.scale
+        self.window[seen.layer] = seen.window
+        value = seen.value[:, :, 0].float().cpu().numpy()
+        self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
+        one = (seen.layer, self.inputs, seen.query, seen.key)
+        if self.pool is None:
+            self.write(*one)
+        else:
+            self.pending.append(self.pool.submit(self.write, *one))
+
+    def write(self, layer: int, inputs: slice, query: Tensor, key: Tensor) -> None:
+        """Check and store the queries and keys of one layer of one batch.
+
+        In NumPy, on one thread: torch would start a second team of threads beside the model's.
+        """
+        for name, target, tensor in (("query", self.q, query), ("key", self.k, key)):
+            array = to_numpy(tensor)
+            finite = is_finite(array)
+            if not finite.all():
+                row, head = (int(i) for i in np.argwhere(~finite)[0, :2])
+                raise NonFiniteError(
+                    f"{self.label}: NaN or infinity in layer {layer}, {name} head {head}, input "
+                    f"{inputs.start + row}; try dtype: float32, or check the checkpoint"
+                )
+            write_chunk(target, (layer, inputs.start // self.batch, 0, 0, 0), array[None])
+
+    def drain(self) -> None:
+        """Wait until everything handed over is on disk; raise what went wrong."""
+        for future in self.pending:
+            future.result()
+        self.pending.clear()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Nothing may be written any more when a failure clears the store away.
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass
+class Sums:
+    """What is kept of the residual stream: position 0 itself, sums over inputs elsewhere."""
+
+    state0: np.ndarray
+    total: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def empty(cls, s: Shape) -> Sums:
+        """Zeros of the right shapes."""
+        depth = s.layers + 1
+        return cls(
+            np.zeros((depth, s.inputs, s.hidden), dtype=np.float32),
+            np.zeros((depth, s.length, s.hidden)),
+            np.zeros((depth, s.length)),
+        )
+
+    def add(self, inputs: slice, states: Sequence[Tensor]) -> None:
+        """Take the residual stream of one batch, one tensor (input, position, feature) a depth."""
+        for depth, state in enumerate(states):
+            state = state.float()
+            self.state0[depth, inputs] = state[:, 0].cpu().numpy()
+            self.total[depth] += state.sum(0).cpu().numpy()
+            self.square[depth] += (state * state).sum((0, 2)).cpu().numpy()
+
+    def save(self, group: zarr.Group) -> None:
+        """Write into the store, one chunk per depth."""
+        dims = {
+            "state0": ("depth", "input", "hidden"),
+            "total": ("depth", "position", "hidden"),
+            "square": ("depth", "position"),
+        }
+        for name, axes in dims.items():
+            data = getattr(self, name)
+            array = create_array(
+                group, name, axes, data.shape, (1, *data.shape[1:]), str(data.dtype)
+            )
+            array[:] = data
