@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from abspos import claims
+from abspos import claims, claims_sinks
 from abspos.claims import COLUMNS, claim_table, judge, swap_rows
 from abspos.evidence import BESIDE, UNDEFINED, Evidence, measured
 from abspos.statistics import holm, pack
@@ -515,15 +515,15 @@ def test_a_state_that_varies_under_bos_is_seen():
 def test_sink_readers_are_chosen_and_measured_on_different_texts():
     """What heads pay on the measured half chooses none of them."""
     given = evidence(study())
-    gram, tokens = claims.sink_reader_writes(given, "standard:no-bos")
+    gram, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
     assert gram.shape == (4, len(tokens), len(tokens))
     chosen_on, measured_on = claims.holdout(N, 0, list(range(N)))
     share = given.data["standard:no-bos:a_1_64"].values
     share[..., measured_on] = 1 - share[..., measured_on]
-    again, _ = claims.sink_reader_writes(given, "standard:no-bos")
+    again, _ = claims_sinks.sink_reader_writes(given, "standard:no-bos")
     np.testing.assert_array_equal(again, gram)
     share[..., chosen_on] = 0
-    assert len(claims.sink_reader_writes(given, "standard:no-bos")[0]) == 0
+    assert len(claims_sinks.sink_reader_writes(given, "standard:no-bos")[0]) == 0
 
 
 def test_only_one_text_of_a_document_counts():
@@ -534,10 +534,10 @@ def test_only_one_text_of_a_document_counts():
     given = evidence(plan)
     given.tokens[:] = np.arange(N)  # which text is which; each token twice below
     given.tokens[1::2] = given.tokens[::2]
-    _, tokens = claims.sink_reader_writes(given, "standard:no-bos")
+    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
     assert len(tokens) == 0, "no token comes in two documents"
     given.tokens[:] = 5
-    _, tokens = claims.sink_reader_writes(given, "standard:no-bos")
+    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
     assert len(tokens) == N // 4, "half of the documents, once each"
 
 

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from scipy.stats import t
 
-from abspos import statistics, tables
+from abspos import replicates, statistics, tables
 from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
@@ -420,9 +420,11 @@ def test_a_mask_that_rises_is_seen():
     z = np.log(np.arange(1, 9.0))
     dims = ("layer", "head", "input", "query")
     falling = xr.Dataset({"denominator": (dims, z[None, None, None])}, attrs={"anchor": 7})
-    np.testing.assert_allclose(tables.mean_mask(falling), np.log(8 / np.arange(1, 9.0))[None, None])
+    np.testing.assert_allclose(
+        replicates.mean_mask(falling), np.log(8 / np.arange(1, 9.0))[None, None]
+    )
     z[3] = 2.0
-    assert np.diff(tables.mean_mask(falling), axis=-1).max() > 0
+    assert np.diff(replicates.mean_mask(falling), axis=-1).max() > 0
 
 
 def test_writes_of_no_bos_alone(slots, stores):

@@ -20,11 +20,13 @@ from transformers import AutoTokenizer
 from abspos import models
 from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
-from abspos.capture import NAME, forward, listening, residual_stream, writes
+from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
 from abspos.certificates import certify
-from abspos.interventions import Batch, Setting, apply, single_token
+from abspos.exchange import Exchange, exchanging
+from abspos.interventions import Batch, InterventionError, Setting, apply, single_token
 from abspos.models import CausalLM
 from abspos.progress import progress
+from abspos.sinks import SETS, heads_of
 from abspos.stores import NonFiniteError, check, create_array, from_bits, open_dataset, whole_folder
 
 #: Inputs and positions that certificates are made on.
@@ -124,7 +126,8 @@ def extract(
     checkpoint: Path, inputs: Path, inputs_manifest: Path, store: Path, manifest: Path, *,
     variant: Mapping[str, Any], condition: str, number: int, swap_tokens: Sequence[str],
     early: int, dtype: str, device: str, batch: int, seed: int, threads: int, label: str,
-    checkpoint_manifest: Path | None = None,
+    checkpoint_manifest: Path | None = None, reference: Path | None = None,
+    reference_manifest: Path | None = None,
 ) -> None:  # fmt: skip
     """Run one model, variant and condition over its inputs and write the activation store.
 
@@ -150,6 +153,7 @@ def extract(
         threads: that torch may use.
         label: names the run in progress lines and errors.
         checkpoint_manifest: what the checkpoint is checked against, byte by byte, where given.
+        reference: the component store of bos and its manifest, for the heads of an exchange.
 
     Raises:
         StoreError: checkpoint or windows are missing or altered.
@@ -164,10 +168,18 @@ def extract(
     model = models.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
     model.set_attn_implementation(NAME)
     setting = setting_for(model, checkpoint, swap_tokens, early, seed)
-    shape = sizes(model, tokens, batch)
+    exchange = None
+    if condition in SETS:
+        if reference is None or reference_manifest is None:
+            raise InterventionError(f"condition {condition!r}: needs bos on the same inputs")
+        documents = windows["document"].values[:number]
+        heads = heads_of(condition, reference, reference_manifest, documents, seed)
+        exchange = exchange_of(model, setting, heads)
+    shape = sizes(model, tokens, batch, by_head=exchange is not None)
     with (
         whole_folder(store, manifest) as folder,
         Writer(folder, shape, dtype, label, overlap=device != "cpu") as writer,
+        exchanging(exchange),
     ):
         group = writer.group
         sums = Sums.empty(shape)
@@ -202,12 +214,33 @@ def extract(
         group.attrs.update(
             certificates=certificate(model, tokens, condition, setting, writer, variant, dtype),
             closed_trajectory=closed,
+            exchanged=None if exchange is None else exchange.heads.tolist(),
             **facts(writer, shape, variant, condition, dtype, checkpoint),
         )
 
 
-def sizes(model: CausalLM, tokens: Tensor, batch: int) -> Shape:
-    """The sizes of an extraction, from the model's config and its inputs."""
+def exchange_of(model: CausalLM, setting: Setting, heads: np.ndarray) -> Exchange:
+    """Keys and values at position 0 of the first listed token, for these heads (layer, head)."""
+    keys, values = {}, {}
+
+    def keep(seen: Attention) -> None:
+        keys[seen.layer], values[seen.layer] = seen.key[0, :, 0], seen.value[0, :, 0]
+
+    with listening(keep):
+        forward(model, setting.table[setting.swap_tokens[0]][None, None], None)
+    first, second = (torch.stack([by[i] for i in sorted(by)]) for by in (keys, values))
+    return Exchange(first, second, torch.as_tensor(heads))
+
+
+def sizes(model: CausalLM, tokens: Tensor, batch: int, by_head: bool = False) -> Shape:
+    """The sizes of an extraction, from the model's config and its inputs.
+
+    Args:
+        model: its config has the heads.
+        tokens: (input, position).
+        batch: inputs per forward pass.
+        by_head: keys are kept as each query head reads them.
+    """
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     size = models.head_size(config)
@@ -215,7 +248,7 @@ def sizes(model: CausalLM, tokens: Tensor, batch: int) -> Shape:
         layers=config.num_hidden_layers,
         inputs=tokens.shape[0],
         heads=heads,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        kv_heads=heads if by_head else getattr(config, "num_key_value_heads", None) or heads,
         length=tokens.shape[1],
         head_size=size,
         key_size=size,

@@ -7,6 +7,7 @@ Logits are rebuilt from q and k later; source: docs/method.md, sections 1 and 6.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,17 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import and_masks, sdpa_mask, sliding_window_overlay
+from transformers.masking_utils import (
+    and_masks,
+    eager_mask,
+    sdpa_mask,
+    sliding_window_overlay,
+)  # fmt: skip
 
+from abspos import exchange
 from abspos.models import CausalLM, ModelError, decoder_layers
 
-NAME = "abspos"
+NAME, EAGER = "abspos", "abspos-eager"
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Attention:
     Attributes:
         layer: index of the layer.
         query: after RoPE (input, head, position, feature).
-        key: after RoPE (input, kv_head, position, feature).
-        value: (input, kv_head, position, feature).
+        key: after RoPE (input, kv_head, position, feature); as each head reads it under an
+            exchange (input, head, ...).
+        value: likewise.
         output: softmax(...) times value (input, position, head, feature).
         scale: what the logits are multiplied with.
         window: keys that the layer's own sliding window leaves, or None.
@@ -61,15 +69,21 @@ def attention(
             raise ModelError(
                 f"layer {module.layer_idx}: {what} ({name}), which SDPA ignores; refused"
             )
-    output, _ = sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, **kwargs
-    )
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+
+    def compute(key: Tensor, value: Tensor) -> tuple[Tensor, None]:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+
+    output, _ = exchange.attend(layer, key, value, compute)
     if _listeners:
+        read = exchange.read_by_head(layer, key, value)
         seen = Attention(
-            layer=int(module.layer_idx),  # type: ignore[arg-type]
+            layer=layer,
             query=query,
-            key=key,
-            value=value,
+            key=read[0],
+            value=read[1],
             output=output,
             scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
             window=kwargs.get("sliding_window"),
@@ -93,8 +107,22 @@ def mask(*args: Any, config: Any = None, mask_function: Any = None, **kwargs: An
     return sdpa_mask(*args, **kwargs)
 
 
+def eager(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
+    attention_mask: Tensor | None, **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """The family's own eager attention, under the exchange that is open: for certificates."""
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    return exchange.attend(
+        int(module.layer_idx),  # type: ignore[arg-type]
+        key, value, lambda k, v: own(module, query, k, v, attention_mask, **kwargs),
+    )  # fmt: skip
+
+
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, mask)
+AttentionInterface.register(EAGER, eager)
+AttentionMaskInterface.register(EAGER, eager_mask)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.capture import NAME, Attention, attention_module, listening
+from abspos.capture import EAGER, NAME, Attention, attention_module, listening
 from abspos.components import rebuilt_logits
+from abspos.exchange import active
 from abspos.models import CausalLM, ModelError, decoder_layers
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
@@ -100,7 +101,9 @@ def certify(
         scales[seen.layer] = seen.scale
         value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
         output = (rebuilt(seen.layer, seen.scale) @ value).transpose(1, 2)
-        note("output", seen.layer, relative(output, seen.output))
+        # Under an exchange position 0 still reads itself, and no other reads it as it is.
+        first = int(active())
+        note("output", seen.layer, relative(output[:, first:], seen.output[:, first:]))
 
     def compare_weights(layer: int, weights: Tensor) -> None:
         hidden = weights.float().masked_fill(allowed(length, windows[layer], weights.device), 0)
@@ -153,7 +156,7 @@ def eager_logits(
 
     modules = [attention_module(layer) for layer in decoder_layers(model)]
     handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(modules)]  # type: ignore[arg-type]
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(EAGER if active() else "eager")
     try:
         return output_logits(model, embeddings, position_ids, mask)
     finally:

@@ -1,6 +1,6 @@
 """The claim table: every claim of the paper, as numbers with intervals and a verdict.
 
-Source: docs/method.md, section 5. Reads slots only (see abspos.tables.slots_dataset).
+Source: docs/method.md, section 5. Reads slots only (see abspos.replicates).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from abspos import estimands
+from abspos.claims_sinks import fingerprint, sink_readers
 from abspos.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
 from abspos.slots import SUMMARIES, over_model
-from abspos.statistics import holdout, holm
+from abspos.statistics import holm
 from abspos.stores import open_dataset
-from abspos.tables import SINK_THRESHOLD, write_csv
+from abspos.tables import write_csv
 from abspos.verdicts import Claimed
 
 #: The claimed 40 % of bos-swap.
@@ -30,8 +31,6 @@ TENTH = Claimed(least=0.10)
 IDENTITY_TOLERANCE, TRAJECTORY_TOLERANCE = 1e-3, 1e-3
 #: A slope over fewer layers says nothing of depth.
 FEWEST_LAYERS = 3
-#: Of fewer texts nothing can be decoded.
-FEWEST_TEXTS = 8
 #: Below this many inputs verdicts are preliminary.
 ENOUGH_INPUTS = 128
 
@@ -104,12 +103,6 @@ def closed_trajectory(evidence: Evidence) -> Iterator[Row]:
     """Position 0 in its context against a forward pass on its token alone."""
     error, number = worst(evidence, "closed_error"), "largest difference, relative to the state"
     yield constructed(evidence, "closed-trajectory", number, error, TRAJECTORY_TOLERANCE)
-
-
-def sink_readers(evidence: Evidence) -> Iterator[Row]:
-    """Needs runs in which only chosen heads read another token's position 0."""
-    for lens in LENSES:
-        yield not_testable("sink-readers", "no arm exchanges keys and values at position 0", lens)
 
 
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
@@ -252,57 +245,6 @@ def bos_swap(evidence: Evidence) -> Iterator[Row]:
         for lens in LENSES:
             yield not_testable("bos-swap", "needs standard under bos and swap-token", lens, SWAP)
     yield from rows
-
-
-def fingerprint(evidence: Evidence) -> Iterator[Row]:
-    """Constancy under bos, and what the token at position 0 explains under no-bos."""
-    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.endswith(":bos")]
-    if constant:
-        number = "variance of the state at position 0 under bos"
-        yield constructed(evidence, "fingerprint", number, float(np.max(constant)), 0.0)
-    name = "standard:no-bos"
-    if not evidence.has(name) or f"{name}:write" not in evidence.data:
-        yield not_testable("fingerprint", "needs standard under no-bos")
-        return
-    gram, tokens = sink_reader_writes(evidence, name)
-    several = len(np.unique(tokens))
-    if len(tokens) < FEWEST_TEXTS or several < 2 or not len(gram):
-        yield not_testable(
-            "fingerprint",
-            f"{len(tokens)} texts share their first token with another, of {several} tokens, and "
-            f"{len(gram)} heads read a sink; needs {FEWEST_TEXTS}, 2 and 1",
-            arms=[name],
-        )
-        return
-    note = f"{len(gram)} sink readers, {len(tokens)} texts whose first token others share"
-    for number, slots in estimands.fingerprint_slots(gram, list(tokens)).items():
-        row = measured(evidence, "fingerprint", [name], number, slots, POSITIVE,
-                       note=note, primary=number == "variance explained")  # fmt: skip
-        yield row | {"n_inputs": len(tokens)}
-
-
-def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Write Grams (head, input, input) of sink readers, and tokens at position 0.
-
-    Sink readers are chosen on one half of the inputs and measured on the other, of which only
-    the first window of each document counts, and only where another of them has the same first
-    token.
-    """
-    from abspos.statistics import unpack
-
-    number = evidence.facts[arm]["inputs"]
-    chosen_on, measured_on = holdout(number, evidence.seed, evidence.facts[arm]["document"])
-    share = evidence.data[f"{arm}:a_1_64"].values[..., chosen_on].mean(-1)
-    packed = evidence.data[f"{arm}:write"].values[share > SINK_THRESHOLD]
-    tokens = evidence.tokens[:number]
-    _, first = np.unique(evidence.facts[arm]["document"], return_index=True)
-    measured_on = measured_on & np.isin(np.arange(number), first)
-    names, counts = np.unique(tokens[measured_on], return_counts=True)
-    kept = np.flatnonzero(measured_on & np.isin(tokens, names[counts > 1]))
-    if not len(packed):
-        return np.zeros((0, len(kept), len(kept))), tokens[kept]
-    gram = unpack(packed, number).astype(np.float64)
-    return gram[:, kept][:, :, kept], tokens[kept]
 
 
 CLAIMS: tuple[Callable[[Evidence], Iterator[Row]], ...] = (

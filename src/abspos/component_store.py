@@ -269,7 +269,9 @@ def decompose_run(
     dataset = assemble(stacked).merge(trajectory(source))
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
-    keep = ("certificates", "closed_trajectory", "condition", "variant", "dtype", "window")
+    keep = (
+        "certificates", "closed_trajectory", "condition", "variant", "dtype", "window", "exchanged",
+    )  # fmt: skip
     dataset.attrs = {name: source.attrs[name] for name in keep} | {
         "identity_error": errors,
         "anchor": anchor,

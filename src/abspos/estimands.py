@@ -55,6 +55,23 @@ def swap_slots(
     return swap_numbers(*(over_model(x, summary) for x in parts))
 
 
+def carried(
+    exchanged: Mapping[str, xr.DataArray], swapped: Mapping[str, xr.DataArray]
+) -> dict[str, xr.DataArray]:
+    """What an exchange in some heads carries of R, and of what replacing BOS changes in R.
+
+    Args:
+        exchanged: the four numbers (slot) of the exchange against bos (see swap_numbers).
+        swapped: those of replacing BOS by the same token.
+    """
+    whole = swapped["difference share"]
+    return {
+        "share of R energy": exchanged["energy reduction"],
+        "share of the bos-swap change":
+            exchanged["difference share"] / whole.where(whole > 0),
+    }  # fmt: skip
+
+
 def reachable(layers: int, window: int, half: int) -> np.ndarray:
     """Layers that position 0 can have reached by the last early query: (l + 1)(W - 1) >= half - 1.
 

@@ -15,6 +15,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from abspos.sinks import SETS
+
 
 class InterventionError(ValueError):
     """A condition that does not exist or that this model cannot be given."""
@@ -167,6 +169,7 @@ CONDITIONS: dict[str, Callable[[Batch, Setting], Batch]] = {
     "control-later": control_later,
     "control-shift": control_shift,
     "control-shuffle": control_shuffle,
+    **dict.fromkeys(SETS, bos),  # which heads read it is exchanged later: abspos.exchange
 }
 
 

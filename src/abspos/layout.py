@@ -18,7 +18,9 @@ from typing import Any
 from abspos.study import Run, Study
 
 #: Conditions that are compared with BOS field by field.
-COMPARED = ("swap-", "ablate-", "control-later", "control-shift", "control-shuffle")
+COMPARED = (
+    "swap-", "ablate-", "control-later", "control-shift", "control-shuffle", "exchange-",
+)  # fmt: skip
 #: Tables of one model that are also joined over all models.
 TABLES = (
     "energies", "sinks", "layers", "summary", "profile", "position0", "balance", "loss", "masses",
@@ -129,7 +131,7 @@ class Layout:
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """What an extraction depends on besides model and inputs."""
         study = self.study
-        tokens = condition.startswith("swap-token") or condition == "control-later"
+        tokens = condition.startswith(("swap-token", "control-later", "exchange-"))
         return {
             "variant": self.variant(variant),
             "condition": condition,

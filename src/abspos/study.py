@@ -38,6 +38,7 @@ PRELIMINARY_BELOW = 128
 ConditionName = Literal[
     "bos", "no-bos", "swap-token", "swap-mean", "swap-noise", "swap-random", "ablate-zero",
     "control-noop", "control-later", "control-shift", "control-shuffle",
+    "exchange-readers", "exchange-matched", "exchange-all",
 ]  # fmt: skip
 
 CONDITIONS: dict[str, str] = {
@@ -52,7 +53,14 @@ CONDITIONS: dict[str, str] = {
     "control-later": "the BOS embedding; the first of swap_tokens stands at a later position",
     "control-shift": "the BOS embedding, all position ids shifted by a constant",
     "control-shuffle": "the BOS embedding, the tokens after it shuffled",
+    "exchange-readers": "the BOS embedding; sink readers read there the keys and values of the "
+    "first of swap_tokens instead",
+    "exchange-matched": "the same in as many other heads, matched by layer",
+    "exchange-all": "the same in all heads",
 }
+
+EXCHANGES = tuple(name for name in CONDITIONS if name.startswith("exchange-"))
+"""Conditions in which chosen heads read another position 0 (abspos.exchange)."""
 
 
 class Model(Part):
@@ -191,7 +199,7 @@ class Study(Part):
     )
     swap_tokens: tuple[Text, ...] = Field(
         default=(),
-        description="Tokens for swap-token and control-later; the method asks for four or more.",
+        description="Tokens for swap-token, control-later and exchange-*; the method asks for 4.",
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     figures: Figures = Field(default=Figures(), description="The figures' files.")

@@ -314,7 +314,10 @@ def _arms(view: View) -> Iterator[Mistake]:
             if inputs is not None and inputs < FEWEST and not control:
                 why = f"at least {FEWEST}, or at least 2 for a control"
                 yield refused((*path, "inputs"), inputs, why)
-            if name in ("swap-token", "control-later") and tokens is not None and not tokens:
+            reads = name is not None and name.startswith(
+                ("swap-token", "control-later", "exchange-")
+            )
+            if reads and tokens is not None and not tokens:
                 yield refused(path, name, "with tokens to swap in: list them under swap_tokens")
         yield from _reference(view, place)
 
@@ -323,7 +326,9 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
     """Arms that are compared with bos need it beside them, on all of their inputs."""
     paths = {name: path for path, name in _conditions(view, place)}
     compared = [
-        name for name in paths if name and name.startswith(("swap-", "ablate-", "control-"))
+        name
+        for name in paths
+        if name and name.startswith(("swap-", "ablate-", "control-", "exchange-"))
     ]
     if not compared or None in paths:
         return
@@ -338,6 +343,11 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
         if view.is_sound(*path) and inputs is not None and inputs > bos:
             why = f"at least {inputs}, the inputs of {name}, which is compared with bos"
             yield refused((*paths["bos"], "inputs"), bos, why)
+    for name in compared:
+        path = (*paths[name], "inputs")
+        if name.startswith("exchange-") and view.get(*path) != bos:
+            why = "the inputs of bos, on half of which the heads are chosen"
+            yield refused(path, view.get(*path), why)
 
 
 def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:

@@ -18,14 +18,15 @@ from threadpoolctl import threadpool_limits
 from abspos import slots as sl
 from abspos.controls import controls
 from abspos.progress import progress
+from abspos.replicates import slots_dataset
 from abspos.sign_flips import sign_flip_p, sign_flip_summary_p
-from abspos.statistics import benjamini_hochberg
+from abspos.sinks import SETS, SINK_THRESHOLD
+from abspos.statistics import benjamini_hochberg, holdout
 from abspos.stores import open_dataset, save_dataset
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
-#: A head sinks where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
-SINK_THRESHOLD = 0.3
+LENSES = ("log", "probability")
 
 #: Summaries of energies (head, flip) over heads.
 SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -103,6 +104,34 @@ class ArmTables:
                 )  # fmt: skip
             self.slots[which] = stack(pieces)
         self.tables["energies"] = pd.concat(frames, ignore_index=True)
+
+    def halves(self) -> dict[str, xr.DataArray]:
+        """Slots of early R on the half of the inputs that no head is chosen on, and of its cross.
+
+        Source: docs/method.md, section 3 (selection).
+        """
+        documents = self.store["document"].values
+        _, measured = holdout(self.number, self.seed, documents)
+        labels = None if self.documents is None else documents[measured]
+
+        def of_half(gram: np.ndarray) -> np.ndarray:
+            return sl.gram_slots(gram[..., measured, :][..., measured], labels)
+
+        packed = sl.packed_grams(self.store, "early")
+        own = {
+            (lens, "residual"): of_half(sl.full_gram(packed[lens, "residual"], self.number))
+            for lens in LENSES
+        }
+        found = {"half": stack(own)}
+        if "cross_log" in self.store:
+            found["half-cross"] = stack(
+                {(lens, "residual"): of_half(self.cross_gram(lens)) for lens in LENSES}
+            )
+        return found
+
+    def cross_gram(self, lens: str) -> np.ndarray:
+        """Inner products (layer, head, input, input) of this arm's early R with its reference's."""
+        return self.store[f"cross_{lens}"].values.astype(np.float64)
 
     def test_summaries(self, gram: np.ndarray, name: str) -> None:
         """Sign-flip test of a model's summaries, for what decides a claim by it."""
@@ -253,15 +282,17 @@ class ArmTables:
         sight = self.store.attrs["length"] if None in windows else max(windows)
         return min(query + 1, sight)
 
-    def cross(self) -> xr.DataArray | None:
-        """U(this arm, its reference) by lens (pair, layer, head, slot), where the store has it."""
-        if "cross_log" not in self.store:
-            return None
-        pieces = {}
-        for lens in ("log", "probability"):
-            gram = self.store[f"cross_{lens}"].values.astype(np.float64)
-            pieces[lens, "residual"] = sl.gram_slots(gram, self.documents)
-        return stack(pieces)
+    def all_slots(self, halves: bool) -> dict[str, xr.DataArray]:
+        """Slots by bin; ``cross`` is U(this arm, its reference); with ``halves`` also of a half."""
+        found = dict(self.slots)
+        if "cross_log" in self.store:
+            found["cross"] = stack(
+                {
+                    (lens, "residual"): sl.gram_slots(self.cross_gram(lens), self.documents)
+                    for lens in LENSES
+                }
+            )
+        return found | (self.halves() if halves else {})
 
 
 def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
@@ -327,46 +358,13 @@ def tabulate(
     folder = Path(replicates).parent
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
-    save_dataset(slots_dataset(opened, done), replicates, replicates_manifest)
-
-
-def slots_dataset(opened: Mapping[Arm, xr.Dataset], done: Sequence[ArmTables]) -> xr.Dataset:
-    """The slots of every arm, and what theorems and the fingerprint need, as one dataset."""
-    data: dict[str, xr.DataArray] = {}
-    facts: dict[str, Any] = {}
-    for (variant, condition), arm in zip(opened, done, strict=True):
-        name = f"{variant}:{condition}"
-        cross = arm.cross()
-        found = {**arm.slots, **({} if cross is None else {"cross": cross})}
-        for which, array in found.items():
-            # Arms differ in bins, components and numbers of inputs: each keeps its own axes.
-            own = {d: f"{name}:{which}:{d}" for d in array.dims}
-            data[f"{name}:{which}"] = array.rename(own)
-        store = arm.store
-        facts[name] = {
-            "document": store["document"].values.tolist(),
-            "inputs": arm.number,
-            "identity_error": max(store.attrs["identity_error"]),
-            "closed_error": max(store.attrs["closed_trajectory"]),
-            "state_variance": float(store["state_variance"].max()),
-            "p_values": arm.p_values,
-            "mask_low": float(mean_mask(store).min()),
-            "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
-            "mask_rise": float(np.diff(mean_mask(store), axis=-1).max()),
-            "window": store.attrs["window"],
-            "length": store.attrs["length"],
-            "bins": store.attrs["bins"],
-        }
-        if "gram_write" in store:
-            data[f"{name}:write"] = store["gram_write"].rename(pair=f"{name}:write:pair")
-            data[f"{name}:a_1_64"] = store["a_1_64"].rename(input=f"{name}:input")
-    return xr.Dataset(data, attrs={"facts": facts})
-
-
-def mean_mask(store: xr.Dataset) -> np.ndarray:
-    """mask_i averaged over inputs (layer, head, query)."""
-    denominator = store["denominator"].values.astype(np.float64).mean(-2)
-    return denominator[..., -1:] - denominator
+    most = max(arm.number for arm in done)
+    exchanges = any(condition in SETS for _, condition in opened)
+    arms_done = (
+        (":".join(name), arm.store, arm.all_slots(exchanges and arm.number == most), arm.p_values)
+        for name, arm in zip(opened, done, strict=True)
+    )
+    save_dataset(slots_dataset(arms_done), replicates, replicates_manifest)
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -7,6 +7,8 @@ rule activations:
         checkpoint_manifest=rules.models.output.manifest,
         inputs=ancient(rules.inputs.output.store),
         inputs_manifest=rules.inputs.output.manifest,
+        reference=ancient(heads_from(".zarr")),
+        reference_manifest=heads_from(".manifest.json"),
     output:
         store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
         manifest=LAYOUT.store("activations") + ".manifest.json",

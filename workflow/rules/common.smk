@@ -15,7 +15,7 @@ from abspos.layout import TABLES, Layout, figure_facts
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
 from abspos.start import read_only, settle
-from abspos.study import SLURM, ConfigError, load_study
+from abspos.study import EXCHANGES, SLURM, ConfigError, load_study
 
 try:
     STUDY = load_study(config)
@@ -138,6 +138,12 @@ def reference_of(suffix):
         return [pattern.format(**named)] if wanted else []
 
     return paths
+
+
+def heads_from(suffix):
+    """An input function: where an exchange finds its heads, or nothing for other conditions."""
+    compared = reference_of(suffix)
+    return lambda wildcards: compared(wildcards) if wildcards.condition in EXCHANGES else []
 
 
 def arms_of(suffix):

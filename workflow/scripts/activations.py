@@ -15,4 +15,6 @@ with job(snakemake):
         threads=snakemake.threads,
         label="/".join(snakemake.wildcards),
         checkpoint_manifest=snakemake.input.checkpoint_manifest,
+        reference=next(iter(snakemake.input.reference), None),
+        reference_manifest=next(iter(snakemake.input.reference_manifest), None),
     )

@@ -1,0 +1,59 @@
+"""Sink readers: heads that attend to position 0, and the sets of heads an exchange acts on.
+
+Source: docs/method.md, sections 3 (selection), 4 and 5.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from abspos.stores import open_dataset
+
+#: Conditions by the set of heads that read another position 0.
+SETS = {"exchange-readers": "readers", "exchange-matched": "matched", "exchange-all": "all"}
+#: A head reads the sink where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
+SINK_THRESHOLD = 0.3
+
+
+def choose(attention: np.ndarray, which: str, seed: int) -> np.ndarray:
+    """Heads of one set (layer, head) bool.
+
+    Sink readers give position 0 more than SINK_THRESHOLD. In each layer as many of them as there
+    are others, the strongest first, stand against as many others, drawn at random.
+
+    Args:
+        attention: mean attention to position 0 (layer, head), of inputs not measured on.
+        which: readers, matched or all.
+        seed: of the draw.
+    """
+    if which == "all":
+        return np.ones(attention.shape, dtype=bool)
+    draw = np.random.default_rng(seed)
+    chosen = np.zeros(attention.shape, dtype=bool)
+    for layer, by_head in enumerate(attention):
+        reads = by_head > SINK_THRESHOLD
+        readers = np.flatnonzero(reads)[np.argsort(-by_head[reads], kind="stable")]
+        others = draw.permutation(np.flatnonzero(~reads))
+        number = min(len(readers), len(others))
+        chosen[layer, (readers if which == "readers" else others)[:number]] = True
+    return chosen
+
+
+def heads_of(
+    condition: str, reference: Path, manifest: Path, documents: np.ndarray, seed: int
+) -> np.ndarray:
+    """Heads (layer, head) bool of a condition, chosen on one half of the inputs under bos.
+
+    Args:
+        condition: one of SETS.
+        reference: the component store of bos, and its manifest.
+        documents: label of each input (input).
+        seed: of the halves and of the matched heads.
+    """
+    from abspos.statistics import holdout  # scipy's start is a price that other arms need not pay
+
+    selecting, _ = holdout(len(documents), seed, documents)
+    attention = open_dataset(reference, manifest)["a_1_64"].values[..., selecting].mean(-1)
+    return choose(attention, SETS[condition], seed)
