@@ -75,4 +75,4 @@ lock: setup  ## newest versions that fit into requirements.lock
 	  --custom-compile-command "make lock" --quiet -o requirements.lock
 
 plan verify explain crate: setup
-	$(BIN)/abspos $@ $(ARGS)
+	$(BIN)/abspos $@ $(if $(filter plan,$@),$(if $(STUDY),--configfile $(STUDY))) $(ARGS)

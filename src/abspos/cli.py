@@ -1,4 +1,4 @@
-"""The command ``abspos``: what was made, from what, and whether it is still so.
+"""The command ``abspos``: what a study takes, what was made, and whether it is still so.
 
 Exit codes: 0 all is well, 1 there are findings, 2 the command itself was wrong.
 """
@@ -6,11 +6,12 @@ Exit codes: 0 all is well, 1 there are findings, 2 the command itself was wrong.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 FINE, FINDINGS, USAGE = 0, 1, 2
 
@@ -100,8 +101,54 @@ def crate(options: argparse.Namespace) -> int:
     return FINE
 
 
+def plan(options: argparse.Namespace) -> int:
+    """Print the jobs, hours, memory and disk that a study will take, before it runs."""
+    from abspos.layout import Layout
+    from abspos.plan import lines, machine_of
+    from abspos.plan import plan as reckon
+    from abspos.study import ConfigError, load_study
+
+    try:
+        machine = machine_of(options.speed)
+        study = load_study(merged_config(options.project, options.configfile))
+    except ConfigError as error:
+        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    layout = Layout(study, options.project)
+    checkpoints = options.project / "results/checkpoints"
+    found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
+    for line in lines(found, machine, options.cores, options.gpus):
+        say(line)
+    return FINE
+
+
+def merged_config(project: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """config.yaml of a project with further config files laid over it, one after the other.
+
+    Raises:
+        UsageError: a file is missing, or holds no mapping.
+    """
+    import yaml
+
+    from abspos.plan import merged
+
+    config: dict[str, Any] = {}
+    for path in (project / "config.yaml", *files):
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            config = merged(config, given)
+        except (OSError, yaml.YAMLError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise UsageError(
+                f"--configfile {path}: cannot be read as a config ({reason})"
+            ) from None
+    return config
+
+
 #: Name of a command -> what it does; the function's first line is its help.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "plan": plan,
     "verify": verify,
     "explain": explain,
     "crate": crate,
@@ -116,12 +163,14 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         made[name] = commands.add_parser(name, help=text, description=text)
-        made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
-        made[name].add_argument("--study", metavar="NAME", help="the same, by the study's name")
+        if name != "plan":  # which needs no results
+            made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
+            made[name].add_argument("--study", metavar="NAME", help="the same, by its name")
         made[name].add_argument(
             "--project", type=Path, default=Path(), metavar="DIR",
             help="where config.yaml, workflow/ and src/ lie (default: here)",
         )  # fmt: skip
+    plan_options(made["plan"])
     made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
     made["verify"].add_argument(
         "--against", type=Path, metavar="DIR",
@@ -138,6 +187,33 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
     return top
+
+
+def plan_options(command: argparse.ArgumentParser) -> None:
+    """The options of ``abspos plan``."""
+    command.add_argument(
+        "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+        help="laid over config.yaml, as for snakemake",
+    )  # fmt: skip
+    command.add_argument(
+        "--cores", type=count, default=os.cpu_count() or 1, metavar="N",
+        help="cores that jobs share (default: those of this machine)",
+    )  # fmt: skip
+    command.add_argument(
+        "--gpus", type=count, default=1, metavar="N",
+        help="GPUs that jobs share, where the study has device: cuda (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--speed", action="append", default=[], metavar="NAME=VALUE",
+        help="what the machine does in a second, cpu_flops=6e10 say; may be repeated",
+    )  # fmt: skip
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"value {text!r}: a whole number from 1 on")
+    return int(text)
 
 
 def results_of(options: argparse.Namespace, file: str | None = None) -> Path:

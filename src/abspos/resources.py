@@ -1,66 +1,78 @@
-"""What a job asks for: memory, time, cores, GPUs and disk, as functions of model and study.
+"""What a job asks for and takes: memory, time, cores, GPUs, disk, from model and study.
 
-The one place for this arithmetic: the rules ask here, and so do estimates of cost. Numbers are
-upper estimates, so that few jobs fail; constants were fitted to peaks and times in ledgers of real
-runs. Nothing heavy is imported, for the Snakefile asks at every start.
+The one place for this arithmetic: the rules ask here, and so does `abspos plan`. Estimates are
+what a job should take on a `Machine`; requests are estimates times a margin, so that few jobs fail.
+Constants were fitted to peaks and times in ledgers of real runs. Nothing heavy is imported, for the
+Snakefile asks at every start.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from abspos.partitions import Limit, Request, ResourceError, within
+from abspos.shapes import Sizes, sizes
 from abspos.study import Study
 
 #: Stages whose jobs run on the study's device; all others run on CPUs.
 ON_DEVICE = ("activations", "components")
+#: Stages whose jobs use all threads of the study.
+ON_THREADS = (*ON_DEVICE, "statistics")
 #: Every further attempt asks for this many times the memory and time of the one before.
 GROWTH = 2
 #: Python with torch and transformers imported.
 BASE_BYTES = 700e6
-#: Asked over estimated, for memory and for time.
-MEMORY_MARGIN, TIME_MARGIN = 1.3, 4.0
+#: Asked over estimated, for memory and for time: clusters have older cores and busier disks.
+MEMORY_MARGIN, TIME_MARGIN = 1.3, 10.0
 #: No job asks for less: MB, and minutes (a cold file system can take minutes to import torch).
 FEWEST_MB, FEWEST_MINUTES = 1500, 15
-#: Floating-point operations per second: one CPU core, one GPU.
-CPU_FLOPS = {"float32": 2e10, "bfloat16": 5e9}
-GPU_FLOPS = {"float32": 5e12, "bfloat16": 2e13}
-#: Fields of the decomposition (input, layer, head, query, key) per second.
-FIELDS_PER_SECOND = {"cpu": 5e6, "cuda": 3e8}
-#: Bytes per second to and from disk, and from the network.
-DISK, NETWORK = 1e8, 5e6
 #: Bytes of logits that one block of heads may take in a decomposition, and copies made of them.
 BLOCK_BYTES, BLOCK_COPIES = 2**28, 10
 ITEM = {"float32": 4, "bfloat16": 2}
+#: Every so many positions, one has its next token scored (see activations.scored_positions).
+SCORED = 8
+#: Bytes per weight that come over the network: a 4-bit file, or weights of 16 bits.
+FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0}
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes of a model; all that costs depend on, and whether they are a guess from its name."""
+class Machine:
+    """What a machine does in a second. CPU figures fit ledgers of runs on two cores; those of a
+    GPU are what one large accelerator is commonly seen to sustain, not measured by this project.
 
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    hidden: int
-    inner: int
-    vocabulary: int
-    tied: bool = False
-    guessed: bool = False
+    Attributes:
+        cpu_flops: floating-point operations of one core in float32.
+        cpu_half: of bfloat16 over float32 on a CPU.
+        gpu_flops: of one GPU in float32.
+        gpu_half: of bfloat16 over float32 on a GPU.
+        cpu_fields: numbers by (input, layer, head, query, key) that one core decomposes.
+        gpu_fields: the same of one GPU.
+        statistics: bytes of component stores that one core turns into tables.
+        disk: bytes to and from disk.
+        network: bytes from the network.
+        start: seconds from a job's submission to its first line of work, imports included.
+    """
 
-    @property
-    def parameters(self) -> int:
-        """Number of weights, norms left out."""
-        attention = self.hidden * self.head_size * 2 * (self.heads + self.kv_heads)
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * (attention + 3 * self.hidden * self.inner)
+    cpu_flops: float = 6e10
+    cpu_half: float = 0.25
+    gpu_flops: float = 1e13
+    gpu_half: float = 10.0
+    cpu_fields: float = 2.7e7
+    gpu_fields: float = 3e9
+    statistics: float = 5e7
+    disk: float = 5e8
+    network: float = 1e7
+    start: float = 3.0
+
+    def flops(self, load: Load) -> float:
+        """Operations per second of the model of a job, in its dtype on its device."""
+        if load.device == "cuda":
+            return self.gpu_flops * (self.gpu_half if load.dtype == "bfloat16" else 1)
+        half = self.cpu_half if load.dtype == "bfloat16" else 1
+        return self.cpu_flops * half * load.threads
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,13 @@ class Load:
         threads: cores.
         arms: runs of the model.
         bins: of queries: early, late, and one for each window.
+        early: first query after the early bin.
+        anchored: whether the balance has an anchor of its own, other than the last early query.
+        source: type of the model's source.
         packed: whether the checkpoint is converted from a GGUF file.
+        fields: whether early fields are kept, for other arms to be compared with.
+        compared: whether early fields are compared with those of another arm.
+        writes: whether what heads write from position 0 is kept.
     """
 
     sizes: Sizes
@@ -89,73 +107,24 @@ class Load:
     threads: int = 1
     arms: int = 1
     bins: int = 3
+    early: int = 32
+    anchored: bool = False
+    source: str = "packaged"
     packed: bool = False
+    fields: bool = True
+    compared: bool = False
+    writes: bool = True
 
+    @property
+    def half(self) -> int:
+        """T // 2, the number of early queries that are explained, and of offsets."""
+        return self.length // 2
 
-# Sizes of models
-
-
-#: Shapes to reckon with while a checkpoint is not there yet, by parameters in millions.
-USUAL = {
-    160: Sizes(12, 12, 12, 64, 768, 3072, 50304),
-    410: Sizes(24, 16, 16, 64, 1024, 4096, 50304),
-    1500: Sizes(24, 16, 16, 128, 2048, 8192, 50304),
-    3000: Sizes(32, 32, 32, 80, 2560, 10240, 50304),
-    8500: Sizes(32, 32, 32, 128, 4096, 14336, 128256),
-    14000: Sizes(40, 40, 40, 128, 5120, 17408, 151936),
-    35000: Sizes(64, 40, 40, 128, 5120, 27648, 151936),
-    75000: Sizes(80, 64, 64, 128, 8192, 29568, 152064),
-}
-_UNKNOWN = 8500
-_COUNT = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
-
-
-def sizes(source: Mapping[str, Any], folder: Path) -> Sizes:
-    """Sizes of a checkpoint: from its config where it is there, else from what its name says.
-
-    Args:
-        source: one ``models[].source`` of the config.
-        folder: its checkpoint folder, which need not exist yet.
-    """
-    if source["type"] == "random":
-        inner = 2 * source["hidden_size"]
-        return Sizes(
-            source["layers"], source["heads"], source["kv_heads"], source["head_dim"],
-            source["hidden_size"], inner, 258,
-        )  # fmt: skip
-    for place in (folder, Path(str(source.get("path", folder))).expanduser()):
-        if (place / "config.json").is_file():
-            return from_config(place / "config.json")
-    return guess(str(source.get("file") or source.get("repo") or source.get("path")))
-
-
-@cache
-def from_config(path: Path) -> Sizes:
-    """Sizes that a ``config.json`` states; where it does not state one, the usual relation."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config = {**config, **config.get("text_config", {})}
-    heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    return Sizes(
-        layers=config["num_hidden_layers"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or hidden // heads,
-        hidden=hidden,
-        inner=config.get("intermediate_size") or 4 * hidden,
-        vocabulary=config["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings")),
-    )
-
-
-def guess(name: str) -> Sizes:
-    """The usual shape of a model of as many parameters as its name says (``pythia-6.9b``)."""
-    found = _COUNT.findall(name)
-    millions = float(_UNKNOWN)
-    if found:
-        number, unit = found[-1]
-        millions = float(number) * (1000 if unit in "bB" else 1)
-    usual = USUAL[min((m for m in USUAL if m >= millions), default=max(USUAL))]
-    return replace(usual, guessed=True)
+    @property
+    def early_elements(self) -> int:
+        """Numbers in the early bin of a field: queries 1 to early - 1 with all their keys."""
+        early = min(self.early, self.half)
+        return early * (early + 1) // 2 - 1
 
 
 # Bytes on disk
@@ -166,34 +135,37 @@ def checkpoint_bytes(s: Sizes) -> int:
     return 4 * s.parameters + 10**7
 
 
+def input_bytes(load: Load) -> int:
+    """Bytes of the store of windows, and a little for its attributes."""
+    return 4 * load.inputs * (load.length + 4) + 2**15
+
+
 def activation_bytes(load: Load) -> int:
     """Bytes of one activation store: q and k of all layers, states of position 0, sums."""
     s = load.sizes
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
-    write0 = 4 * load.inputs * s.heads * s.hidden
+    write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
     states = s.hidden * (4 * load.inputs + 8 * load.length)
     return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
 
 
 def component_bytes(load: Load) -> int:
     """Bytes of one component store: packed Grams, mean fields, early fields of a reference."""
-    n, half = load.inputs, load.length // 2
-    grams = load.bins * 2 * 3 * n * (n + 1) // 2
-    fields = 3 * half * half + 2 * n * n
-    early = 2 * n * half * half // 8
-    return 4 * load.sizes.layers * load.sizes.heads * (grams + fields + early)
+    n, half = load.inputs, load.half
+    # mask, residual, row, sink and the anchored mask; mask and residual; residual beyond a window
+    kinds = 4 + load.anchored + 2 + load.bins - 2
+    grams = (2 * kinds + load.writes) * n * (n + 1) // 2
+    profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
+    fields = 3 * half * half + half + n * half + 4 * n
+    early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
+    return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
 
 
-def study_bytes(load: Load, keep_activations: bool = False) -> int:
-    """Bytes that one model of a study fills at the most: its stores and its checkpoint.
-
-    Without ``keep_activations`` two activation stores for each core are reckoned with: what one
-    job has written and another reads.
-    """
-    stores = load.arms if keep_activations else min(load.arms, 2 * load.threads)
-    kept = checkpoint_bytes(load.sizes) + load.arms * component_bytes(load)
-    return kept + stores * activation_bytes(load)
+def table_bytes(load: Load) -> int:
+    """Bytes of a model's tables and of the leave-one-out slots that its claims are made of."""
+    s = load.sizes
+    return load.arms * s.layers * (s.heads * 6000 + load.inputs * 1300)  # fitted to runs
 
 
 # Memory, in bytes
@@ -201,7 +173,7 @@ def study_bytes(load: Load, keep_activations: bool = False) -> int:
 
 def _models_memory(load: Load) -> float:
     weights = 4 * load.sizes.parameters
-    return BASE_BYTES + (3.5 * weights if load.packed else 0.5 * weights)
+    return BASE_BYTES + (2.2 * weights if load.packed else 0.5 * weights)
 
 
 def _inputs_memory(load: Load) -> float:
@@ -213,8 +185,8 @@ def _activations_memory(load: Load) -> float:
     tokens = load.batch * load.length
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
-    logits = 3 * 4 * tokens // 8 * s.vocabulary
-    kept = 4 * s.layers * load.inputs * (2 * s.heads * s.hidden + s.hidden)
+    logits = 3 * 4 * tokens // SCORED * s.vocabulary
+    kept = 4 * s.layers * load.inputs * (2 * s.heads * s.hidden * load.writes + s.hidden)
     sums = 8 * s.layers * load.length * s.hidden
     return BASE_BYTES + 2 * item * s.parameters + working + logits + kept + sums
 
@@ -224,7 +196,7 @@ def _components_memory(load: Load) -> float:
     logits = 4 * load.inputs * load.length**2
     block = min(max(BLOCK_BYTES, logits * s.heads // s.kv_heads), logits * s.heads)
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
-    return BASE_BYTES + BLOCK_COPIES * block + 3 * layer + 4 * component_bytes(load)
+    return BASE_BYTES + BLOCK_COPIES * block + 3 * layer + 3 * component_bytes(load)
 
 
 def _statistics_memory(load: Load) -> float:
@@ -234,31 +206,50 @@ def _statistics_memory(load: Load) -> float:
 # Time, in seconds
 
 
-def _models_seconds(load: Load) -> float:
-    return checkpoint_bytes(load.sizes) * (1 / NETWORK + 2 / DISK)
+def _models_seconds(load: Load, machine: Machine) -> float:
+    fetched = FETCHED[load.source] * load.sizes.parameters / machine.network
+    # Read, converted and written; converting costs about as much again.
+    return fetched + 8 * checkpoint_bytes(load.sizes) / machine.disk
 
 
-def _inputs_seconds(load: Load) -> float:
-    return 10.0
+def _inputs_seconds(load: Load, machine: Machine) -> float:
+    return 4.0
 
 
-def _activations_seconds(load: Load) -> float:
-    rate = CPU_FLOPS[load.dtype] * load.threads
-    if load.device == "cuda":
-        rate = GPU_FLOPS[load.dtype]
-    tokens = load.inputs * load.length
-    flops = 2 * tokens * (load.sizes.parameters + load.length * load.sizes.hidden)
-    return flops / rate + (activation_bytes(load) + checkpoint_bytes(load.sizes)) / DISK
+def forward_flops(load: Load) -> float:
+    """Operations of one forward pass over all inputs, with the logits of scored positions."""
+    s, tokens = load.sizes, load.inputs * load.length
+    attention = 2 * load.length * s.heads * s.head_size * s.layers  # causal: half of T x T, twice
+    scored = s.vocabulary * s.hidden // SCORED
+    return 2.0 * tokens * (s.body + scored) + tokens * attention
 
 
-def _components_seconds(load: Load) -> float:
+def decomposition_flops(load: Load) -> float:
+    """Operations of the matrix products of one decomposition: logits, predicted, Grams."""
+    s, n, half = load.sizes, load.inputs, load.half
+    logits = 2 * n * load.length**2 * s.head_size
+    predicted = 2 * n * half**3
+    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * half * half // 2
+    return float(s.layers * s.heads * (logits + predicted + grams))
+
+
+def _activations_seconds(load: Load, machine: Machine) -> float:
+    moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
+    return forward_flops(load) / machine.flops(load) + moved / machine.disk
+
+
+def _components_seconds(load: Load, machine: Machine) -> float:
     fields = load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
-    rate = FIELDS_PER_SECOND[load.device] * (load.threads if load.device == "cpu" else 1)
-    return fields / rate + (activation_bytes(load) + component_bytes(load)) / DISK
+    on_gpu = load.device == "cuda"
+    rate = machine.gpu_fields if on_gpu else machine.cpu_fields * load.threads
+    flops = machine.gpu_flops if on_gpu else machine.cpu_flops * load.threads
+    moved = activation_bytes(load) + component_bytes(load)
+    return fields / rate + decomposition_flops(load) / flops + moved / machine.disk
 
 
-def _statistics_seconds(load: Load) -> float:
-    return load.arms * component_bytes(load) / (0.1 * DISK)
+def _statistics_seconds(load: Load, machine: Machine) -> float:
+    stores = load.arms * component_bytes(load)
+    return stores / (machine.statistics * load.threads)
 
 
 _MEMORY = {
@@ -283,9 +274,9 @@ def memory(stage: str, load: Load) -> float:
     return _MEMORY[stage](load)
 
 
-def seconds(stage: str, load: Load) -> float:
-    """Seconds that a job of this stage is estimated to take, start of Python left out."""
-    return _SECONDS[stage](load)
+def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
+    """Seconds that a job of this stage is estimated to take, its start left out."""
+    return _SECONDS[stage](load, machine or Machine())
 
 
 # Requests
@@ -306,7 +297,7 @@ def request(stage: str, load: Load, attempt: int = 1, limits: Sequence[Limit] = 
     first = Request(
         mem_mb=_rounded(max(MEMORY_MARGIN * memory(stage, load) / 1e6, FEWEST_MB), 100),
         runtime=_rounded(max(TIME_MARGIN * seconds(stage, load) / 60, FEWEST_MINUTES), 5),
-        threads=load.threads if stage in (*ON_DEVICE, "statistics") else 1,
+        threads=load.threads if stage in ON_THREADS else 1,
         gpus=int(load.device == "cuda" and stage in ON_DEVICE),
     )
     growth = GROWTH ** (attempt - 1)
@@ -329,16 +320,20 @@ def load_of(study: Study, model: str, folder: Path, arms: int) -> Load:
     """
     source = study.model(model).source.model_dump(mode="json")
     windows = {v.window for v in study.variants if v.window}
+    inputs = study.inputs
     return Load(
         sizes=sizes(source, folder),
-        inputs=study.inputs.number,
-        length=study.inputs.length,
-        batch=study.inputs.batch,
+        inputs=inputs.number,
+        length=inputs.length,
+        batch=inputs.batch,
         dtype=study.dtype,
         device=study.device,
         threads=study.threads,
         arms=arms,
         bins=2 + len(windows),
+        early=study.bins.early,
+        anchored=study.anchor < inputs.length // 2 - 1,
+        source=source["type"],
         packed=source["type"] == "packaged" or str(source.get("path")).endswith(".gguf"),
     )
 

@@ -1,0 +1,193 @@
+"""The plan of a study: closed forms, a real study's ledger, what is printed and refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from abspos import plan, resources
+from abspos.figures import FIGURES
+from abspos.layout import Layout
+from abspos.plan import Job
+from abspos.resources import Load, Machine
+from abspos.shapes import Sizes
+from abspos.study import load_study
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+SMOLLM = Sizes(30, 9, 3, 64, 576, 1536, 49152, tied=True)
+#: Bytes of a core's stores in the default study, as its manifests have them.
+STORES = {
+    ("ntk", "bos"): (1540368737, 158598639),
+    ("standard", "bos"): (1540368681, 305058907),
+    ("standard", "no-bos"): (1619995727, 167532140),
+    ("standard", "swap-mean"): (1540368689, 194743387),
+    ("standard", "control-noop"): (113451314, 15471524),
+    ("window", "bos"): (1540368621, 305058846),
+}
+
+
+def study(**changes: Any) -> Layout:
+    return Layout(load_study(plan.merged(CONFIG, changes)), ROOT)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch) -> plan.Plan:
+    """The default study's plan, with the shape of its model known."""
+    monkeypatch.setattr(resources, "sizes", lambda source, folder: SMOLLM)
+    return plan.plan(study(), tmp_path, Machine(), cores=2)
+
+
+def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
+    # On two cores it took 827 s, 2.3 GB and 4.6 GB of disk, of which 3.27 GB stayed.
+    assert small.wall == pytest.approx(827, rel=0.3)
+    assert small.memory == pytest.approx(2.3e9, rel=0.3)
+    assert small.peak == pytest.approx(4.67e9, rel=0.1)
+    assert small.final == pytest.approx(3.27e9, rel=0.05)
+    # Seconds of all jobs of a stage, starts left out.
+    took = {"models": 24, "inputs": 4, "activations": 466, "components": 165, "statistics": 36}
+    for row in small.rows:
+        if row.rule in took:
+            cores = 2 if row.rule in resources.ON_THREADS else 1
+            worked = row.core_hours * 3600 / cores - row.jobs * Machine().start
+            assert took[row.rule] / 1.5 < worked < took[row.rule] * 1.5, row.rule
+
+
+@pytest.mark.parametrize("arm", STORES)
+def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, str]) -> None:
+    monkeypatch.setattr(resources, "sizes", lambda source, folder: SMOLLM)
+    (runs,) = plan.loads(study(), tmp_path).values()
+    activations, components = STORES[arm]
+    assert resources.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
+    assert resources.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
+
+
+def test_jobs_are_those_of_the_workflow(small: plan.Plan) -> None:
+    assert {row.rule: row.jobs for row in small.rows} == {
+        "models": 1, "inputs": 1, "activations": 14, "components": 14, "statistics": 1,
+        "tables": 1, "claims": 1, "figures": len(FIGURES), "front": 1,
+    }  # fmt: skip
+
+
+def test_revisions_and_kept_activations_add_up(tmp_path: Path) -> None:
+    source = {"type": "hub", "repo": "org/model-7b", "revisions": ["a", "b", "c"]}
+    one, three = (
+        plan.plan(study(models=[{"name": "m", "source": {**source, "revisions": names}}]),
+                  tmp_path, Machine(), 2)
+        for names in (["a"], ["a", "b", "c"])
+    )  # fmt: skip
+    jobs = {row.rule: row.jobs for row in three.rows}
+    assert jobs["activations"] == 42
+    assert jobs["models"] == 3
+    assert jobs["claims"] == 1
+    assert three.final == pytest.approx(3 * one.final)
+    assert three.guessed == ("m",) * 3
+    kept = plan.plan(
+        study(models=[{"name": "m", "source": source}], keep_activations=True),
+        tmp_path, Machine(), 2,
+    )  # fmt: skip
+    assert kept.peak == kept.final > three.peak
+
+
+def test_times_follow_the_machine_in_closed_form() -> None:
+    load = Load(Sizes(2, 4, 2, 16, 64, 128, 256), 8, 32, threads=2)
+    # Weights 2 (64 16 2 6 + 3 64 128); logits of every eighth position; T / 2 keys, twice.
+    weights = 2 * (12288 + 24576)
+    flops = 8 * 32 * (2 * (weights + 256 * 64 // 8) + 2 * 32 * 64 * 2)
+    assert resources.forward_flops(load) == flops
+    quick = Machine(disk=1e30)
+    assert resources.seconds("activations", load, quick) == pytest.approx(flops / 1.2e11)
+    half = replace(load, dtype="bfloat16", device="cuda")
+    assert resources.seconds("activations", half, quick) == pytest.approx(flops / 1e14)
+    slow = Machine(cpu_flops=1e30, cpu_fields=1e30, disk=1e3)
+    moved = resources.activation_bytes(load) + resources.component_bytes(load)
+    assert resources.seconds("components", load, slow) == pytest.approx(moved / 1e3)
+
+
+def test_wall_time_is_that_of_the_busiest_or_of_the_longest_chain() -> None:
+    many = [Job("a", 10, 0, cores=2)] * 4 + [Job("b", 5, 0)]
+    assert plan.wall(many, 4, 1) == plan.OWN_SECONDS + (4 * 20 + 5) / 4
+    assert plan.wall(many, 100, 1) == plan.OWN_SECONDS + 15
+    on_gpu = [Job("a", 10, 0, gpu=True)] * 4
+    assert plan.wall(on_gpu, 4, 2) == plan.OWN_SECONDS + 20
+    (row,) = plan.rows(on_gpu)
+    assert row.gpu_hours == 40 / 3600
+
+
+def test_configs_merge_as_snakemake_merges_them() -> None:
+    from snakemake.utils import update_config
+
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    change = {"a": {"c": [3]}, "e": {"f": 4}}
+    expected = yaml.safe_load(yaml.safe_dump(base))
+    update_config(expected, change)
+    assert plan.merged(base, change) == expected
+    assert base["a"] == {"b": 1, "c": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 kB"), (999, "0.999 kB"), (1.5e9, "1.5 GB"), (3e15, "3e+03 TB")],
+)
+def test_sizes_are_read_at_a_glance(number: float, text: str) -> None:
+    assert plan.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(40, "40 s"), (750, "12 min"), (11000, "3.1 h"), (5400, "1.5 h")]
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert plan.duration(seconds) == text
+
+
+def test_speeds_are_changed_by_name() -> None:
+    assert plan.machine_of(["disk=1e8", "start=1"]) == replace(Machine(), disk=1e8, start=1)
+    with pytest.raises(ValueError, match=r"--speed 'disc=1': no such speed; allowed are cpu_flops"):
+        plan.machine_of(["disc=1"])
+    for text in ("disk", "disk=fast", "disk=-1", "disk=inf"):
+        with pytest.raises(ValueError, match="write a number above 0"):
+            plan.machine_of([text])
+
+
+def test_the_command_prints_the_plan_without_importing_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from abspos.cli import main; code = main(sys.argv[1:]);"
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    change = tmp_path / "study.yaml"
+    change.write_text("inputs: {number: 16}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "plan", "--project", str(ROOT), "--cores", "2",
+         "--configfile", str(change)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:2] == ["rule", "jobs"]
+    assert any(line.startswith("wall time on 2 cores: ") for line in lines)
+    assert lines[-1].startswith("assumed per second: cpu_flops 6e+10")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("inputs: {nmber: 3}\n", "did you mean 'number'?"),
+        ("- a\n", "cannot be read as a config (AttributeError)"),
+        (None, "cannot be read as a config (No such file or directory)"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, capsys, text: str | None, told: str) -> None:
+    from abspos import cli
+
+    change = tmp_path / "study.yaml"
+    if text is not None:
+        change.write_text(text)
+    arguments = ["plan", "--project", str(ROOT), "--configfile", str(change)]
+    assert cli.main(arguments) == cli.USAGE
+    assert told in capsys.readouterr().err
