@@ -16,7 +16,7 @@ study_of  = $(shell sed -n 's/^study: *\([A-Za-z0-9._-]*\).*/\1/p' $(1) 2>/dev/n
 REPORT    = results/$(or $(if $(STUDY),$(call study_of,$(STUDY))),$(call study_of,config.yaml))/report.html
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint format lock plan verify explain crate
+.PHONY: help setup reproduce report test lint format lock bench plan verify explain crate
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -73,6 +73,9 @@ lock: setup  ## newest versions that fit into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-emit-package torch --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --quiet -o requirements.lock
+
+bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 plan verify explain crate: setup
 	$(BIN)/abspos $@ $(if $(filter plan,$@),$(if $(STUDY),--configfile $(STUDY))) $(ARGS)

@@ -1,0 +1,191 @@
+"""All measurements: tables as CSV and Markdown, and a plot, in benchmarks/out.
+
+    python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only speed memory peers planning]
+
+Times are ratios to the bare forward pass of the same process, whose runs alternate with those
+measured; peaks are those of whole processes that do one thing once. Peers are left out where
+benchmarks/peers.sh has not been run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+OUT = HERE / "out"
+PEERS = HERE / ".peers/bin/python"
+#: T, N and batch: about as many tokens each.
+LENGTHS = ((128, 24, 8), (512, 6, 2), (1024, 3, 1), (2048, 1, 1))
+#: N at T = 128.
+NUMBERS = (8, 16, 32, 64)
+Row = dict[str, Any]
+
+
+def contest(
+    python: Path | str, checkpoint: Path, case: tuple[int, int, int], repeats: int, *names: str
+) -> dict[str, Any]:
+    """Run contestants in one new process and read what it prints last."""
+    command = [str(python), str(HERE / "contestants.py"), str(checkpoint), *map(str, case),
+               str(repeats), *names]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(names)} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def speed(checkpoint: Path, repeats: int) -> list[Row]:
+    """Extraction and decomposition against the bare forward pass, over T."""
+    rows = []
+    for case in LENGTHS:
+        found = contest(sys.executable, checkpoint, case, repeats,
+                        "bare", "extraction", "decomposition")  # fmt: skip
+        rows += timed(found)
+    return rows
+
+
+def timed(found: dict[str, Any]) -> list[Row]:
+    """One row a contestant: median seconds, and the median over repetitions of its ratio."""
+    bare = found["seconds"]["bare"]
+    return [
+        {
+            "T": found["length"], "N": found["inputs"], "what": name,
+            "seconds": round(median(seconds), 2),
+            "ratio": round(median(a / b for a, b in zip(seconds, bare, strict=True)), 3),
+            "bytes_MB": round(found["bytes"].get(name, 0) / 1e6, 1),
+        }
+        for name, seconds in found["seconds"].items()
+    ]  # fmt: skip
+
+
+def memory(checkpoint: Path, repeats: int) -> list[Row]:
+    """Peak memory of the bare pass and of an extraction, over T and over N."""
+    rows = []
+    for case in (*LENGTHS, *((128, n, 8) for n in NUMBERS)):
+        peaks = {name: contest(sys.executable, checkpoint, case, 0, name)["peak"]
+                 for name in ("bare", "extraction")}  # fmt: skip
+        rows += [
+            {"T": case[0], "N": case[1], "what": name, "peak_MB": round(peak / 1e6),
+             "ratio": round(peak / peaks["bare"], 3)}
+            for name, peak in peaks.items()
+        ]  # fmt: skip
+    return rows
+
+
+def peers(checkpoint: Path, repeats: int) -> list[Row]:
+    """What else gives attention, each beside the bare pass in its own environment; T = 1024."""
+    case = LENGTHS[2]
+    rows = []
+    for name in ("eager", "transformerlens", "nnsight", "extraction"):
+        python: Path | str = PEERS if name in ("transformerlens", "nnsight") else sys.executable
+        if python == PEERS and not PEERS.is_file():
+            print(f"{name}: left out; benchmarks/peers.sh makes its environment")
+            continue
+        row = timed(contest(python, checkpoint, case, repeats, "bare", name))[-1]
+        peak = contest(python, checkpoint, case, 0, name)["peak"]
+        rows.append({**row, "peak_MB": round(peak / 1e6)})
+    return rows
+
+
+def planning(checkpoint: Path, repeats: int) -> list[Row]:
+    """Seconds that Snakemake plans."""
+    from benchmarks.planning import measure
+
+    return measure()
+
+
+MEASURES: dict[str, Callable[[Path, int], list[Row]]] = {
+    "speed": speed, "memory": memory, "peers": peers, "planning": planning,
+}  # fmt: skip
+
+
+def exponent(pairs: Sequence[tuple[float, float]]) -> float:
+    """Slope of log y over log x by least squares."""
+    x, y = ([math.log(pair[i]) for pair in pairs] for i in (0, 1))
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum(
+        (a - mx) ** 2 for a in x
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as Markdown."""
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def exponents(rows: Sequence[Row]) -> str:
+    """Time per input over T, as a fitted power, of each contestant."""
+    found = []
+    for name in dict.fromkeys(row["what"] for row in rows):
+        pairs = [(r["T"], r["seconds"] / r["N"]) for r in rows if r["what"] == name]
+        found.append(f"{name} T^{exponent(pairs):.2f}")
+    return "Seconds per input: " + ", ".join(found)
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Seconds per input against T, both on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 3.5), layout="constrained")
+    for name in dict.fromkeys(row["what"] for row in rows):
+        own = [row for row in rows if row["what"] == name]
+        axes.loglog([r["T"] for r in own], [r["seconds"] / r["N"] for r in own], "o-", label=name)
+    axes.set(xlabel="T [tokens]", ylabel="seconds per input", xticks=[r["T"] for r in own])
+    axes.set_xticks([r["T"] for r in own], [str(r["T"]) for r in own])
+    axes.minorticks_off()
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def save(name: str, rows: Sequence[Row]) -> None:
+    """Write one measurement's table, as CSV and Markdown, and its plot."""
+    OUT.mkdir(exist_ok=True)
+    with open(OUT / f"{name}.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    text = table(rows)
+    if name == "speed":
+        text += f"\n\n{exponents(rows)}"
+        plot(rows, OUT / "speed.svg")
+    (OUT / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
+    print(f"\n{name}\n\n{text}", flush=True)
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--checkpoint", type=Path, help="default: the packaged model's")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
+    options = parser.parse_args()
+    here = sorted(p.parent for p in ROOT.glob("results/checkpoints/*/*/model.safetensors"))
+    checkpoint = options.checkpoint or next(iter(here), None)
+    if checkpoint is None:
+        parser.error("no checkpoint in results/checkpoints; run `make reproduce`, or --checkpoint")
+    for name in options.only:
+        save(name, MEASURES[name](checkpoint, options.repeats))
+
+
+if __name__ == "__main__":
+    main()

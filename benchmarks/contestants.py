@@ -1,0 +1,201 @@
+"""One contestant in a process of its own: seconds of each repetition, interleaved, and peak memory.
+
+    python benchmarks/contestants.py CHECKPOINT T N BATCH REPEATS NAME [NAME ...]
+
+prints one line of JSON. The names are functions below; ``transformerlens`` and ``nnsight`` need the
+environment of benchmarks/peers.sh, ``extraction`` and ``decomposition`` that of abspos.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Task:
+    """The same random tokens for every contestant; where stores go; what was kept."""
+
+    def __init__(self, checkpoint: str, length: int, inputs: int, batch: int) -> None:
+        self.checkpoint, self.length, self.inputs, self.batch = checkpoint, length, inputs, batch
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        generator = torch.Generator().manual_seed(0)
+        self.tokens = torch.randint(10, 40000, (inputs, length), generator=generator)
+        self.kept: dict[str, int] = {}
+
+    def batches(self) -> list[torch.Tensor]:
+        """Tokens of each forward pass."""
+        return list(self.tokens.split(self.batch))
+
+
+def loaded(task: Task, attention: str) -> Any:
+    """The model with an attention of transformers."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        task.checkpoint, dtype=torch.float32, attn_implementation=attention
+    ).eval()
+
+
+def scored(length: int) -> torch.Tensor:
+    """Positions whose logits are made: those that an extraction scores."""
+    return torch.arange(length // 2, length - 1, 4)
+
+
+def bare(task: Task) -> Callable[[], None]:
+    """The SDPA forward pass, with logits of the positions that an extraction scores."""
+    model = loaded(task, "sdpa")
+
+    def run() -> None:
+        for tokens in task.batches():
+            model(tokens, use_cache=False, logits_to_keep=scored(task.length))
+
+    return run
+
+
+def eager(task: Task) -> Callable[[], None]:
+    """Eager attention with output_attentions, all attention weights in memory."""
+    model = loaded(task, "eager")
+
+    def run() -> None:
+        kept = []
+        for tokens in task.batches():
+            out = model(tokens, use_cache=False, output_attentions=True,
+                        logits_to_keep=scored(task.length))  # fmt: skip
+            kept += list(out.attentions)
+        task.kept["eager"] = sum(a.nbytes for a in kept)
+
+    return run
+
+
+def extraction(task: Task) -> Callable[[], None]:
+    """Everything that an extraction stores, with its digests; loading and certificates left out."""
+    import xarray as xr
+
+    from abspos import activations, models
+    from abspos.stores import save_dataset
+
+    folder = task.folder
+    windows = xr.Dataset({
+        "tokens": (("input", "position"), task.tokens.numpy().astype(np.int32)),
+        "document": ("input", np.arange(task.inputs, dtype=np.int32)),
+    })  # fmt: skip
+    save_dataset(windows, folder / "inputs.zarr", folder / "inputs.json")
+    variant = {"rope": None, "window": None, "untrained": False}
+    model = models.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
+    activations.models.load = lambda *_: model  # type: ignore[assignment]
+    activations.certificate = lambda *_: {}  # type: ignore[assignment]
+
+    def run() -> None:
+        shutil.rmtree(folder / "a.zarr", ignore_errors=True)
+        activations.extract(
+            Path(task.checkpoint), folder / "inputs.zarr", folder / "inputs.json",
+            folder / "a.zarr", folder / "a.json", variant=variant, condition="bos",
+            number=task.inputs, swap_tokens=[], early=32, dtype="float32", device="cpu",
+            batch=task.batch, seed=0, threads=torch.get_num_threads(), label="bench",
+        )  # fmt: skip
+        task.kept["extraction"] = on_disk(folder / "a.zarr")
+
+    return run
+
+
+def decomposition(task: Task) -> Callable[[], None]:
+    """The decomposition of the store that the extraction left, checked, computed and saved."""
+    from abspos.component_store import decompose_run
+
+    folder = task.folder
+
+    def run() -> None:
+        shutil.rmtree(folder / "c.zarr", ignore_errors=True)
+        decompose_run(
+            folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
+            inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
+            device="cpu", threads=torch.get_num_threads(), label="bench",
+        )  # fmt: skip
+        task.kept["decomposition"] = on_disk(folder / "c.zarr")
+
+    return run
+
+
+def transformerlens(task: Task) -> Callable[[], None]:
+    """TransformerLens, run_with_cache of attention scores and patterns."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    model = TransformerBridge.boot_transformers(task.checkpoint, device="cpu", dtype=torch.float32)
+
+    def wanted(name: str) -> bool:
+        return name.endswith(("hook_attn_scores", "hook_pattern"))
+
+    def run() -> None:
+        kept = []
+        for tokens in task.batches():
+            _, cache = model.run_with_cache(tokens, names_filter=wanted)
+            kept += list(cache.values())
+        task.kept["transformerlens"] = sum(a.nbytes for a in kept)
+        if not kept:
+            raise SystemExit("transformerlens: nothing was cached")
+
+    return run
+
+
+def nnsight(task: Task) -> Callable[[], None]:
+    """nnsight, a trace that saves the attention weights of every layer."""
+    from nnsight import LanguageModel
+
+    model = LanguageModel(
+        task.checkpoint, device_map="cpu", dtype=torch.float32, attn_implementation="eager",
+        dispatch=True,
+    )  # fmt: skip
+    layers = model.config.num_hidden_layers
+
+    def run() -> None:
+        kept = []
+        for tokens in task.batches():
+            with model.trace(tokens):
+                saved = list().save()  # noqa: C408  (nnsight gives it that method)
+                for number in range(layers):
+                    saved.append(model.model.layers[number].self_attn.output[1])
+            kept += list(saved)
+        task.kept["nnsight"] = sum(a.nbytes for a in kept)
+
+    return run
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+@torch.no_grad()
+def main(arguments: list[str]) -> None:
+    """Measure some contestants, one after the other in every repetition."""
+    checkpoint, length, inputs, batch, repeats, *names = arguments
+    task = Task(checkpoint, int(length), int(inputs), int(batch))
+    torch.set_num_threads(2)
+    try:
+        runs = {name: globals()[name](task) for name in names}
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for repeat in range(int(repeats) + 1):  # the first warms up
+            for name, run in runs.items():
+                began = time.perf_counter()
+                run()
+                if repeat or int(repeats) == 0:
+                    seconds[name].append(round(time.perf_counter() - began, 3))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"length": task.length, "inputs": task.inputs, "seconds": seconds,
+                          "peak": peak, "bytes": task.kept}))  # fmt: skip
+    finally:
+        shutil.rmtree(task.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
