@@ -9,6 +9,7 @@
 #   results/<study>/statistics/{model}/{revision}/{energies,sinks,...}.csv        statistics
 #   results/<study>/statistics/{energies,sinks,...}.csv, claims.csv               statistics
 #   results/<study>/figures/{figure}.{pdf,svg}                                    figures
+#   results/<study>/calibration/calibration.{csv,pdf,svg}      (on request)       calibration
 #   results/<study>/front.rst                                                     audit
 #
 # Beside every store lies its manifest; jobs log to results/<study>/logs, and
@@ -29,6 +30,7 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/components.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/calibration.smk"
 include: "workflow/rules/audit.smk"
 
 
@@ -37,6 +39,7 @@ report: "workflow/report/workflow.rst"
 
 localrules:
     all,
+    calibration,
 
 
 rule all:

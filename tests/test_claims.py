@@ -128,6 +128,11 @@ def evidence(
         for which in list(found)[2:]:
             put(which, {f"{lens}/residual": s * grown(1.0, arm["slope"])
                         for lens, s in scale.items()})  # fmt: skip
+        if "half" in arm:
+            put("half", {f"{lens}/residual": s * grown(arm["half"]) for lens, s in scale.items()})
+        if "half-cross" in arm:
+            put("half-cross", {f"{lens}/residual": s * grown(arm["half-cross"])
+                               for lens, s in scale.items()})  # fmt: skip
         if "cross" in arm:
             put("cross", {f"{lens}/residual": s * grown(arm["cross"]) for lens, s in scale.items()})
         data[f"{name}:loss"] = xr.DataArray(
@@ -348,6 +353,45 @@ def test_sink_readers_await_their_arm(table):
     assert set(rows["verdict"]) == {"not testable"}
 
 
+def exchanges(matched: float = 1.9) -> Plan:
+    """Sink readers carry half of the energy, others little; the whole swap changes R by E_b."""
+    plan = study()
+    plan["standard:bos"] |= {"half": 2.0}
+    plan["standard:swap-token-1"] |= {"half": 2.0, "half-cross": 1.0}  # D = 2
+    plan.arm("standard:exchange-readers", half=1.0, **{"half-cross": 1.0})  # D = 1
+    plan.arm("standard:exchange-matched", half=matched, **{"half-cross": matched})  # D = 2 - m
+    plan.arm("standard:exchange-all", half=0.5, **{"half-cross": 0.25})  # D = 2
+    for name, heads in (("readers", 6), ("matched", 6), ("all", 18)):
+        plan[f"standard:exchange-{name}"]["facts"] = {"exchanged": heads}
+    return plan
+
+
+def test_sink_readers():
+    table = judged("sink-readers", evidence(exchanges()))
+    shares = {"readers": (0.5, 0.5), "matched": (0.05, 0.05), "all": (0.75, 1.0),
+              "readers less matched": (0.45, 0.45)}  # fmt: skip
+    for heads, numbers in shares.items():
+        for number, share in zip(
+            ("share of R energy", "share of the bos-swap change"), numbers, strict=True
+        ):
+            rows = rows_of(table, "sink-readers", number=f"{heads}: {number}")
+            assert len(rows) == 4
+            assert rows["estimate"].to_numpy() == pytest.approx(share)
+            assert (rows["n_inputs"] == N // 2).all()
+            assert rows["note"].str.contains("18 heads" if heads == "all" else "6 heads").all()
+            decides = heads == "readers less matched"
+            assert set(rows["verdict"]) == ({"reproduced"} if decides else {""})
+            assert rows["primary"].sum() == decides
+    arms = set(table[table["number"].str.startswith("readers less")]["arms"])
+    assert arms == {"standard/exchange-readers vs standard/exchange-matched"}
+
+
+@pytest.mark.parametrize(("matched", "verdict"), [(1.0, "not reproduced"), (0.5, "contradicted")])
+def test_sink_readers_that_carry_no_more(matched, verdict):
+    table = judged("sink-readers", evidence(exchanges(matched), noise=0.03), primary=True)
+    assert set(table["verdict"]) == {verdict}
+
+
 @pytest.mark.parametrize(
     ("energy", "verdict"),
     [(1.4, "reproduced"), (1.9, "direction only"), (2.0, "not reproduced"), (2.4, "contradicted")],
@@ -517,7 +561,7 @@ def test_sink_readers_are_chosen_and_measured_on_different_texts():
     given = evidence(study())
     gram, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
     assert gram.shape == (4, len(tokens), len(tokens))
-    chosen_on, measured_on = claims.holdout(N, 0, list(range(N)))
+    chosen_on, measured_on = claims_sinks.holdout(N, 0, list(range(N)))
     share = given.data["standard:no-bos:a_1_64"].values
     share[..., measured_on] = 1 - share[..., measured_on]
     again, _ = claims_sinks.sink_reader_writes(given, "standard:no-bos")

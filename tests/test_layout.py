@@ -52,6 +52,7 @@ def slices(of: Layout) -> dict[str, Any]:
         "inputs": of.inputs(),
         "corpus": of.corpus(),
         "judgement": of.judgement(),
+        "calibration": of.calibration(),
         "tabulation": {model.name: of.tabulation(model.name) for model in of.study.models},
         "source": {model.name: of.source(model.name) for model in of.study.models},
     }
@@ -79,7 +80,10 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("threads",), 1, set()),
     (("keep_activations",), True, set()),
     (("figures", "formats"), ["png"], set()),
-    (("seed",), 1, {"inputs", "tabulation", "judgement", *arms_of("extraction")}),
+    (("calibration",), {"studies": 100}, {"calibration"}),
+    (("seed",), 1, {
+        "inputs", "tabulation", "judgement", "calibration", *arms_of("extraction")
+    }),
     (("dtype",), "bfloat16", arms_of("extraction")),
     (("inputs", "number"), 64, {"inputs", *arms_of("extraction")} - {
         "extraction standard/control-noop"  # takes the first 8 of either

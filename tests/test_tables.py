@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.stats import t
 
 from abspos import replicates, statistics, tables
+from abspos import slots as sl
 from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
@@ -436,16 +437,23 @@ def test_writes_of_no_bos_alone(slots, stores):
 
 def test_cross_grams_become_slots(stores):
     store = stores["standard", "bos"]
-    assert ArmTables(store, BOS, 0.95, 100, 0).cross() is None
+    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_slots(halves=True)
     rng = np.random.default_rng(0)
     cross = {lens: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for lens in LENSES}
     dims = ("layer", "head", "input", "input_reference")
     named = {f"cross_{lens}": (dims, gram) for lens, gram in cross.items()}
-    found = ArmTables(store.assign(named), BOS, 0.95, 100, 0).cross()
+    arm = ArmTables(store.assign(named), BOS, 0.95, 100, 0)
+    found = arm.all_slots(halves=True)
+    _, half = statistics.holdout(16, 0, store["document"].values)
     for lens, gram in cross.items():
-        np.testing.assert_allclose(
-            found.sel(pair=f"{lens}/residual").isel(slot=0), statistics.energy(gram)
-        )
+        for name, expected in (("cross", gram), ("half-cross", gram[..., half, :][..., half])):
+            np.testing.assert_allclose(
+                found[name].sel(pair=f"{lens}/residual").isel(slot=0), statistics.energy(expected)
+            )
+    assert set(arm.all_slots(halves=False)) == set(found) - {"half", "half-cross"}
+    own = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], 16)
+    expected = statistics.energy(own[..., half, :][..., half])
+    np.testing.assert_allclose(found["half"].sel(pair="log/residual").isel(slot=0), expected)
 
 
 # controls

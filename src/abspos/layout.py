@@ -163,6 +163,14 @@ class Layout:
             "seed": self.study.seed,
         }
 
+    def calibration(self) -> dict[str, Any]:
+        """What the simulated studies depend on."""
+        calibration = self.study.calibration
+        return {
+            "studies": calibration.studies, "inputs": list(calibration.inputs),
+            "seed": self.study.seed,
+        }  # fmt: skip
+
     def figure_tables(self, figure: str) -> list[str]:
         """Tables that a figure reads."""
         paths = {"claims": f"{self.results}/claims.csv"}

@@ -148,6 +148,17 @@ class Statistics(Part):
     )
 
 
+class Calibration(Part):
+    """Simulated studies with planted components (docs/method.md, section 7)."""
+
+    studies: Annotated[Int, Field(ge=2)] = Field(
+        default=500, description="Simulated studies in each world."
+    )
+    inputs: tuple[Annotated[Int, Field(ge=3)], ...] = Field(
+        default=(8, 16, 32, 64, 128), min_length=1, description="Numbers of inputs to look at."
+    )
+
+
 class Figures(Part):
     """The figures' files."""
 
@@ -202,6 +213,9 @@ class Study(Part):
         description="Tokens for swap-token, control-later and exchange-*; the method asks for 4.",
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
+    calibration: Calibration = Field(
+        default=Calibration(), description="The simulated studies of the target `calibration`."
+    )
     figures: Figures = Field(default=Figures(), description="The figures' files.")
     slurm_gpu: Literal["gpu", "gres"] = Field(
         default="gpu", description="Whether Slurm is asked for --gpus=1, or for --gres=gpu:1."

@@ -185,12 +185,20 @@ class Factory:
                     "verdict": "holds by construction", "primary": True, "n_inputs": self.inputs,
                 }
             )  # fmt: skip
-            rows.append(
-                keys | {
-                    "claim": "sink-readers", "lens": "log", "claimed": "> 0", "primary": True,
-                    "verdict": "not testable", "note": "no arm exchanges keys and values",
-                }
-            )  # fmt: skip
+            for heads, share, lens, summary in product(
+                ("readers", "matched", "all", "readers less matched"),
+                ("share of R energy", "share of the bos-swap change"), LENSES, SUMMARIES,
+            ):  # fmt: skip
+                decides = heads == "readers less matched"
+                rows.append(
+                    self.row(
+                        "estimate", 0.3, **keys, claim="sink-readers", number=f"{heads}: {share}",
+                        arms="standard/exchange-readers vs standard/bos", lens=lens,
+                        summary=summary, claimed="> 0" if decides else "",
+                        verdict="reproduced" if decides else "",
+                        primary=decides and lens == "log" and summary == "median",
+                    )
+                )  # fmt: skip
         return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from abspos.figures import FIGURES
+from abspos.figures import FIGURES, OTHERS
 from abspos.figures.style import theme
 
 #: What each format would stamp with the date or version; left out, equal data give equal bytes.
@@ -29,7 +29,7 @@ def save(
     """Draw one figure from files and write it.
 
     Args:
-        name: a module of ``abspos.figures``, one of FIGURES.
+        name: a module of ``abspos.figures``, one of FIGURES or OTHERS.
         tables: CSV file of each table in the module's TABLES.
         stores: component stores by ``model/revision/variant/condition``; empty where the module's
             STORES is.
@@ -53,9 +53,9 @@ def save(
 
 
 def load(name: str) -> Any:
-    """The module of one figure, by its name in FIGURES."""
-    if name not in FIGURES:
-        raise ValueError(f"figure {name!r}: not one of {', '.join(FIGURES)}")
+    """The module of one figure, by its name in FIGURES or OTHERS."""
+    if name not in FIGURES + OTHERS:
+        raise ValueError(f"figure {name!r}: not one of {', '.join(FIGURES + OTHERS)}")
     return importlib.import_module(f"abspos.figures.{name}")
 
 

@@ -1,0 +1,222 @@
+"""Simulated studies with planted components: do estimates hit, and intervals cover, the truth?
+
+Logits are planted and go through the decomposition, the Gram matrices and the jackknife of every
+study. Source: docs/method.md, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from scipy import stats
+
+from abspos import estimands, grams
+from abspos import slots as sl
+from abspos.components import by_offset, split
+from abspos.progress import progress
+from abspos.tables import write_csv
+
+LAYERS, HEADS, LENGTH, EARLY = 4, 3, 32, 12
+#: Heads differ by this in the size of all that is planted in them.
+SCALES = (0.2, 1.0, 4.0)
+LENSES, COMPONENTS = grams.LENSES, ("mask", "residual")
+#: Of the second arm: how much of the planted residual is left.
+LEFT = 0.8
+#: Inputs that the truth is computed from.
+POPULATION, BLOCK = 20_000, 1000
+
+
+@dataclass(frozen=True)
+class World:
+    """What inputs are drawn from.
+
+    Attributes:
+        noise: size of an input's own logits, in units of the head's scale.
+        tails: ``normal``, or ``heavy``: Student's t with 3 degrees of freedom over inputs.
+    """
+
+    noise: float
+    tails: str = "normal"
+
+
+#: Worlds that are shown: noise of several sizes, and heavy tails.
+WORLDS = (World(0.5), World(1.0), World(2.0), World(1.0, "heavy"))
+
+Grams = dict[tuple[str, str, str], np.ndarray]
+
+
+def planted(left: float = 1.0) -> np.ndarray:
+    """Logits that all inputs share (layer, head, query, key): relative, sink and drift.
+
+    The relative part is Toeplitz; early queries alone see position 0 within the offsets that
+    count, and drift, so both make the residual part, which grows with depth.
+
+    Args:
+        left: what is left of sink and drift.
+    """
+    i, j = np.indices((LENGTH, LENGTH))
+    back, half = i - j, LENGTH // 2
+    relative = -0.15 * back + 0.5 * np.cos(back)
+    drift = np.where(i < half, (1 - i / half) * np.sin(1 + back), 0)
+    sink = np.where((j == 0) & (i < half), 1.5, 0)
+    depth = (1 + np.arange(LAYERS)[:, None, None, None]) / LAYERS
+    scale = np.array(SCALES)[None, :, None, None]
+    return scale * (0.5 * relative + left * depth * (sink + drift))
+
+
+def draw(world: World, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Inputs' own logits (input, layer, head, query, key): white, and a field of their own."""
+    own = rng.normal(size=(number, LAYERS, HEADS, LENGTH, LENGTH))
+    back = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
+    own += rng.normal(size=(number, LAYERS, HEADS, 1, 1)) * np.cos(0.7 * back)
+    if world.tails == "heavy":
+        own *= np.sqrt(3 / rng.chisquare(3, size=(number, 1, 1, 1, 1)))
+    return world.noise * np.array(SCALES)[:, None, None] * own
+
+
+def fields(logits: np.ndarray) -> dict[tuple[str, str], torch.Tensor]:
+    """Flattened early fields (layer and head, input, element) by lens and component."""
+    half = LENGTH // 2
+    s = torch.as_tensor(logits).flatten(1, 2)
+    early = by_offset(s[..., :half, :half], 0, half)
+    parts = split(early, by_offset(s[..., half:, :], half, half), None)
+    flat = grams.flat_fields(parts, grams.bins(half, EARLY, [])[0], half - 1)
+    return {(lens, c): flat[lens, c] for lens in LENSES for c in COMPONENTS}
+
+
+def simulate(world: World, number: int, rng: np.random.Generator) -> Grams:
+    """Gram matrices (layer, head, input, input) of one study by arm, lens and component."""
+    own = draw(world, number, rng)
+    return {
+        (arm, *key): grams.gram(x).reshape(LAYERS, HEADS, number, number).numpy()
+        for arm, left in (("first", 1.0), ("second", LEFT))
+        for key, x in fields(planted(left) + own).items()
+    }
+
+
+def numbers(
+    found: Mapping[tuple[str, str, str], xr.DataArray],
+) -> Iterator[tuple[str, str, xr.DataArray]]:
+    """Every number that is checked, (name, lens, slots), from energies (layer, head, slot)."""
+    for lens in LENSES:
+        for component in COMPONENTS:
+            by_head = found["first", lens, component]
+            yield f"{component} energy, model", lens, sl.over_model(by_head, "median")
+            yield f"{component} energy, head", lens, by_head
+        pair = [sl.over_model(found[a, lens, "residual"], "median") for a in ("second", "first")]
+        yield "paired reduction", lens, estimands.reduction(pair[0], pair[1])
+        layers = np.ones(LAYERS, dtype=bool)
+        slope = estimands.accumulation(found["first", lens, "residual"], layers, "median")
+        yield "depth slope", lens, slope
+
+
+def truth(world: World, seed: int) -> dict[tuple[str, str], np.ndarray]:
+    """The same numbers from a population of inputs, by name and lens."""
+    rng = np.random.default_rng([seed, 1])
+    totals: dict[tuple[str, str, str], torch.Tensor] = {}
+    squares: dict[tuple[str, str, str], torch.Tensor] = {}
+    for _ in range(POPULATION // BLOCK):
+        own = draw(world, BLOCK, rng)
+        for arm, left in (("first", 1.0), ("second", LEFT)):
+            for key, x in fields(planted(left) + own).items():
+                name = (arm, *key)
+                totals[name] = totals.get(name, 0) + x.sum(1)
+                squares[name] = squares.get(name, 0) + (x * x).sum((1, 2))
+    pairs = POPULATION * (POPULATION - 1)
+    energies = {
+        name: xr.DataArray(
+            (((total * total).sum(-1) - squares[name]) / pairs).reshape(LAYERS, HEADS, 1).numpy(),
+            dims=("layer", "head", "slot"),
+        )
+        for name, total in totals.items()
+    }
+    return {(name, lens): slots.isel(slot=0).values for name, lens, slots in numbers(energies)}
+
+
+def one_study(
+    world: World, inputs: Sequence[int], seed: int, study: int
+) -> list[tuple[int, str, str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Estimates and 95 % intervals of one simulated study, at every N of ``inputs``.
+
+    Returns:
+        N, name, lens, estimate, low and high of each number; the last three arrays.
+    """
+    torch.set_num_threads(1)
+    made = simulate(world, max(inputs), np.random.default_rng([seed, 2, study]))
+    rows = []
+    for number in inputs:
+        slots = {
+            key: xr.DataArray(
+                sl.gram_slots(gram[..., :number, :number].astype(np.float64), None),
+                dims=("layer", "head", "slot"),
+            )
+            for key, gram in made.items()
+        }
+        for name, lens, value in numbers(slots):
+            found = sl.slot_interval(value)
+            rows.append((number, name, lens, found.estimate, found.low, found.high))
+    return rows
+
+
+def summarise(
+    world: World, expected: Mapping[tuple[str, str], np.ndarray],
+    studies: Sequence[list[tuple[int, str, str, np.ndarray, np.ndarray, np.ndarray]]],
+) -> pd.DataFrame:  # fmt: skip
+    """Bias and coverage of every number over the simulated studies.
+
+    Numbers by head count each head: bias in units of its truth, coverage over all of them. The
+    interval of a coverage is Clopper and Pearson's, of the studies, not of studies times heads.
+    """
+    rows = []
+    for cells in zip(*studies, strict=True):
+        number, name, lens = cells[0][:3]
+        want = expected[name, lens]
+        estimate, low, high = (np.stack([cell[k] for cell in cells]) for k in (3, 4, 5))
+        covers = (low <= want) & (want <= high)
+        count = len(cells)
+        hits = covers.mean() * count
+        rows.append(
+            {
+                "noise": world.noise, "tails": world.tails, "n_inputs": number, "number": name,
+                "lens": lens, "truth": float(np.mean(want)), "estimate": float(estimate.mean()),
+                "bias": float(((estimate.mean(0) - want) / np.abs(want)).mean()),
+                "spread": float((estimate.std(0) / np.abs(want)).mean()),
+                "coverage": float(covers.mean()),
+                "coverage_low": float(stats.beta.ppf(0.025, hits, count - hits + 1)),
+                "coverage_high": float(stats.beta.ppf(0.975, hits + 1, count - hits)),
+                "studies": count,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows).fillna({"coverage_high": 1.0})
+
+
+def calibrate(
+    table: Path, *, studies: int, inputs: Sequence[int], seed: int, threads: int,
+    worlds: Sequence[World] = WORLDS,
+) -> None:  # fmt: skip
+    """Simulate studies in every world and write their table.
+
+    Args:
+        table: a CSV, see summarise.
+        studies: in each world.
+        inputs: every N to look at; studies of fewer inputs are the first of the largest.
+        seed: of everything drawn.
+        threads: processes.
+    """
+    frames = []
+    with ProcessPoolExecutor(max_workers=threads) as pool:
+        for world in worlds:
+            label = f"calibration, noise {world.noise}, {world.tails} tails"
+            run: Callable[[int], list] = partial(one_study, world, tuple(inputs), seed)
+            expected = truth(world, seed)
+            done = progress(pool.map(run, range(studies), chunksize=5), studies, label, "studies")
+            frames.append(summarise(world, expected, list(done)))
+    write_csv(pd.concat(frames, ignore_index=True), Path(table))

@@ -1,0 +1,111 @@
+"""Simulated studies: bias of the estimates, and how often the intervals cover the planted truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from abspos.figures import style
+
+TABLES = ("calibration",)
+STORES = ()
+CATEGORY = "Calibration"
+LABELS = {"figure": "Calibration", "shows": "bias and coverage on planted components"}
+CAPTION = (
+    "Simulated studies with planted components, through the decomposition, Gram matrices and "
+    "jackknife of every study. Top, the mean estimate less the truth, as a share of the truth; "
+    "bottom, the share of 95 % intervals that cover the truth, the grey band being 93 to 97 %. "
+    "Columns are worlds: the size of an input's own logits, and heavy tails over inputs."
+)
+NUMBERS = {
+    "residual energy, model": style.Look(style.BLACK, "-", "o"),
+    "mask energy, model": style.Look("#0072B2", "-", "s"),
+    "residual energy, head": style.Look("#7F7F7F", "--", "o", filled=False),
+    "mask energy, head": style.Look("#56B4E9", "--", "s", filled=False),
+    "paired reduction": style.Look(style.VERMILLION, "-", "^"),
+    "depth slope": style.Look("#009E73", "-.", "D"),
+}
+GOOD = (0.93, 0.97)
+LOWEST = 0.6  # coverage that the axis still shows
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Worlds as columns; bias and coverage of both lenses as rows.
+
+    Args:
+        tables: ``calibration`` (see abspos.calibration); other tables are ignored.
+        stores: not used.
+        confidence: not used: simulated studies take 95 %.
+    """
+    table = tables["calibration"]
+    worlds = list(table[["noise", "tails"]].drop_duplicates().itertuples(index=False, name=None))
+    figure = Figure(figsize=(style.WIDTH, 10.5), layout="constrained")
+    figure.suptitle("Planted components: bias and coverage", x=0.01, ha="left",
+                    fontsize=12, fontweight="bold")  # fmt: skip
+    studies = ", ".join(str(n) for n in sorted(table["studies"].unique())) if len(table) else "no"
+    figure.supxlabel(
+        f"{studies} simulated studies a point; 95 % jackknife intervals; bars of coverage: "
+        "Clopper-Pearson over studies; triangles lie below the axis",
+        x=0.01, ha="left", fontsize=9, color="#404040",
+    )  # fmt: skip
+    if not worlds:
+        style.absent(figure.subplots(), "no simulated studies")
+        return figure
+    panels = figure.subplots(4, len(worlds), sharex=True, sharey="row", squeeze=False)
+    for column, (noise, tails) in enumerate(worlds):
+        for row, (kind, lens) in enumerate(
+            (kind, lens) for kind in ("bias", "coverage") for lens in style.LENSES
+        ):
+            ax = panels[row, column]
+            (bias if kind == "bias" else coverage)(
+                ax, style.of(table, noise=noise, tails=tails, lens=lens)
+            )
+            if column == 0:
+                unit = "bias (% of truth)" if kind == "bias" else "coverage (%)"
+                ax.set_ylabel(f"{unit}\n{lens} lens")
+        panels[0, column].set_title(f"noise {noise:g}, {tails} tails")
+        panels[-1, column].set_xlabel("N inputs")
+    handles = panels[0, 0].get_lines()
+    named = [line for line in handles if line.get_label() in NUMBERS]
+    figure.legend(handles=named, loc="outside upper right", ncols=3, fontsize=9, handlelength=3.2)
+    return figure
+
+
+def axis(ax: Axes, rows: pd.DataFrame) -> None:
+    """N on a logarithmic axis, with its values as ticks."""
+    numbers = sorted(rows["n_inputs"].unique())
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(numbers, [str(n) for n in numbers])
+    ax.minorticks_off()
+
+
+def bias(ax: Axes, rows: pd.DataFrame) -> None:
+    """Mean estimate less truth, as a share of the truth."""
+    ax.axhline(0, color="#808080", linewidth=0.8)
+    for name, look in NUMBERS.items():
+        one = style.of(rows, number=name)
+        ax.plot(one["n_inputs"], 100 * one["bias"], label=name, **look.line())
+    ax.set_ylim(-32, 32)
+    axis(ax, rows)
+
+
+def coverage(ax: Axes, rows: pd.DataFrame) -> None:
+    """Share of intervals that cover the truth, with its own interval."""
+    ax.axhspan(100 * GOOD[0], 100 * GOOD[1], color="#d9d9d9", zorder=0)
+    for name, look in NUMBERS.items():
+        one = style.of(rows, number=name)
+        shown = one["coverage"].clip(lower=LOWEST)
+        ax.plot(one["n_inputs"], 100 * shown, **look.line())
+        low, high = (one[c].clip(lower=LOWEST) for c in ("coverage_low", "coverage_high"))
+        ax.vlines(one["n_inputs"], 100 * low, 100 * high, color=look.color, linewidth=0.8)
+    ax.set_ylim(100 * LOWEST - 2, 102)
+    axis(ax, rows)
