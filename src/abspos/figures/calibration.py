@@ -54,7 +54,7 @@ def draw(
     studies = ", ".join(str(n) for n in sorted(table["studies"].unique())) if len(table) else "no"
     figure.supxlabel(
         f"{studies} simulated studies a point; 95 % jackknife intervals; bars of coverage: "
-        "Clopper-Pearson over studies; triangles lie below the axis",
+        "Clopper-Pearson over studies; what lies outside an axis is cut",
         x=0.01, ha="left", fontsize=9, color="#404040",
     )  # fmt: skip
     if not worlds:
