@@ -35,6 +35,14 @@ class Stored(NamedTuple):
     manifest: Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a folder's or file's tests on one worker: they share runs that take long to make."""
+    here = Path(__file__).parent
+    for item in items:
+        group = item.path.relative_to(here).parts[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def threads():
     """One thread is fastest for sizes as small as these; jobs set what they are told."""

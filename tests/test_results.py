@@ -36,6 +36,20 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
         for lens in ("log", "probability")
         for n in ("energy reduction", "aligned reduction")
     ]  # fmt: skip
-    lines = results.swaps_table(pd.DataFrame(rows)).splitlines()
+    lines = results.swaps_table(pd.DataFrame(rows), "median").splitlines()
     assert len(lines) == 2 + 4
     assert "0.1 [0, 0.2]" in lines[2]
+
+
+def test_readings_that_cover_the_claim_are_listed() -> None:
+    row = {"model": "tiny", "lens": "log", "summary": "mean", "number": "aligned reduction"}
+    swaps = pd.DataFrame(
+        [
+            row | {"replacement": "ablate-zero", "estimate": 0.38, "ci_low": 0.36, "ci_high": 0.41},
+            row | {"replacement": "swap-mean", "estimate": 0.3, "ci_low": 0.2, "ci_high": 0.39},
+        ]
+    )
+    found = results.covering(swaps)
+    assert found.startswith("- tiny: ablate-zero, aligned reduction, log lens, mean head: 0.38")
+    assert len(found.splitlines()) == 1
+    assert results.covering(swaps[1:]) == "- none"

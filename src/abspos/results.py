@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from abspos.claims import SWAP
 from abspos.front import OURS, claim_rows, estimate
 
 HEAD = [
@@ -35,15 +36,26 @@ def claims_table(claims: pd.DataFrame) -> str:
     return markdown_table(HEAD, claim_rows(claims.fillna({"note": "", "number": "", "arms": ""})))
 
 
-def swaps_table(swaps: pd.DataFrame) -> str:
-    """Energy, aligned, difference and amplitude numbers of every replacement, median head."""
-    chosen = swaps[swaps["summary"] == "median"]
+def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
+    """Energy, aligned, difference and amplitude numbers of every replacement, one summary."""
+    chosen = swaps[swaps["summary"] == summary]
     chosen = chosen.assign(text=[estimate(dict(row.items())) for _, row in chosen.iterrows()])
     keys = ["model", "replacement", "token", "lens"]
     wide = chosen.fillna({"token": ""}).pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )
     return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
+    """The readings of bos-swap whose interval covers the claimed number, as a list."""
+    fits = swaps[(swaps["ci_low"] <= claimed) & (claimed <= swaps["ci_high"])]
+    lines = [
+        f"- {row['model']}: {row['replacement']}, {row['number']}, {row['lens']} lens, "
+        f"{row['summary']} head: {estimate(dict(row.items()))}"
+        for _, row in fits.iterrows()
+    ]
+    return "\n".join(lines) or "- none"
 
 
 def plain_table(table: pd.DataFrame) -> str:
@@ -76,6 +88,7 @@ def page(folder: Path) -> str:
     made = circumstances(folder)
     statistics = folder / "statistics"
     loss, controls = (pd.read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
+    swaps = pd.read_csv(statistics / "swaps.csv", dtype={"revision": str})
     chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
     return f"""# Results as measured
 
@@ -94,10 +107,19 @@ lens) or summed squared probability (probability lens).
 
 ## Every number of bos-swap
 
-The paper's abstract has one number, 40 %. Median head, mean of layers; 95 % intervals; a number is
-a share, so 0.4 would be 40 %.
+The paper's abstract has one number, 40 %. Mean of layers; 95 % intervals; a number is a share, so
+0.4 would be 40 %. Named primary beforehand: swap-token, energy reduction, log lens, median head.
+The intervals of these, of {len(swaps)} readings, cover 40 %:
 
-{swaps_table(pd.read_csv(statistics / "swaps.csv"))}
+{covering(swaps)}
+
+Median head:
+
+{swaps_table(swaps, "median")}
+
+Mean over heads:
+
+{swaps_table(swaps, "mean")}
 
 ## Controls
 
