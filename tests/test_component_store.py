@@ -338,9 +338,8 @@ def test_layer_0_without_bos_has_no_residual(found, lens):
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (9, 3), (8, 8), (8, 1), (6, 3)])
 @pytest.mark.parametrize("limit", [1, 5, 100, 10**9])
-def test_head_blocks_tile_the_heads(monkeypatch, heads, kv_heads, limit):
-    monkeypatch.setattr(component_store, "BLOCK_BYTES", limit)
-    blocks = list(component_store.head_blocks(heads, kv_heads, 1))
+def test_head_blocks_tile_the_heads(heads, kv_heads, limit):
+    blocks = list(component_store.head_blocks(heads, kv_heads, 1, limit))
     assert [h for b in blocks for h in range(b.start, b.stop)] == list(range(kv_heads))
     group = heads // kv_heads
     for block in blocks:
@@ -348,10 +347,12 @@ def test_head_blocks_tile_the_heads(monkeypatch, heads, kv_heads, limit):
         assert size <= max(limit, group), "a block keeps within its bytes, or is one K/V head"
 
 
+@pytest.mark.parametrize(("held", "block"), [(1, 1), (2**30, 1), (1, 2**28), (2**30, 40_000)])
 def test_results_do_not_depend_on_blocks(
-    found, activations, components, decompose_into, tmp_path, monkeypatch
+    found, activations, components, decompose_into, tmp_path, monkeypatch, held, block
 ):
-    monkeypatch.setattr(component_store, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(component_store, "READ_BYTES", held)
+    monkeypatch.setattr(component_store, "BLOCK_BYTES", block)
     for name in RUNS:
         (tmp_path / name).mkdir()
         made = opened(decompose_into(tmp_path / name, activations[name]))

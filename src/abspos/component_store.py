@@ -18,12 +18,15 @@ from torch import Tensor
 
 from abspos import grams
 from abspos.components import Parts, by_offset, rebuilt_logits, row_and_sink, split
+from abspos.layers import Stack
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset
 from abspos.trajectory import trajectory
 
-#: Bytes of logits that one block of heads may take.
+#: Bytes of logits that one block of heads and inputs may take.
 BLOCK_BYTES = 2**28
+#: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs.
+READ_BYTES = 2**30
 #: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
 SINK_LENGTH = 64
 
@@ -47,18 +50,48 @@ class Plan:
     device: str
 
 
-def head_blocks(heads: int, kv_heads: int, bytes_per_head: int) -> Iterator[slice]:
-    """Blocks of K/V heads, as slices, whose query heads' logits stay within BLOCK_BYTES."""
+def head_blocks(heads: int, kv_heads: int, bytes_per_head: int, most: int) -> Iterator[slice]:
+    """Blocks of K/V heads, as slices, whose query heads stay within so many bytes."""
     group = heads // kv_heads
-    step = max(1, min(kv_heads, BLOCK_BYTES // max(1, group * bytes_per_head)))
+    step = max(1, min(kv_heads, most // max(1, group * bytes_per_head)))
     for first in range(0, kv_heads, step):
         yield slice(first, min(first + step, kv_heads))
 
 
-def read_floats(array: xr.DataArray) -> Tensor:
-    """A stored array of q or k as float32, whatever it was stored as."""
-    data = array.values
-    return torch.as_tensor(from_bits(data) if data.dtype == np.uint16 else data)
+def read_heads(array: xr.DataArray, layer: int, heads: slice) -> Tensor:
+    """Some heads of one layer of q or k (input, head, position, feature) as float32.
+
+    A chunk of inputs at a time, since a store keeps all heads of its chunk together.
+    """
+    step = array.encoding.get("chunks", array.shape)[1]
+    parts = []
+    for first in range(0, array.sizes["input"], step):
+        data = array[layer, first : first + step, heads].values
+        parts.append(torch.as_tensor(from_bits(data) if data.dtype == np.uint16 else data))
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def parts_of(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Parts, Tensor]:
+    """block_parts of all inputs, made of as many inputs at a time as BLOCK_BYTES allows.
+
+    Logits and what is made of them are T x T and go with their block; fields of half by half stay,
+    since Gram matrices need those of all inputs.
+    """
+    step = max(1, BLOCK_BYTES // (4 * q.shape[1] * q.shape[2] ** 2))
+    if step >= q.shape[0]:
+        return block_parts(q, k, scale, window)
+    whole: dict[str, Tensor] = {}
+    for first in range(0, q.shape[0], step):
+        rows = slice(first, first + step)
+        parts, to_first = block_parts(q[rows], k[rows], scale, window)
+        found = {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
+        valid = found.pop("valid")
+        for name, value in (found | {"to_first": to_first}).items():
+            if name not in whole:
+                whole[name] = value.new_empty(q.shape[0], *value.shape[1:])
+            whole[name][rows] = value
+    to_first = whole.pop("to_first")
+    return Parts(**whole, valid=valid), to_first
 
 
 def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Parts, Tensor]:
@@ -171,20 +204,39 @@ def identity_error(q: Tensor, k: Tensor, scale: float, window: int | None, parts
     return float((rest.double() + mask[:, None] - actual).abs().max())
 
 
+def head_tensors(
+    store: xr.Dataset, layer: int, device: str
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Blocks of K/V heads of one layer, each with its q and k of all inputs on the device.
+
+    Read in groups of heads within READ_BYTES, computed in blocks within BLOCK_BYTES.
+    """
+    inputs, length = store.sizes["input"], store.sizes["position"]
+    heads, kv_heads = store.sizes["head"], store.sizes["kv_head"]
+    group = heads // kv_heads
+    # A K/V head comes with the queries of its group, hence twice a query head at the most.
+    row = 2 * 4 * inputs * length * store.sizes["feature"]
+    for held in head_blocks(heads, kv_heads, row, READ_BYTES):
+        q = read_heads(store["q"], layer, slice(held.start * group, held.stop * group))
+        k = read_heads(store["k"], layer, held)
+        count = held.stop - held.start
+        for kv in head_blocks(count * group, count, inputs * length**2 * 4, BLOCK_BYTES):
+            block = slice(kv.start * group, kv.stop * group)
+            own = slice(held.start + kv.start, held.start + kv.stop)
+            yield own, q[:, block].to(device), k[:, kv].to(device)
+
+
 def decompose_layer(
     store: xr.Dataset, layer: int, plan: Plan, reference: xr.Dataset | None
 ) -> tuple[dict[str, np.ndarray], float]:
     """Everything that is kept of one layer, leading axis head, and its identity error."""
     scale, window = store.attrs["scale"][layer], store.attrs["window"][layer]
-    heads, kv_heads, length = store.sizes["head"], store.sizes["kv_head"], store.sizes["position"]
-    group = heads // kv_heads
-    q_all, k_all = (read_floats(store[name][layer]) for name in ("q", "k"))
+    group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
     error = 0.0
-    for kv in head_blocks(heads, kv_heads, store.sizes["input"] * length * length * 4):
+    for kv, q, k in head_tensors(store, layer, plan.device):
         block = slice(kv.start * group, kv.stop * group)
-        q, k = q_all[:, block].to(plan.device), k_all[:, kv].to(plan.device)
-        parts, to_first = block_parts(q, k, scale, window)
+        parts, to_first = parts_of(q, k, scale, window)
         require_finite(parts, layer, block.start)
         other = None
         if reference is not None:
@@ -257,15 +309,14 @@ def decompose_run(
         torch.as_tensor(documents, device=device), device,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
-    layers, errors = [], []
-    depth = source.sizes["layer"]
-    for layer in progress(range(depth), depth, label, "layers"):
+    stack, errors = Stack(source.sizes["layer"], store.parent), []
+    for layer in progress(range(stack.depth), stack.depth, label, "layers"):
         found, error = decompose_layer(source, layer, plan, other)
         if not keep_fields:
             found = {k: v for k, v in found.items() if not k.startswith("early/")}
-        layers.append(found)
+        stack.add(layer, found)
         errors.append(error)
-    stacked = stack_layers(layers)
+    stacked = stack.arrays
     dataset = assemble(stacked).merge(trajectory(source))
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
@@ -279,16 +330,6 @@ def decompose_run(
         "bins": {b.name: [b.first, b.stop] for b in plan.bins},
     }
     save_dataset(dataset, store, manifest)
-
-
-def stack_layers(layers: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays of all layers (layer, ...); NaN in layers that lack one, as narrow windows do."""
-    names = dict.fromkeys(name for found in layers for name in found)
-    like = {name: next(found[name] for found in layers if name in found) for name in names}
-    return {
-        name: np.stack([found.get(name, np.full_like(like[name], np.nan)) for found in layers])
-        for name in names
-    }
 
 
 def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:

@@ -29,8 +29,12 @@ BASE_BYTES = 700e6
 MEMORY_MARGIN, TIME_MARGIN = 1.3, 10.0
 #: No job asks for less: MB, and minutes (a cold file system can take minutes to import torch).
 FEWEST_MB, FEWEST_MINUTES = 1500, 15
-#: Bytes of logits that one block of heads may take in a decomposition, and copies made of them.
-BLOCK_BYTES, BLOCK_COPIES = 2**28, 10
+#: Bytes of logits in one block of a decomposition, and of q and k that are held at a time.
+BLOCK_BYTES, READ_BYTES = 2**28, 2**30
+#: Copies of a block's logits, and of its heads' fields of all inputs, that live at a time.
+LOGIT_COPIES, FIELD_COPIES = 7, 12
+#: Bytes of an array of all layers from which on a decomposition keeps it in a file.
+STACK_BYTES = 2**28
 ITEM = {"float32": 4, "bfloat16": 2}
 #: Every so many positions, one has its next token scored (see activations.scored_positions).
 SCORED = 8
@@ -193,10 +197,16 @@ def _activations_memory(load: Load) -> float:
 
 def _components_memory(load: Load) -> float:
     s = load.sizes
+    group = s.heads // s.kv_heads
     logits = 4 * load.inputs * load.length**2
-    block = min(max(BLOCK_BYTES, logits * s.heads // s.kv_heads), logits * s.heads)
+    heads = min(s.heads, max(group, BLOCK_BYTES // logits))
+    block = min(max(BLOCK_BYTES, 4 * group * load.length**2), logits * heads)
+    fields = 4 * load.inputs * heads * load.half**2
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
-    return BASE_BYTES + BLOCK_COPIES * block + 3 * layer + 3 * component_bytes(load)
+    held = min(layer, max(READ_BYTES, layer // s.kv_heads))
+    means = 12 * s.layers * s.heads * load.half**2  # three fields, in files where they are large
+    kept = 3 * (component_bytes(load) - means) + (3 * means if means <= 3 * STACK_BYTES else 0)
+    return BASE_BYTES + LOGIT_COPIES * block + FIELD_COPIES * fields + 2 * held + kept
 
 
 def _statistics_memory(load: Load) -> float:
