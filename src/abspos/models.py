@@ -14,10 +14,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -103,12 +106,29 @@ def require_digest(path: Path, expected: str) -> None:
         )
 
 
-def convert_gguf(gguf: Path, folder: Path) -> None:
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let transformers parse a GGUF file once.
+
+    It reads the file anew for the config, the weights and the tokenizer, some seconds each time,
+    nearly all of them for the vocabulary.
+    """
+    real = gguf.GGUFReader
+    gguf.GGUFReader = cache(real)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = real  # type: ignore[misc]
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
     """Dequantise a GGUF file into a plain float32 checkpoint folder with its tokenizer."""
-    log.info("converting %s to a float32 checkpoint", gguf.name)
-    loaded = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    log.info("converting %s to a float32 checkpoint", file.name)
+    with parsed_once():
+        loaded = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     settings = loaded.config.to_dict()
     settings.pop("quantization_config", None)
     settings.pop("_name_or_path", None)
@@ -118,7 +138,6 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     )
     plain.load_state_dict(loaded.state_dict())
     plain.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.save_pretrained(folder)
 
 
