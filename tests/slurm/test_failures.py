@@ -103,9 +103,10 @@ def test_sigint_cancels_the_jobs(clone: Project, slurm: Cluster) -> None:
     controller, _ = started(clone, slurm, *RUN)
     for _ in range(9):
         os.killpg(controller.pid, signal.SIGINT)  # as Ctrl-C in a terminal
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            controller.wait(timeout=20)
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: "Terminating processes on user request" in clone.output, 20, "heard")
             break
+    controller.wait(timeout=180)
     assert controller.poll() not in (None, 0)
     wait_for(lambda: states(clone, slurm) == ["CANCELLED"], 60, "the job is cancelled")
     # No lock is left, and a rerun has that job to do.
