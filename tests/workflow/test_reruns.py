@@ -118,7 +118,10 @@ def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) 
         ("src/abspos/front.py", {"front"}),
         ("src/abspos/figures/style.py", figures()),
         ("src/abspos/figures/balance.py", {"balance"}),
-        ("workflow/scripts/tables.py", {"tables", *figures()} - {"bos_swap", "claims_forest", "readers"}),
+        (
+            "workflow/scripts/tables.py",
+            {"tables", *figures()} - {"bos_swap", "claims_forest", "readers"},
+        ),
     ],
 )
 def test_an_edit_reruns_the_stages_that_import_it_and_what_follows(project, path, expected) -> None:
