@@ -96,7 +96,8 @@ def windows(corpus, checkpoint, tmp_path_factory) -> Stored:
     folder = tmp_path_factory.mktemp("inputs")
     made = Stored(folder / "0.zarr", folder / "0.manifest.json")
     prepare(
-        corpus, checkpoint, *made, number=INPUTS, length=LENGTH, start="random", seed=0
+        str(corpus), str(checkpoint), *map(str, made),
+        number=INPUTS, length=LENGTH, start="random", seed=0,
     )  # fmt: skip
     return made
 
@@ -115,7 +116,8 @@ def run(checkpoint, windows) -> Callable[..., None]:
         given |= others
         folder_of_model = given.pop("checkpoint")
         extract(
-            folder_of_model, *windows, *made,
+            # Paths are plain text, as Snakemake hands them to a script.
+            str(folder_of_model), *map(str, (*windows, *made)),
             variant=variant or {"name": "standard"}, condition=condition, **given,
         )  # fmt: skip
         return made
@@ -144,7 +146,7 @@ def decompose_into(windows) -> Callable[..., Stored]:
             "inputs": windows.store, "early": EARLY, "anchor": 63, "windows": [WINDOW["window"]],
             "keep_fields": True, "device": "cpu", "threads": 1, "label": "tiny",
         }  # fmt: skip
-        decompose_run(*given, *made, **(settings_ | others))
+        decompose_run(*map(str, (*given, *made)), **(settings_ | others))
         return made
 
     return decompose

@@ -309,7 +309,7 @@ def decompose_run(
         torch.as_tensor(documents, device=device), device,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
-    stack, errors = Stack(source.sizes["layer"], store.parent), []
+    stack, errors = Stack(source.sizes["layer"], Path(store).parent), []
     for layer in progress(range(stack.depth), stack.depth, label, "layers"):
         found, error = decompose_layer(source, layer, plan, other)
         if not keep_fields:
