@@ -12,12 +12,7 @@ from abspos import capture
 from abspos.capture import NAME, attention, forward, listening, residual_stream
 from abspos.certificates import allowed
 from abspos.components import rebuilt_logits
-from abspos.models import ModelError, decoder_layers, fetch, load
-
-FAMILIES = [
-    "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "gpt_neox", "olmo2", "olmo3", "smollm3",
-    "stablelm", "cohere2", "granite", "starcoder2", "glm4", "exaone4",
-]  # fmt: skip
+from abspos.models import ModelError, decoder_layers, fetch, fetch_random, load
 
 
 def embeddings(inputs=2, length=20, hidden=32, seed=0):
@@ -135,18 +130,7 @@ def test_causality_would_be_lost_without_a_mask_of_that_name(checkpoint):
     assert (unmasked - masked).abs().max() > 1e-3
 
 
-# families
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_families_give_their_eager_numbers(source, tmp_path, family):
-    fetch(source | {"family": family}, "0", tmp_path / "0", tmp_path / "0.json")
-    given = embeddings()
-    for window in (None, 6):
-        expected = eager(tmp_path / "0", given, window)
-        seen, final = seen_by(captured(tmp_path / "0", window), given)
-        torch.testing.assert_close(final, expected.hidden_states[-1], rtol=1e-4, atol=1e-5)
-        assert len(seen) == 3
+# families: see test_families.py
 
 
 def test_a_models_own_window_is_handed_on(source, tmp_path):
@@ -164,22 +148,29 @@ def test_a_models_own_window_is_handed_on(source, tmp_path):
     torch.testing.assert_close(final, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "what"), [("softcap", "soft-capped"), ("s_aux", "learned sink")])
-def test_what_sdpa_ignores_is_refused(name, what):
+def test_learned_sinks_which_sdpa_ignores_are_refused():
     q = torch.zeros(1, 4, 3, 8)
     module = SimpleNamespace(layer_idx=7, is_causal=True, training=False)
-    with pytest.raises(ModelError, match=f"layer 7: {what}"):
-        attention(module, q, q, q, None, **{name: torch.ones(4)})
-    output, weights = attention(module, q, q, q, None, **{name: None})
+    with pytest.raises(ModelError, match="layer 7: learned sink"):
+        attention(module, q, q, q, None, s_aux=torch.ones(4))
+    output, weights = attention(module, q, q, q, None, s_aux=None)
     assert output.shape == (1, 3, 4, 8)
     assert weights is None
 
 
-@pytest.mark.parametrize(("family", "what"), [("gemma2", "softcap"), ("gpt_oss", "s_aux")])
-def test_families_with_such_attention_are_refused(source, tmp_path, family, what):
-    fetch(source | {"family": family}, "0", tmp_path / "0", tmp_path / "0.json")
-    with pytest.raises(ModelError, match=rf"layer 0: .*\({what}\)"):
-        seen_by(captured(tmp_path / "0"), embeddings())
+def test_a_learned_sink_is_refused_in_the_model_too(source, tmp_path):
+    fetch_random(source | {"family": "gpt_oss"}, "0", tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation=NAME)
+    with pytest.raises(ModelError, match=r"layer 0: .*\(s_aux\)"):
+        seen_by(model, embeddings())
+
+
+def test_a_mask_added_is_the_mask_that_is_seen():
+    query = torch.zeros(1, 1, 4, 2)
+    seen = allowed(4, 2)[None, None]
+    assert torch.equal(capture.additive(seen, query) == 0, seen)
+    assert torch.equal(capture.additive(None, query) == 0, allowed(4, None)[None, None])
+    assert capture.additive(None, query).min() == torch.finfo(torch.float32).min
 
 
 # the residual stream

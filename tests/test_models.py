@@ -340,10 +340,11 @@ def test_rope_that_is_scaled_already_is_refused(checkpoint, tmp_path):
     variant_config(tmp_path / "0", {"window": 5}, 32)
 
 
-def test_rope_by_layer_type_is_refused(source, tmp_path):
-    fetch(source | {"family": "gemma3_text"}, "0", tmp_path / "0", tmp_path / "0.json")
-    with pytest.raises(ModelError, match="one rope_theta for all layers"):
-        variant_config(tmp_path / "0", {"rope": ROPES["ntk"]}, 32)
+def test_a_config_without_a_rope_base_is_told(checkpoint):
+    config = variant_config(checkpoint, STANDARD, 32)
+    config.rope_parameters = None
+    with pytest.raises(ModelError, match="need a rope_theta"):
+        models.apply_rope(config, ROPES["ntk"])
 
 
 @pytest.mark.parametrize("variant", [STANDARD, {"window": 5}, {"rope": ROPES["ntk"]}])

@@ -63,8 +63,6 @@ class Writer:
         self.pool = ThreadPoolExecutor(max_workers=1) if overlap else None
         self.pending: list[Future[None]] = []
         self.inputs = slice(0, 0)
-        self.scale: dict[int, float] = {}
-        self.window: dict[int, int | None] = {}
         kind = "uint16" if dtype == "bfloat16" else "float32"
         s, b = shape, shape.batch
         q = (s.heads, s.length, s.head_size)
@@ -82,8 +80,6 @@ class Writer:
 
     def __call__(self, seen: Attention) -> None:
         """Take one layer of the current batch."""
-        self.scale[seen.layer] = seen.scale
-        self.window[seen.layer] = seen.window
         value = seen.value[:, :, 0].float().cpu().numpy()
         self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
         one = (seen.layer, self.inputs, seen.query, seen.key)

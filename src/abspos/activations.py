@@ -24,6 +24,7 @@ from abspos.capture import NAME, Attention, forward, listening, residual_stream,
 from abspos.certificates import certify
 from abspos.exchange import Exchange, exchanging
 from abspos.interventions import Batch, InterventionError, Setting, apply, single_token
+from abspos.kinds import Layer, layers_of, tell_inert
 from abspos.models import CausalLM
 from abspos.progress import progress
 from abspos.sinks import SETS, heads_of
@@ -135,7 +136,7 @@ def extract(
     feature) and ``k`` (layer, input, kv_head, position, feature) after RoPE; ``v0`` the values at
     position 0; ``state0`` (depth, input, hidden) the residual stream at position 0, ``total`` and
     ``square`` its sums over inputs at every position; ``loss`` (input) in nats per token. Its
-    attributes hold scale, window, RoPE, dtype and certificates.
+    attributes hold each layer's scale, softcap, window and kind, RoPE, dtype and certificates.
 
     Args:
         checkpoint: a checkpoint folder.
@@ -175,7 +176,8 @@ def extract(
         documents = windows["document"].values[:number]
         heads = heads_of(condition, reference, reference_manifest, documents, seed)
         exchange = exchange_of(model, setting, heads)
-    shape = sizes(model, tokens, batch, by_head=exchange is not None)
+    layers = layers_of(model, model.get_input_embeddings()(tokens[:1, 1].to(device))[0])
+    shape = sizes(model, layers, tokens, batch, by_head=exchange is not None)
     with (
         whole_folder(store, manifest) as folder,
         Writer(folder, shape, dtype, label, overlap=device != "cpu") as writer,
@@ -212,10 +214,13 @@ def extract(
             create_array(group, "write0", axes, write.shape, chunks, "float32")[:] = write
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
         group.attrs.update(
-            certificates=certificate(model, tokens, condition, setting, writer, variant, dtype),
+            certificates=certificate(
+                model, tokens, condition, setting, writer, layers, variant, dtype
+            ),
             closed_trajectory=closed,
             exchanged=None if exchange is None else exchange.heads.tolist(),
-            **facts(writer, shape, variant, condition, dtype, checkpoint),
+            inert_window=tell_inert(layers, shape.length, label),
+            **facts(layers, shape, variant, condition, dtype, checkpoint),
         )
 
 
@@ -232,27 +237,28 @@ def exchange_of(model: CausalLM, setting: Setting, heads: np.ndarray) -> Exchang
     return Exchange(first, second, torch.as_tensor(heads))
 
 
-def sizes(model: CausalLM, tokens: Tensor, batch: int, by_head: bool = False) -> Shape:
-    """The sizes of an extraction, from the model's config and its inputs.
+def sizes(
+    model: CausalLM, layers: Sequence[Layer], tokens: Tensor, batch: int, by_head: bool = False
+) -> Shape:
+    """The sizes of an extraction, from the model's layers and its inputs.
 
     Args:
-        model: its config has the heads.
+        model: its config has the width.
+        layers: of the model.
         tokens: (input, position).
         batch: inputs per forward pass.
         by_head: keys are kept as each query head reads them.
     """
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    size = models.head_size(config)
+    first = layers[0]
     return Shape(
-        layers=config.num_hidden_layers,
+        layers=len(layers),
         inputs=tokens.shape[0],
-        heads=heads,
-        kv_heads=heads if by_head else getattr(config, "num_key_value_heads", None) or heads,
+        heads=first.heads,
+        kv_heads=first.heads if by_head else first.kv_heads,
         length=tokens.shape[1],
-        head_size=size,
-        key_size=size,
-        hidden=config.hidden_size,
+        head_size=first.size,
+        key_size=first.size,
+        hidden=model.config.hidden_size,
         batch=min(batch, tokens.shape[0]),
     )
 
@@ -267,11 +273,16 @@ def embed(model: CausalLM, tokens: Tensor, part: slice, condition: str, setting:
 
 def certificate(
     model: CausalLM, tokens: Tensor, condition: str, setting: Setting, writer: Writer,
-    variant: Mapping[str, Any], dtype: str,
+    layers: Sequence[Layer], variant: Mapping[str, Any], dtype: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Certify what was stored for the first inputs and positions (see certificates.certify)."""
+    """Certify what was stored for the first inputs and positions (see certificates.certify).
+
+    As many positions as it takes to see what depends on the length: RoPE, or a wide window.
+    """
     rows, length = min(SAMPLE, tokens.shape[0]), tokens.shape[1]
-    if (variant.get("rope") or {}).get("rope_type") not in LENGTH_DEPENDENT:
+    windows = [layer.window(length, variant.get("window")) for layer in layers]
+    wide = any(w is not None and w >= SAMPLE_LENGTH for w in windows)
+    if (variant.get("rope") or {}).get("rope_type") not in LENGTH_DEPENDENT and not wide:
         length = min(SAMPLE_LENGTH, length)
     part = slice(0, rows)
     given = embed(model, tokens, part, condition, setting)
@@ -281,28 +292,28 @@ def certificate(
         data = np.asarray(array[layer, part, :, :length])
         return from_bits(data) if data.dtype == np.uint16 else data
 
-    stored = {layer: (read(writer.q, layer), read(writer.k, layer)) for layer in writer.scale}
+    stored = {layer: (read(writer.q, layer), read(writer.k, layer)) for layer in range(len(layers))}
     return certify(model, given.embeddings[:, :length], ids, stored, variant.get("window"), dtype)
 
 
 def facts(
-    writer: Writer, shape: Shape, variant: Mapping[str, Any], condition: str, dtype: str,
+    layers: Sequence[Layer], shape: Shape, variant: Mapping[str, Any], condition: str, dtype: str,
     checkpoint: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    """Attributes of a store: how its logits are made, and of what model."""
-    own = variant.get("window")
-    windows = [
-        min((w for w in (writer.window[i], own) if w is not None), default=None)
-        for i in range(shape.layers)
-    ]
+    """Attributes of a store: how its logits are made, and of what model.
+
+    ``scale``, ``softcap``, ``window`` and ``kind`` have one value a layer.
+    """
+    seen = (shape.length, variant.get("window"))
     values = {
         "condition": condition,
         "variant": dict(variant),
         "dtype": dtype,
         "batch": shape.batch,
-        "scale": [writer.scale[i] for i in range(shape.layers)],
-        "window": windows,
-        "softcap": None,
+        "scale": [layer.scale for layer in layers],
+        "softcap": [layer.softcap for layer in layers],
+        "window": [layer.window(*seen) for layer in layers],
+        "kind": [layer.kind(*seen) for layer in layers],
         "checkpoint": models.describe(checkpoint),
     }
     return json.loads(json.dumps(values))

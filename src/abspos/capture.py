@@ -1,7 +1,8 @@
 """The attention function that sees queries and keys after RoPE, and what it hands on.
 
 Registered with transformers under the name ``abspos``. It delegates the output to SDPA, so a
-captured forward pass runs at SDPA's speed and, where nobody listens, changes nothing.
+captured forward pass runs at SDPA's speed and, where nobody listens, changes nothing; soft-capped
+logits, which SDPA does not have, go through the family's own eager attention.
 Logits are rebuilt from q and k later; source: docs/method.md, sections 1 and 6.
 """
 
@@ -43,7 +44,8 @@ class Attention:
         value: likewise.
         output: softmax(...) times value (input, position, head, feature).
         scale: what the logits are multiplied with.
-        window: keys that the layer's own sliding window leaves, or None.
+        window: keys that the layer's own sliding window leaves, the query's included, or None.
+        softcap: bound of the logits (see components.rebuilt_logits), or None.
     """
 
     layer: int
@@ -53,6 +55,7 @@ class Attention:
     output: Tensor
     scale: float
     window: int | None
+    softcap: float | None
 
 
 Listener = Callable[[Attention], None]
@@ -64,14 +67,15 @@ def attention(
     attention_mask: Tensor | None, scaling: float | None = None, **kwargs: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """SDPA for the model, and for whoever listens the queries and keys it saw."""
-    for name, what in (("softcap", "soft-capped logits"), ("s_aux", "learned sink logits")):
-        if kwargs.get(name) is not None:
-            raise ModelError(
-                f"layer {module.layer_idx}: {what} ({name}), which SDPA ignores; refused"
-            )
     layer = int(module.layer_idx)  # type: ignore[arg-type]
+    if kwargs.get("s_aux") is not None:
+        raise ModelError(f"layer {layer}: learned sink logits (s_aux), which SDPA ignores; refused")
+    softcap = kwargs.get("softcap")
 
-    def compute(key: Tensor, value: Tensor) -> tuple[Tensor, None]:
+    def compute(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        if softcap is not None:
+            mask = additive(attention_mask, query)
+            return own_eager(module)(module, query, key, value, mask, scaling=scaling, **kwargs)
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
@@ -87,6 +91,7 @@ def attention(
             output=output,
             scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
             window=kwargs.get("sliding_window"),
+            softcap=softcap,
         )
         for listener in _listeners:
             listener(seen)
@@ -107,12 +112,32 @@ def mask(*args: Any, config: Any = None, mask_function: Any = None, **kwargs: An
     return sdpa_mask(*args, **kwargs)
 
 
+def additive(mask: Tensor | None, query: Tensor) -> Tensor:
+    """A mask of SDPA, True where a key is seen or None for plain causal, as eager attention adds
+    it."""
+    if mask is None:
+        mask = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device)
+        mask = mask.tril()[None, None]
+    lowest = torch.finfo(query.dtype).min
+    return torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill(~mask, lowest)
+
+
+def own_eager(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The eager attention of the family that an attention module is of."""
+    return sys.modules[type(module).__module__].eager_attention_forward
+
+
+def narrowest(*windows: int | None) -> int | None:
+    """The smallest of some windows in keys, None standing for no window."""
+    return min((w for w in windows if w is not None), default=None)
+
+
 def eager(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
     attention_mask: Tensor | None, **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The family's own eager attention, under the exchange that is open: for certificates."""
-    own = sys.modules[type(module).__module__].eager_attention_forward
+    own = own_eager(module)
     return exchange.attend(
         int(module.layer_idx),  # type: ignore[arg-type]
         key, value, lambda k, v: own(module, query, k, v, attention_mask, **kwargs),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.capture import EAGER, NAME, Attention, attention_module, listening
+from abspos.capture import EAGER, NAME, Attention, attention_module, listening, narrowest
 from abspos.components import rebuilt_logits
 from abspos.exchange import active
 from abspos.models import CausalLM, ModelError, decoder_layers
@@ -89,18 +89,19 @@ def certify(
             )
         worst[what] = max(worst[what], error)
 
-    def rebuilt(layer: int, scale: float) -> Tensor:
+    def rebuilt(layer: int) -> Tensor:
         q, k = (torch.as_tensor(a, device=embeddings.device).float() for a in stored[layer])
         seen = allowed(length, windows[layer], embeddings.device)
-        return rebuilt_logits(q, k, scale).masked_fill(~seen, -torch.inf).softmax(-1)
+        logits = rebuilt_logits(q, k, *scales[layer])
+        return logits.masked_fill(~seen, -torch.inf).softmax(-1)
 
-    scales: dict[int, float] = {}
+    scales: dict[int, tuple[float, float | None]] = {}
 
     def compare_output(seen: Attention) -> None:
-        windows[seen.layer] = min((w for w in (seen.window, window) if w is not None), default=None)
-        scales[seen.layer] = seen.scale
+        windows[seen.layer] = narrowest(seen.window, window)
+        scales[seen.layer] = seen.scale, seen.softcap
         value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
-        output = (rebuilt(seen.layer, seen.scale) @ value).transpose(1, 2)
+        output = (rebuilt(seen.layer) @ value).transpose(1, 2)
         # Under an exchange position 0 still reads itself, and no other reads it as it is.
         first = int(active())
         note("output", seen.layer, relative(output[:, first:], seen.output[:, first:]))
@@ -113,7 +114,7 @@ def certify(
                 f"certificate 'masked': layer {layer}: a masked position has weight "
                 f"{worst['masked']:.2g}, allowed 0"
             )
-        note("weights", layer, relative(rebuilt(layer, scales[layer]), weights))
+        note("weights", layer, relative(rebuilt(layer), weights))
 
     with torch.no_grad():
         with listening(compare_output):

@@ -71,7 +71,9 @@ def read_heads(array: xr.DataArray, layer: int, heads: slice) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def parts_of(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Parts, Tensor]:
+def parts_of(
+    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None = None
+) -> tuple[Parts, Tensor]:
     """block_parts of all inputs, made of as many inputs at a time as BLOCK_BYTES allows.
 
     Logits and what is made of them are T x T and go with their block; fields of half by half stay,
@@ -79,11 +81,11 @@ def parts_of(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Pa
     """
     step = max(1, BLOCK_BYTES // (4 * q.shape[1] * q.shape[2] ** 2))
     if step >= q.shape[0]:
-        return block_parts(q, k, scale, window)
+        return block_parts(q, k, scale, window, softcap)
     whole: dict[str, Tensor] = {}
     for first in range(0, q.shape[0], step):
         rows = slice(first, first + step)
-        parts, to_first = block_parts(q[rows], k[rows], scale, window)
+        parts, to_first = block_parts(q[rows], k[rows], scale, window, softcap)
         found = {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
         valid = found.pop("valid")
         for name, value in (found | {"to_first": to_first}).items():
@@ -94,7 +96,9 @@ def parts_of(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Pa
     return Parts(**whole, valid=valid), to_first
 
 
-def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple[Parts, Tensor]:
+def block_parts(
+    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None = None
+) -> tuple[Parts, Tensor]:
     """Decompose a block of heads, and what each query pays to position 0.
 
     Args:
@@ -102,13 +106,14 @@ def block_parts(q: Tensor, k: Tensor, scale: float, window: int | None) -> tuple
         k: (input, kv_head, position, feature) after RoPE.
         scale: of the logits.
         window: W of the layer or None.
+        softcap: of the logits, or None.
 
     Returns:
         the parts (input, head, ...), and attention to position 0 (input, head, query < T).
     """
     length = q.shape[2]
     half = length // 2
-    logits = rebuilt_logits(q, k, scale)
+    logits = rebuilt_logits(q, k, scale, softcap)
     early = by_offset(logits[..., :half, :half], 0, half)
     reference = by_offset(logits[..., half:, :], half, half)
     parts = split(early, reference, window)
@@ -146,12 +151,10 @@ def block_summary(
             out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(grams.gram(x))
         if which.name == "early":
             for lens in grams.LENSES:
-                out[f"early/{lens}"] = flat[lens, "residual"]
+                field = out[f"early/{lens}"] = full_width(flat[lens, "residual"], which)
                 if reference is not None:
-                    other = reference[lens].to(flat[lens, "residual"])
-                    out[f"cross/{lens}"] = grams.gram(
-                        flat[lens, "residual"][:, : other.shape[1]], other
-                    )
+                    other = reference[lens].to(field)
+                    out[f"cross/{lens}"] = grams.gram(field[:, : other.shape[1]], other)
     fields = grams.fields(parts)
     narrow = grams.profile_bins(parts.valid.shape[0])
     for (lens, component), field in fields.items():
@@ -172,6 +175,15 @@ def block_summary(
     return out
 
 
+def full_width(flat: Tensor, which: grams.Bin) -> Tensor:
+    """Flattened fields (head, input, element) with zeros for offsets that a window hides.
+
+    Layers of different windows then have as many elements, and no inner product changes.
+    """
+    elements = sum(query + 1 for query in range(which.first, which.stop))
+    return torch.nn.functional.pad(flat, (0, elements - flat.shape[-1]))
+
+
 def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
     """Gram matrices (head, input, input) of what heads write from position 0, a[i, 0] v_0 W_O.
 
@@ -182,13 +194,16 @@ def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
     return grams.gram(write.transpose(0, 1) * to_first[..., None])
 
 
-def identity_error(q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts) -> float:
+def identity_error(
+    q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts,
+    softcap: float | None = None,
+) -> float:  # fmt: skip
     """Largest error of relative + mask + R against log attention, by another computation.
 
     For one early query of the first input, in float64; the mask is taken as its definition has
     it, from the denominators of reference rows that are cut down one at a time.
     """
-    logits = rebuilt_logits(q[:1].double(), k[:1].double(), scale)[0]
+    logits = rebuilt_logits(q[:1].double(), k[:1].double(), scale, softcap)[0]
     length = logits.shape[-1]
     half = length // 2
     query = half // 4
@@ -230,13 +245,13 @@ def decompose_layer(
     store: xr.Dataset, layer: int, plan: Plan, reference: xr.Dataset | None
 ) -> tuple[dict[str, np.ndarray], float]:
     """Everything that is kept of one layer, leading axis head, and its identity error."""
-    scale, window = store.attrs["scale"][layer], store.attrs["window"][layer]
+    scale, window, softcap = (store.attrs[name][layer] for name in ("scale", "window", "softcap"))
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
     error = 0.0
     for kv, q, k in head_tensors(store, layer, plan.device):
         block = slice(kv.start * group, kv.stop * group)
-        parts, to_first = parts_of(q, k, scale, window)
+        parts, to_first = parts_of(q, k, scale, window, softcap)
         require_finite(parts, layer, block.start)
         other = None
         if reference is not None:
@@ -249,7 +264,7 @@ def decompose_layer(
             write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
             summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
         blocks.append(summary)
-        error = max(error, identity_error(q, k, scale, window, parts))
+        error = max(error, identity_error(q, k, scale, window, parts, softcap))
     joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
     return joined, error
 
@@ -288,7 +303,8 @@ def decompose_run(
         inputs: the store of windows, for the documents they come from.
         early: first query after the early bin.
         anchor: a of mask_i = M_i - M_a; half - 1 where the inputs are shorter.
-        windows: keys of the windows in this study, for the bin beyond them.
+        windows: keys of the windows in this study, for the bins beyond them, beside those of
+            the model's own layers.
         keep_fields: keep the early fields of every input.
         device: ``cpu`` or ``cuda``.
         threads: that torch may use.
@@ -303,9 +319,10 @@ def decompose_run(
     source = open_dataset(activations, activations_manifest)
     half = source.sizes["position"] // 2
     anchor = min(anchor, half - 1)
+    native = {w for w in source.attrs["window"] if w is not None}
     documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
     plan = Plan(
-        grams.bins(half, early, windows), anchor, early,
+        grams.bins(half, early, [*windows, *native]), anchor, early,
         torch.as_tensor(documents, device=device), device,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
@@ -322,6 +339,7 @@ def decompose_run(
     dataset["loss"] = ("input", source["loss"].values)
     keep = (
         "certificates", "closed_trajectory", "condition", "variant", "dtype", "window", "exchanged",
+        "softcap", "kind", "inert_window",
     )  # fmt: skip
     dataset.attrs = {name: source.attrs[name] for name in keep} | {
         "identity_error": errors,

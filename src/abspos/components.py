@@ -54,18 +54,22 @@ class Parts:
         return self.denominator[..., last, None] - self.denominator
 
 
-def rebuilt_logits(query: Tensor, key: Tensor, scale: float) -> Tensor:
+def rebuilt_logits(
+    query: Tensor, key: Tensor, scale: float, softcap: float | None = None
+) -> Tensor:
     """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
 
     Args:
         query: (input, head, position, feature).
         key: (input, kv_head, position, feature).
         scale: of the logits.
+        softcap: where given, logits s become softcap * tanh(s / softcap), as Gemma 2 has them.
     """
     inputs, heads, length, size = query.shape
     # The heads of a group lie one below the other, so that no K/V head is copied.
     grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
-    return (grouped @ key.mT).reshape(inputs, heads, length, length)
+    logits = (grouped @ key.mT).reshape(inputs, heads, length, length)
+    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
 def by_offset(rows: Tensor, first: int, offsets: int) -> Tensor:

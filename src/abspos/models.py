@@ -23,13 +23,16 @@ from typing import Any
 import gguf
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos.stores import StoreError, file_digest, whole_folder
 
 log = logging.getLogger("abspos")
 
-#: Attention without a rotary embedding, or that ignores a custom attention function.
+#: Families that cannot be measured, and why.
 REFUSED = {
+    "gpt_oss": "its softmax has a learned sink logit in every denominator, so that the attention "
+    "of a query's keys does not add up to 1, which the decomposition takes for granted",
     "gptj": "its attention does not call the attention interface of transformers",
     "falcon": "its attention does not call the attention interface of transformers",
     "bloom": "it has ALiBi instead of RoPE",
@@ -193,7 +196,7 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
 
 def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """A small random model of any family with a byte-level tokenizer: for tests and trials."""
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(source.get("bos", True))
     settings = {
         "vocab_size": len(tokenizer),
         "hidden_size": source["hidden_size"],
@@ -203,6 +206,7 @@ def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None
         "num_key_value_heads": source["kv_heads"],
         "head_dim": source["head_dim"],
         "max_position_embeddings": source["max_position_embeddings"],
+        **({"sliding_window": source["window"]} if source.get("window") else {}),
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id,
@@ -210,10 +214,9 @@ def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None
     config = AutoConfig.for_model(source["family"], **settings)
     theta, rope = source.get("rope_theta"), getattr(config, "rope_parameters", None)
     if theta is not None and rope:
-        by_layer_type = all(isinstance(value, dict) for value in rope.values())
         config.rope_parameters = (
             {kind: {**value, "rope_theta": theta} for kind, value in rope.items()}
-            if by_layer_type
+            if by_layer_type(rope)
             else {**rope, "rope_theta": theta}
         )
     model = initialise(config, source["seed"], torch.float32)
@@ -221,8 +224,8 @@ def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None
     tokenizer.save_pretrained(folder)
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per byte, plus BOS and EOS."""
+def byte_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per byte, plus EOS and a token that is its BOS or nothing."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -230,7 +233,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>" if bos else None, eos_token="<eos>"
+    )
 
 
 SOURCES = {
@@ -243,11 +248,17 @@ SOURCES = {
 
 def refuse_unsupported(config: Any) -> None:
     """Refuse by name a family whose attention cannot be measured."""
-    kind = config.model_type
+    kind, why = config.model_type, ""
     if kind in REFUSED:
-        raise ModelError(f"model_type {kind!r}: {REFUSED[kind]}; abspos measures RoPE decoders")
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"model_type {kind!r}: an encoder-decoder; abspos measures decoders")
+        why = f"{REFUSED[kind]}; abspos measures RoPE decoders"
+    elif getattr(config, "is_encoder_decoder", False):
+        why = "an encoder-decoder; abspos measures decoders"
+    elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "auto_map"):
+        why = "transformers has no causal language model of it; abspos measures RoPE decoders"
+    elif config.get_text_config() is not config:
+        why = "it wraps a language model; save that one alone, and give its folder"
+    if why:
+        raise ModelError(f"model_type {kind!r}: {why}")
 
 
 def ntk_theta(theta: float, factor: float, rotary_dim: int) -> float:
@@ -259,15 +270,32 @@ def ntk_theta(theta: float, factor: float, rotary_dim: int) -> float:
 
 
 def apply_rope(config: Any, rope: Mapping[str, Any]) -> None:
-    """Change the RoPE of a config in place as a variant asks.
+    """Change the RoPE of a config in place as a variant asks, that of each layer type by itself.
 
     Raises:
-        ModelError: the checkpoint has scaled RoPE already, or RoPE that differs by layer type.
+        ModelError: the checkpoint has no RoPE parameters, or scaled RoPE already.
     """
-    parameters = getattr(config, "rope_parameters", None)
-    if not parameters or "rope_theta" not in parameters:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    if by_layer_type(parameters):
+        config.rope_parameters = {
+            layers: changed_rope(config, own, rope) for layers, own in parameters.items()
+        }
+    else:
+        config.rope_parameters = changed_rope(config, parameters, rope)
+
+
+def by_layer_type(parameters: Mapping[str, Any]) -> bool:
+    """Whether RoPE parameters are given for each type of layer, as Gemma 3 has them."""
+    return bool(parameters) and all(isinstance(p, Mapping) for p in parameters.values())
+
+
+def changed_rope(
+    config: Any, parameters: Mapping[str, Any], rope: Mapping[str, Any]
+) -> dict[str, Any]:
+    """RoPE parameters of some layers as a variant wants them (see apply_rope)."""
+    if "rope_theta" not in parameters:
         raise ModelError(
-            f"model_type {config.model_type!r}: rope variants need one rope_theta for all layers"
+            f"model_type {config.model_type!r}: rope variants need a rope_theta to change"
         )
     kind = parameters.get("rope_type", "default")
     if kind != "default":
@@ -284,7 +312,7 @@ def apply_rope(config: Any, rope: Mapping[str, Any]) -> None:
         new = {key: value for key, value in rope.items() if value is not None}
         original = config.max_position_embeddings
         new.setdefault("original_max_position_embeddings", original)
-    config.rope_parameters = {**parameters, **new}
+    return {**parameters, **new}
 
 
 def head_size(config: Any) -> int:
@@ -317,11 +345,30 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
         )
     if length > limit and not dynamic:
         raise ModelError(f"inputs.length {length}: the model's context is {limit} positions")
+    if variant.get("window"):
+        refuse_inert_window(config, variant["window"])
     if rope:
         apply_rope(config, rope)
     # Read by the mask function of abspos.capture; part of the config so that it travels with it.
     config.abspos_window = variant.get("window")
     return config
+
+
+def refuse_inert_window(config: Any, window: int) -> None:
+    """Refuse a window that some layer's own sliding window already keeps.
+
+    A wider one would leave two widths among the layers, an equal one where all slide changes
+    nothing.
+    """
+    native = getattr(config, "sliding_window", None)
+    slides = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+    if native is None or "sliding_attention" not in slides:
+        return
+    if window > native or (window == native and len(slides) == 1):
+        raise ModelError(
+            f"window {window}: inert, the model's own sliding window is {native} keys; "
+            "give a smaller one"
+        )
 
 
 def require_device(device: str) -> None:
@@ -389,6 +436,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "model_type", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
         "head_dim", "hidden_size", "vocab_size", "max_position_embeddings", "rope_parameters",
         "sliding_window", "layer_types", "bos_token_id", "tie_word_embeddings",
+        "query_pre_attn_scalar", "attn_logit_softcapping", "no_rope_layers",
     )  # fmt: skip
     return {key: config[key] for key in keys if config.get(key) is not None}
 

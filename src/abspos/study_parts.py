@@ -109,6 +109,11 @@ class RandomSource(Part):
     hidden_size: Size = Field(default=64, description="Width of the residual stream.")
     max_position_embeddings: Size = Field(default=512, description="Longest sequence, in tokens.")
     rope_theta: Positive = Field(default=10000.0, description="Base of the rotary frequencies.")
+    window: Size | None = Field(
+        default=None,
+        description="Sliding window of the model's own, in families that have one; null: theirs.",
+    )
+    bos: Bool = Field(default=True, description="Whether its tokenizer has a BOS token.")
 
 
 Source = Annotated[
