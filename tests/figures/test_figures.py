@@ -147,3 +147,12 @@ def test_telling_heads_differ():
 
 def test_exact_zeros_have_their_own_tick(draw, tables_of):
     assert "exactly 0" in texts(draw("position0", tables_of()))
+
+
+def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
+    claims = tables_of()["claims"].assign(verdict="reproduced")
+    claims.loc[claims.index[0], "verdict"] = ""
+    claims.to_csv(tmp_path / "claims.csv", index=False)
+    shown = texts(draw("claims_forest", {"claims": read(tmp_path / "claims.csv")})).splitlines()
+    assert shown.count("shown beside") == 1
+    assert "nan" not in shown

@@ -54,7 +54,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         style.absent(part.subplots(), "no arm with condition bos in this study")
         return
     lenses = [lens for lens in style.LENSES if (rows["lens"] == lens).any()]
-    panels = part.subplots(1, len(lenses), squeeze=False, sharey=True)[0]
+    panels = part.subplots(1, len(lenses), squeeze=False, sharex=True, sharey=True)[0]
     for ax, lens in zip(panels, lenses, strict=True):
         for name, look in looks.items():
             line = style.of(rows, lens=lens, variant=name)

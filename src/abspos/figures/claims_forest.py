@@ -25,7 +25,8 @@ CAPTION = (
     "without a lens stand left); the median head where there is a choice, of bos-swap the energy "
     "reduction (all numbers: figure BOS swap and claims.csv). Each panel has units of its own. "
     "Orange marks show what is claimed: a bar a number, a triangle more or less than. Verdicts in "
-    "bold are those of numbers named primary beforehand."
+    "bold are those of numbers named primary beforehand; of numbers shown beside a claim, nothing is "
+    "claimed."
 )
 MARKS = {
     "reproduced": style.Look(style.BLACK, "-", "o"),
@@ -153,13 +154,13 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
 
 def draw_claim(ax: Axes, row: Mapping[Any, Any], y: int) -> None:
     """One number: its interval, what is claimed, its verdict."""
-    verdict = str(row["verdict"])
+    verdict = row["verdict"] if isinstance(row["verdict"], str) else "shown beside"
     look = MARKS.get(verdict, MARKS["not reproduced"])
     estimate, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
     style.estimate(ax, y, (estimate, low, high), look)
     if not math.isfinite(estimate) and isinstance(row["note"], str):
-        ax.text(0.02, y, fill(row["note"], 38), transform=ax.get_yaxis_transform(), va="center",
-                fontsize=7.5, color="#404040")  # fmt: skip
+        ax.text(0.02, y, fill(row["note"], 30), transform=ax.get_yaxis_transform(), va="center",
+                fontsize=7, color="#404040")  # fmt: skip
     claimed, sign = parse_claimed(str(row["claimed"]))
     if math.isfinite(claimed) and math.isfinite(estimate):
         size = 13 if sign == "|" else 6
