@@ -150,9 +150,11 @@ def test_exact_zeros_have_their_own_tick(draw, tables_of):
 
 
 def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
-    claims = tables_of()["claims"].assign(verdict="reproduced")
+    tables = tables_of()
+    claims = tables["claims"].assign(verdict="reproduced")
     claims.loc[claims.index[0], "verdict"] = ""
     claims.to_csv(tmp_path / "claims.csv", index=False)
-    shown = texts(draw("claims_forest", {"claims": read(tmp_path / "claims.csv")})).splitlines()
+    tables["claims"] = read(tmp_path / "claims.csv")
+    shown = texts(draw("claims_forest", tables)).splitlines()
     assert shown.count("shown beside") == 1
     assert "nan" not in shown

@@ -25,8 +25,8 @@ CAPTION = (
     "without a lens stand left); the median head where there is a choice, of bos-swap the energy "
     "reduction (all numbers: figure BOS swap and claims.csv). Each panel has units of its own. "
     "Orange marks show what is claimed: a bar a number, a triangle more or less than. Verdicts in "
-    "bold are those of numbers named primary beforehand; of numbers shown beside a claim, nothing is "
-    "claimed."
+    "bold are those of numbers named primary beforehand. Nothing is claimed of what is "
+    "shown beside a claim."
 )
 MARKS = {
     "reproduced": style.Look(style.BLACK, "-", "o"),
