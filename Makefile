@@ -5,7 +5,7 @@
 PYTHON ?= python3
 CORES  ?= all
 STUDY  ?=# a file of studies/, laid over config.yaml
-WORKERS ?= 2# processes of pytest; tests of one folder or file stay together
+WORKERS ?= 3# processes of pytest; tests of one folder or file stay together
 PYTEST  ?=# further options for pytest
 
 BIN   := .venv/bin
@@ -56,7 +56,7 @@ report: setup  ## the report alone, of a study that has run
 	$(SNAKEMAKE) --report $(REPORT)
 
 test: setup lint  ## every check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
 lint: setup  ## style, types and the workflow's own lint
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 from safetensors.torch import load_file, save_file
+from xdist.scheduler import LoadScopeScheduling
 
 from abspos.activations import extract
 from abspos.component_store import decompose_run
@@ -35,12 +36,39 @@ class Stored(NamedTuple):
     manifest: Path
 
 
+#: Begun first, for they take longest and mostly wait; and what fills every worker at the end.
+FIRST, LAST = ("tests/slurm/", "tests/workflow/"), "tests/workflow/test_reruns.py"
+
+
+def unit_of(nodeid: str) -> str:
+    """What stays on one worker: a folder or file whose tests share runs; of LAST, each test."""
+    path = nodeid.partition("::")[0]
+    if path == LAST:
+        return nodeid
+    return path if path.startswith("tests/workflow/") else "/".join(path.split("/")[:2])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a folder's or file's tests on one worker: they share runs that take long to make."""
-    here = Path(__file__).parent
-    for item in items:
-        group = item.path.relative_to(here).parts[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with whole runs, end with plans that are quick and many."""
+    items.sort(key=lambda item: item.nodeid.startswith(FIRST), reverse=True)
+    items.sort(key=lambda item: item.nodeid.startswith(LAST))
+
+
+class ByUnit(LoadScopeScheduling):
+    """Keeps the tests of a unit on one worker, units in the order of their tests.
+
+    Not xdist's own groups: the release that is locked loses them under this pytest, and every
+    worker then makes every run.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByUnit:
+    """The scheduler of `-n`, whatever `--dist` says."""
+    config.option.loadscopereorder = False
+    return ByUnit(config, log)
 
 
 @pytest.fixture(autouse=True)

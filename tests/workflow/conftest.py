@@ -7,7 +7,9 @@ that change something take a copy of one of them (``project``).
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -28,6 +30,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 #: What a run needs of the repository.
 PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "resources", "src", "workflow")
+#: Which jobs are killed on the way, and when: as soon as they run, or while they write a store.
+KILLS = (
+    ("models", "writing"), ("inputs", "at once"), ("activations", "at once"),
+    ("activations", "writing"), ("components", "at once"), ("components", "writing"),
+    ("statistics", "at once"), ("statistics", "writing"), ("claims", "at once"),
+    ("figures", "at once"),
+)  # fmt: skip
 #: How Snakemake says that a job only follows from another one.
 FOLLOWS = "Input files updated by another job"
 
@@ -230,6 +239,23 @@ class Disturbance:
     left: list[str]
 
 
+@dataclass
+class Disturbances:
+    """All that happened to one study.
+
+    Attributes:
+        kills: of jobs, by stage and moment.
+        controller: the kill of Snakemake itself.
+        locked: the run after that.
+        last: the run that completed.
+    """
+
+    kills: dict[tuple[str, str], Disturbance]
+    controller: Disturbance
+    locked: Disturbance
+    last: Disturbance
+
+
 def kill_job(project: Project, stage: str, moment: Callable[[], bool]) -> Disturbance:
     """Run until a job of a stage is under way and a moment has come, then kill -9 that job."""
     run = project.start()
@@ -257,41 +283,61 @@ def kill_controller(project: Project, stage: str) -> Disturbance:
     return Disturbance(killed, run.returncode, text, project.leftovers())
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
+    """What takes long, made in a folder by the first worker that asks, for all workers."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / f"{name}.pickle"
+    with open(shared / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.write_bytes(pickle.dumps(make(shared / name)))
+    return pickle.loads(made.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
     """The study after an undisturbed run. Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    project.run()
-    return project
+
+    def make(folder: Path) -> Project:
+        project = Project(folder)
+        project.run()
+        return project
+
+    return once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture(scope="session")
-def disturbed(tmp_path_factory) -> tuple[Project, dict[str, Disturbance]]:
+def disturbed(tmp_path_factory) -> tuple[Project, Disturbances]:
     """The study after a run that was killed several times, with activations kept."""
-    project = Project(tmp_path_factory.mktemp("disturbed"), keep_activations=True)
+    return once(tmp_path_factory, "disturbed", disturb)
 
-    def partial(folder: Path) -> Callable[[], bool]:
-        return lambda: any(folder.rglob(".*.partial"))
+
+def disturb(folder: Path) -> tuple[Project, Disturbances]:
+    """Run the study, kill jobs and Snakemake itself on the way, and complete it."""
+    project = Project(folder, keep_activations=True)
+    results, checkpoints = project.results, project.root / "results" / "checkpoints"
+    writing = {"models": checkpoints} | {
+        stage: results / stage for stage in ("activations", "components", "statistics")
+    }
 
     def at_once() -> bool:
         return True
 
-    moments = {
-        "models": partial(project.root / "results" / "checkpoints"),
-        "inputs": at_once,
-        "activations": partial(project.results / "activations"),
-        "components": partial(project.results / "components"),
-        "statistics": partial(project.results / "statistics"),
-        "claims": at_once,
-        "figures": at_once,
-    }
-    events = {stage: kill_job(project, stage, moment) for stage, moment in moments.items()}
-    events["controller"] = kill_controller(project, "figures")
+    def partial(stage: str) -> Callable[[], bool]:
+        return lambda: any(writing[stage].rglob(".*.partial"))
+
+    kills = {}
+    for stage, when in KILLS:
+        moment = at_once if when == "at once" else partial(stage)
+        kills[stage, when] = kill_job(project, stage, moment)
+    controller = kill_controller(project, "figures")
     code, text = project.snakemake()
-    events["locked"] = Disturbance(False, code, text, [])
+    locked = Disturbance(False, code, text, [])
     project.run("--unlock")
-    events["last"] = Disturbance(False, 0, project.run(), project.leftovers())
-    return project, events
+    last = Disturbance(False, 0, project.run(), project.leftovers())
+    return project, Disturbances(kills, controller, locked, last)
 
 
 @pytest.fixture(scope="session")

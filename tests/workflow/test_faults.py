@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-STAGES = ("models", "inputs", "activations", "components", "statistics", "claims", "figures")
 #: How a job that failed is told on the terminal, by abspos.job.
 ERROR = re.compile(r"^error: (.*) \(log: (.*)\)$", re.MULTILINE)
 
@@ -18,30 +17,29 @@ ERROR = re.compile(r"^error: (.*) \(log: (.*)\)$", re.MULTILINE)
 # kill -9
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_killed_job_is_named_and_leaves_nothing_that_is_taken_for_whole(disturbed, stage) -> None:
-    event = disturbed[1][stage]
-    assert event.killed, f"the job ended before it was killed:\n{event.text}"
-    assert event.code == 1
-    assert "died with <Signals.SIGKILL: 9>" in event.text
-    named = re.findall(r"^Error in rule (\w+):", event.text, re.MULTILINE)
-    assert len(named) == 1
-    assert "Traceback" not in event.text
+def test_killed_jobs_are_named_and_leave_nothing_that_is_taken_for_whole(disturbed) -> None:
+    kills = disturbed[1].kills
+    for kill, event in kills.items():
+        assert event.killed, f"{kill}: the job ended before it was killed:\n{event.text}"
+        assert event.code == 1, kill
+        assert "died with <Signals.SIGKILL: 9>" in event.text, kill
+        assert len(re.findall(r"^Error in rule (\w+):", event.text, re.MULTILINE)) == 1, kill
+        assert "Traceback" not in event.text, kill
 
 
 def test_a_killed_controller_leaves_a_lock_and_the_message_tells_the_cure(disturbed) -> None:
     _, events = disturbed
-    assert events["controller"].killed
-    assert events["locked"].code == 1
-    assert "Directory cannot be locked" in events["locked"].text
-    assert "--unlock" in events["locked"].text
+    assert events.controller.killed
+    assert events.locked.code == 1
+    assert "Directory cannot be locked" in events.locked.text
+    assert "--unlock" in events.locked.text
 
 
 def test_a_plain_rerun_completes(disturbed) -> None:
     """That its bytes are those of an undisturbed run is told in test_run."""
     project, events = disturbed
-    assert events["last"].code == 0
-    assert events["last"].left == []
+    assert events.last.code == 0
+    assert events.last.left == []
     assert project.plan().nothing
 
 
