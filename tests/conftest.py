@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from loopback import Hub
 from safetensors.torch import load_file, save_file
 from xdist.scheduler import LoadScopeScheduling
 
+from abspos import hub
 from abspos.activations import extract
 from abspos.component_store import decompose_run
 from abspos.inputs import prepare
@@ -82,6 +85,22 @@ def lines(caplog):
     """The progress lines of a test."""
     caplog.set_level(logging.INFO, logger="abspos")
     return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def loopback(tmp_path, monkeypatch):
+    """A model hub of this test alone on the loopback address; the client's settings point there."""
+    served = Hub()
+    template = served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    for name, value in {
+        "ENDPOINT": served.endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_TOKEN_PATH": str(tmp_path / "token"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(hub, "WAIT", 0.0)
+    yield served
+    served.close()
 
 
 @pytest.fixture(scope="session")

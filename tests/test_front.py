@@ -16,7 +16,7 @@ from docutils.core import publish_parts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from abspos import claims, front
+from abspos import checkpoints, claims, front
 from abspos.study import load_study
 from abspos.verdicts import VERDICTS
 
@@ -307,3 +307,24 @@ def test_a_page_from_a_file(tmp_path):
     assert "tiny (0123)" in text
     assert text == front.page(given, SETTINGS)
     render(text)
+
+
+# gaps
+
+
+def test_gaps_are_told_with_their_reasons(tmp_path):
+    given = [
+        {"model": "tiny", "revision": "0123", "tokens": 5},
+        {"model": "tiny", "revision": "0456", "gap": "no such *revision*"},
+    ]
+    checkpoints.write(given, tmp_path / "checkpoints.csv")
+    table().to_csv(tmp_path / "claims.csv", index=False)
+    paths = tmp_path / "claims.csv", tmp_path / "front.rst"
+    front.write(*paths, SETTINGS, tmp_path / "checkpoints.csv")
+    page = render((tmp_path / "front.rst").read_text(encoding="utf-8"))
+    assert "1 of 2 checkpoints could not be measured" in plain(page)
+    assert ["tiny", "0456", "no such *revision*"] in cells(page)[-1]
+    checkpoints.write(given[:1], tmp_path / "checkpoints.csv")
+    front.write(*paths, SETTINGS, tmp_path / "checkpoints.csv")
+    text = (tmp_path / "front.rst").read_text(encoding="utf-8")
+    assert text == front.page(table(), SETTINGS)

@@ -54,7 +54,7 @@ def slices(of: Layout) -> dict[str, Any]:
         "judgement": of.judgement(),
         "calibration": of.calibration(),
         "tabulation": {model.name: of.tabulation(model.name) for model in of.study.models},
-        "source": {model.name: of.source(model.name) for model in of.study.models},
+        "source": {"/".join(pair): of.source(*pair) for pair in of.models()},
     }
     for variant, condition in of.arms(of.study.models[0].name):
         arm = (of.study.models[0].name, variant, condition)
@@ -200,7 +200,9 @@ def test_revisions_of_a_hub_model_are_the_configs():
     found = layout(config(models=models))
     assert found.models() == [("a", "main"), ("a", "step1000"), ("b", "x")]
     assert found.judgement()["models"] == [["a", "main"], ["a", "step1000"], ["b", "x"]]
-    assert "revisions" not in found.source("a"), "another revision must not fetch this one again"
+    assert "revisions" not in found.source("a", "main"), (
+        "another revision must not fetch this one again"
+    )
 
 
 def test_the_revision_of_a_packaged_model_is_its_files_digest():

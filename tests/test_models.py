@@ -6,14 +6,16 @@ import io
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 
-from abspos import models
+from abspos import hub, lock, models
 from abspos.capture import NAME, forward
+from abspos.gaps import Gap, noted
 from abspos.models import (
     ModelError,
     decoder_layers,
@@ -135,6 +137,93 @@ def test_a_folder_that_is_no_checkpoint(tmp_path):
     with pytest.raises(ModelError, match=r"no config\.json"):
         fetch({"type": "local", "path": str(given)}, "local", tmp_path / "0", tmp_path / "0.json")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["given"]
+
+
+@pytest.fixture
+def publish(loopback):
+    """Publish files as a revision of the hub; the source that its pin gives."""
+
+    def published(files, code: bool = False) -> dict:
+        loopback.publish("org/tiny", "step7", files)
+        found = hub.listing("org/tiny", "step7")
+        kept = lock.chosen(found.files, pickles=True, code=code)
+        facts = {name: found.files[name] for name in kept}
+        return {"type": "hub", "repo": "org/tiny", "commit": found.commit, "files": facts}
+
+    return published
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_revision_of_the_hub(publish, loopback, checkpoint, tmp_path):
+    files = {**content(checkpoint), "README.md": b"#", "optimizer.pt": b"state", "run.py": b"1/0"}
+    folder, manifest = tmp_path / "step7", tmp_path / "step7.manifest.json"
+    models.fetch(publish(files), "step7", folder, manifest)
+    check(folder, manifest)
+    assert content(folder) == content(checkpoint), "the files needed and no other"
+    asked = {name for _, name, _ in loopback.requests}
+    assert not asked & {"README.md", "optimizer.pt", "run.py"}
+    models.fetch(publish(files, code=True), "step7", folder, manifest)
+    assert (folder / "run.py").is_file(), "only if the config says so"
+
+
+def test_pickles_of_the_hub_become_safetensors(publish, checkpoint, tmp_path):
+    tensors = load_file(checkpoint / "model.safetensors")
+    pickled = io.BytesIO()
+    torch.save(tensors, pickled)
+    files = {n: c for n, c in content(checkpoint).items() if not n.endswith(".safetensors")}
+    folder, manifest = tmp_path / "step7", tmp_path / "step7.manifest.json"
+    source = publish({**files, "pytorch_model.bin": pickled.getvalue()})
+    models.fetch(source, "step7", folder, manifest)
+    found = load_file(folder / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    assert not list(folder.glob("pytorch_model*"))
+
+
+class Harm:
+    """A pickle that would run something."""
+
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+def test_a_pickle_runs_nothing(publish, checkpoint, tmp_path, capsys):
+    pickled = io.BytesIO()
+    torch.save({"model.embed_tokens.weight": Harm()}, pickled)
+    files = {n: c for n, c in content(checkpoint).items() if not n.endswith(".safetensors")}
+    source = publish({**files, "pytorch_model.bin": pickled.getvalue()})
+    with pytest.raises(Gap, match="not a checkpoint that can be read"):
+        models.fetch(source, "step7", tmp_path / "step7", tmp_path / "step7.manifest.json")
+    assert "harm" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["weights", "config", "digest"])
+def test_a_broken_revision_leaves_a_note_and_nothing_else(
+    publish, loopback, checkpoint, tmp_path, how
+):
+    files = content(checkpoint)
+    if how == "weights":
+        files["model.safetensors"] = files["model.safetensors"][:-4]
+    elif how == "config":
+        files["config.json"] = b'{"model_type": '
+    source = publish(files)
+    if how == "digest":
+        loopback.faults["model.safetensors"] = ["altered"] * 2
+    folder = tmp_path / "made" / "step7"
+    with pytest.raises(Gap) as caught:
+        models.fetch(source, "step7", folder, tmp_path / "made" / "step7.manifest.json")
+    assert noted(folder, source["commit"]) == str(caught.value)
+    assert [path.name for path in folder.parent.iterdir()] == ["step7.gap.json"]
+
+
+def test_a_hub_out_of_reach_leaves_no_note(publish, loopback, checkpoint, tmp_path):
+    source = publish(content(checkpoint))
+    loopback.gated["org/tiny"] = "token"
+    with pytest.raises(hub.HubError, match="gated"):
+        models.fetch(source, "step7", tmp_path / "step7", tmp_path / "step7.manifest.json")
+    assert noted(tmp_path / "step7", source["commit"]) is None
 
 
 @pytest.mark.parametrize("wrong", ["sha256", "file_sha256"])

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -123,6 +124,58 @@ def plan(options: argparse.Namespace) -> int:
     return FINE
 
 
+def pin(options: argparse.Namespace) -> int:
+    """Resolve the names of hub revisions to commits, once, into the study's lock."""
+    from abspos import lock
+    from abspos.gaps import forget
+    from abspos.hub import listing
+    from abspos.layout import Layout
+    from abspos.study import ConfigError, load_study
+
+    def ask(name: lock.Name) -> Any:
+        kind, repo, revision = name
+        return listing(repo, revision, kind)
+
+    def anew(revision: str) -> bool:
+        return options.anew is not None and (not options.anew or revision in options.anew)
+
+    try:
+        study = load_study(merged_config(options.project, options.configfile))
+        layout = Layout(study, options.project)
+        old = layout.lock
+    except ConfigError as error:
+        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
+    except lock.LockError as error:
+        raise UsageError(str(error)) from None
+    wanted = {revision for _, _, revision in lock.names(study)}
+    for revision in options.anew or []:
+        if revision not in wanted:
+            raise UsageError(f"--anew {revision}: the study names no such revision")
+    path = lock.path_of(study.study, options.project)
+    if options.moved:
+        found = lock.moved(study, old, ask)
+        for line in found.lines:
+            say(line)
+    else:
+        found = lock.pin(study, old, ask, anew)
+        if found.lock != old:
+            lock.write(found.lock, path)
+        for sweep in layout.sweeps.values():
+            for revision in sweep.names:
+                if forget(sweep.folder / revision):
+                    found.lines.append(f"gap: {sweep.source.repo} at {revision}: to be tried again")
+        for line in (*found.lines, *lock.gaps(found.lock)):
+            say(line)
+    for line in found.failures:
+        say(f"error: {line}", file=sys.stderr)
+    counts = Counter(
+        "not pinned" if not pin else "gap" if "gap" in pin else "pinned"
+        for pin in (lock.pin_of(found.lock, name) for name in lock.names(study))
+    )
+    say(f"{path}: " + (", ".join(f"{n} {what}" for what, n in counts.items()) or "nothing to pin"))
+    return FINDINGS if found.failures or (options.moved and found.lines) else FINE
+
+
 def merged_config(project: Path, files: Sequence[Path]) -> dict[str, Any]:
     """config.yaml of a project with further config files laid over it, one after the other.
 
@@ -149,6 +202,7 @@ def merged_config(project: Path, files: Sequence[Path]) -> dict[str, Any]:
 #: Name of a command -> what it does; the function's first line is its help.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": plan,
+    "pin": pin,
     "verify": verify,
     "explain": explain,
     "crate": crate,
@@ -163,14 +217,28 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         made[name] = commands.add_parser(name, help=text, description=text)
-        if name != "plan":  # which needs no results
+        if name not in ("plan", "pin"):  # which need no results
             made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
             made[name].add_argument("--study", metavar="NAME", help="the same, by its name")
         made[name].add_argument(
             "--project", type=Path, default=Path(), metavar="DIR",
             help="where config.yaml, workflow/ and src/ lie (default: here)",
         )  # fmt: skip
+    for name in ("plan", "pin"):
+        made[name].add_argument(
+            "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+            help="laid over config.yaml, as for snakemake",
+        )  # fmt: skip
     plan_options(made["plan"])
+    which = made["pin"].add_mutually_exclusive_group()
+    which.add_argument(
+        "--moved", action="store_true",
+        help="only say which pinned revisions stand for another commit by now; pin nothing",
+    )  # fmt: skip
+    which.add_argument(
+        "--anew", nargs="*", metavar="REVISION",
+        help="pin these anew, or all: what has moved is fetched and measured again",
+    )  # fmt: skip
     made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
     made["verify"].add_argument(
         "--against", type=Path, metavar="DIR",
@@ -190,11 +258,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def plan_options(command: argparse.ArgumentParser) -> None:
-    """The options of ``abspos plan``."""
-    command.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
-        help="laid over config.yaml, as for snakemake",
-    )  # fmt: skip
+    """The options of ``abspos plan``, less those that it shares."""
     command.add_argument(
         "--cores", type=count, default=os.cpu_count() or 1, metavar="N",
         help="cores that jobs share (default: those of this machine)",

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from abspos.checkpoints import read as read_checkpoints
 from abspos.stores import write_atomically
 
 #: What is the paper's and what is ours; said before any number.
@@ -147,13 +148,34 @@ def overall(claims: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
-def page(claims: pd.DataFrame, settings: Mapping[str, Any]) -> str:
+def gaps(checkpoints: pd.DataFrame) -> str:
+    """What the study names and could not measure, with the reasons; empty if there is nothing."""
+    missing = checkpoints[checkpoints["gap"].notna()]
+    if missing.empty:
+        return ""
+    rows = missing[["model", "revision", "gap"]].to_numpy().tolist()
+    return f"""
+Gaps
+----
+
+{len(missing)} of {len(checkpoints)} checkpoints could not be measured, and no number above is of
+them. ``abspos pin`` has them tried again.
+
+{list_table(["model", "revision", "reason"], rows)}
+"""
+
+
+def page(
+    claims: pd.DataFrame, settings: Mapping[str, Any], checkpoints: pd.DataFrame | None = None
+) -> str:
     """The front page as reStructuredText.
 
     Args:
         claims: the claim table.
         settings: the resolved config.
+        checkpoints: see abspos.checkpoints.
     """
+    missing = "" if checkpoints is None else gaps(checkpoints)
     models = models_of(claims)
     number = settings["inputs"]["number"]
     title = "Where does absolute position come from?"
@@ -188,7 +210,7 @@ number is in ``claims.csv``. Energies are mean squared nats (log) or summed squa
 A claim's verdict is the weakest of the numbers that decide it, over all models:
 
 {list_table(head, claim_rows(claims))}
-
+{missing}
 Settings of the run
 -------------------
 
@@ -198,13 +220,17 @@ Settings of the run
 """
 
 
-def write(claims: Path, out: Path, settings: Mapping[str, Any]) -> None:
+def write(
+    claims: Path, out: Path, settings: Mapping[str, Any], checkpoints: Path | None = None
+) -> None:
     """Write the front page of a study's report.
 
     Args:
         claims: claims.csv.
         out: where the reStructuredText goes.
         settings: the resolved config.
+        checkpoints: checkpoints.csv, whose gaps are shown.
     """
     table = pd.read_csv(claims, dtype={"revision": str})
-    write_atomically(Path(out), page(table, settings))
+    found = None if checkpoints is None else read_checkpoints(checkpoints)
+    write_atomically(Path(out), page(table, settings, found))

@@ -15,7 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from abspos import lock
 from abspos.study import Run, Study
+from abspos.study_parts import HubSource
+from abspos.sweeps import Sweep
 
 #: Conditions that are compared with BOS field by field.
 COMPARED = (
@@ -49,12 +52,45 @@ class Layout:
         """Path pattern of a stage's stores, by wildcards."""
         return f"{self.results}/{stage}/{{model}}/{{revision}}/{{variant}}/{{condition}}"
 
+    @cached_property
+    def lock(self) -> lock.Lock:
+        """Commits of what comes from the hub; empty where nothing is pinned yet."""
+        return lock.read(lock.path_of(self.study.study, self.root))
+
+    @cached_property
+    def sweeps(self) -> dict[str, Sweep]:
+        """The models that come from the hub."""
+        return {
+            model.name: Sweep(
+                model.source, self.lock, self.root / "results/checkpoints" / model.name
+            )
+            for model in self.study.models
+            if isinstance(model.source, HubSource)
+        }
+
     def revisions(self, model: str) -> tuple[str, ...]:
-        """Revisions of a model: a name that follows from what its source is."""
+        """Revisions of a model that are measured, as paths have them.
+
+        Those of a hub repository are called as there, gaps are left out; other sources have one,
+        whose name follows from what it is.
+        """
+        if model in self.sweeps:
+            return self.sweeps[model].measured
         source = self.study.model(model).source
-        if source.type == "hub":
-            return tuple(source.revisions)
         return (revision_of(source.model_dump(mode="json"), self.root),)
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """All that the study names, gaps included, in the config's order, as rows of a table.
+
+        Keys: model and revision; of hub models repo, commit, tokens (of training) and gap, why it
+        cannot be measured.
+        """
+        return [
+            {"model": model.name, "revision": revision, **(sweep.row(revision) if sweep else {})}
+            for model in self.study.models
+            for sweep in [self.sweeps.get(model.name)]
+            for revision in (sweep.names if sweep else self.revisions(model.name))
+        ]
 
     def models(self) -> list[tuple[str, str]]:
         """(model, revision) of everything the study measures."""
@@ -108,11 +144,11 @@ class Layout:
         """Keys of the windows that the study's variants have."""
         return sorted({v.window for v in self.study.variants if v.window})
 
-    def source(self, model: str) -> dict[str, Any]:
-        """Where a model comes from, as plain values, without the list of its revisions."""
-        slice_ = self.study.model(model).source.model_dump(mode="json")
-        slice_.pop("revisions", None)
-        return slice_
+    def source(self, model: str, revision: str) -> dict[str, Any]:
+        """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
+        if model in self.sweeps:
+            return self.sweeps[model].checkpoint(revision)
+        return self.study.model(model).source.model_dump(mode="json")
 
     def inputs(self) -> dict[str, Any]:
         """What the windows of text depend on."""

@@ -22,9 +22,12 @@ from typing import Any
 
 import gguf
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from abspos import hub
+from abspos.gaps import Gap, note
 from abspos.stores import StoreError, file_digest, whole_folder
 
 log = logging.getLogger("abspos")
@@ -64,10 +67,16 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
 
     Raises:
         ModelError: the source cannot be had or its digests differ from those stated.
+        HubError: the same of the hub.
+        Gap: the revision is broken where it comes from; a note on it is left beside the folder.
     """
-    with whole_folder(folder, manifest) as partial:
-        SOURCES[source["type"]](source, revision, partial)
-        refuse_unsupported(AutoConfig.from_pretrained(partial))
+    try:
+        with whole_folder(folder, manifest) as partial:
+            SOURCES[source["type"]](source, revision, partial)
+            refuse_unsupported(read_config(partial))
+    except Gap as gap:
+        note(folder, source["commit"], str(gap))
+        raise
 
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
@@ -168,30 +177,47 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
-    """A revision of a hub repository: config, safetensors and tokenizer, nothing else."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    """A commit of a hub repository: its config, its tokenizer and one set of its weights.
 
-    wanted = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja"]
+    ``source`` has ``repo``, ``commit`` and ``files``, as the study's lock has them.
+    """
+    what = f"{source['repo']} at {revision}"
+    found = hub.download(source["repo"], source["commit"], source["files"])
+    for name, path in found.items():
+        link_or_copy(path, folder / name)
     try:
-        snapshot = Path(snapshot_download(source["repo"], revision=revision, allow_patterns=wanted))
-    except GatedRepoError:
-        raise ModelError(
-            f"{source['repo']}: gated; accept its terms on the hub and set HF_TOKEN"
-        ) from None
-    except RepositoryNotFoundError:
-        raise ModelError(
-            f"{source['repo']}: no such repository, or private and HF_TOKEN is not set"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(
-            f"{source['repo']} at {revision}: {str(error).splitlines()[0]}; "
-            "check the revision and the network, and run again"
-        ) from None
-    if not any(snapshot.glob("*.safetensors")):
-        raise ModelError(f"{source['repo']} at {revision}: no safetensors; pickles are not loaded")
-    for item in snapshot.iterdir():
-        link_or_copy(item, folder / item.name)
+        if not any(name.endswith(".safetensors") for name in found):
+            unpickle(folder)
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt"):  # compares its table of contents with its size
+                pass
+        read_config(folder)
+    except Exception as error:
+        raise Gap(f"{what}: not a checkpoint that can be read ({hub.first_line(error)})") from error
+
+
+def unpickle(folder: Path) -> None:
+    """Turn pickled weights into safetensors; of a pickle only tensors are read, nothing runs."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", use_safetensors=False, weights_only=True, local_files_only=True
+    )
+    for path in folder.glob("pytorch_model*"):
+        path.unlink()
+    model.save_pretrained(folder)
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a checkpoint folder.
+
+    Code of its own runs only if it lies in the folder, and it was put there only if the study's
+    config allows it.
+    """
+    return AutoConfig.from_pretrained(folder, trust_remote_code=has_code(folder))
+
+
+def has_code(folder: Path) -> bool:
+    """Whether a checkpoint comes with code of its own that may run."""
+    return any(Path(folder).glob("*.py"))
 
 
 def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None:
@@ -333,7 +359,7 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     Raises:
         ModelError: the variant cannot act on this checkpoint, or T exceeds its context.
     """
-    config = AutoConfig.from_pretrained(folder)
+    config = read_config(folder)
     refuse_unsupported(config)
     limit = config.max_position_embeddings
     rope = variant.get("rope") or {}
@@ -404,8 +430,9 @@ def load(
     else:
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                folder, config=config, dtype=kind, use_safetensors=True, local_files_only=True
-            )
+                folder, config=config, dtype=kind, use_safetensors=True, local_files_only=True,
+                trust_remote_code=has_code(folder),
+            )  # fmt: skip
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{folder}: transformers cannot load it ({reason})") from error

@@ -147,7 +147,9 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         for runs in models.values()
         for made in jobs_of_model(list(runs.values()), machine, study.keep_activations)
     ]
-    light = {"tables": 1, "claims": 1, "figures": len(FIGURES), "front": 1}
+    light = {
+        "checkpoints": 1, "tables": 1, "claims": 1, "figures": len(FIGURES), "front": 1,
+    }  # fmt: skip
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)
     if study.device == "cuda":

@@ -78,7 +78,21 @@ class HubSource(Part):
     revisions: tuple[Revision, ...] = Field(
         default=("main",),
         min_length=1,
-        description="Its revisions; each is resolved once to a commit and pinned.",
+        description="Its revisions; `abspos pin` resolves each once to a commit.",
+    )
+    on_missing: Literal["stop", "gap"] = Field(
+        default="stop",
+        description="Whether a revision that is missing or broken stops the study, or is a gap "
+        "that the report names.",
+    )
+    tokens_per_step: Size | None = Field(
+        default=None,
+        description="Training tokens of one step; the last number in a revision's name is its "
+        "step. null: training is not shown.",
+    )
+    allow_pickles: Bool = Field(
+        default=False,
+        description="Whether pickled weights are read where there are no safetensors.",
     )
     allow_remote_code: Bool = Field(
         default=False, description="Whether code that comes with the repository may run here."

@@ -12,7 +12,7 @@ from conftest import ROOT, Project
 
 pytestmark = pytest.mark.slow
 
-LOCAL = ("all", "models", "tables", "claims", "front")
+LOCAL = ("all", "models", "checkpoints", "tables", "claims", "front")
 HEAVY = ("inputs", "activations", "activations_bos", "components", "statistics")
 
 

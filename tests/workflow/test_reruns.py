@@ -199,7 +199,7 @@ def test_a_new_checkpoint_plans_its_own_jobs_and_the_aggregates(project) -> None
     plan = project.plan()
     own = [job for job in plan.jobs if job.wildcards]
     assert {job.wildcards["model"] for job in own} == {"other"}
-    assert plan.rules == EVERYTHING
+    assert plan.rules == {"checkpoints": 1, **EVERYTHING}
 
 
 def test_an_edited_corpus_reruns_inputs_and_what_follows(project) -> None:

@@ -4,6 +4,7 @@
 rule front:
     input:
         claims=rules.claims.output.claims,
+        checkpoints=rules.checkpoints.output[0],
     output:
         result("front.rst"),
     log:

@@ -12,6 +12,7 @@ from abspos.code import sources
 from abspos.figures import FIGURES
 from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
+from abspos.lock import LockError, require_pins
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
 from abspos.start import read_only, settle
@@ -21,10 +22,11 @@ try:
     STUDY = load_study(config)
     check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
     LIMITS = read_limits(STUDY.slurm_partitions)
-except (ConfigError, InputError, ResourceError) as error:
+    LAYOUT = Layout(STUDY)
+    require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
+except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
 
-LAYOUT = Layout(STUDY)
 RESULTS = LAYOUT.results
 CHECKPOINTS = "results/checkpoints"
 ROOT = Path(workflow.basedir)

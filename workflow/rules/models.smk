@@ -14,6 +14,22 @@ rule models:
         **asks("models"),
     params:
         *code("models.py"),
-        config=slice_of(LAYOUT.source, "model"),
+        config=slice_of(LAYOUT.source, "model", "revision"),
     script:
         "../scripts/models.py"
+
+
+# All that the study names: commits, training tokens, and gaps with their reasons.
+rule checkpoints:
+    output:
+        result("statistics/checkpoints.csv"),
+    log:
+        result("logs/checkpoints.log"),
+    localrule: True
+    conda:
+        environment("checkpoints")
+    params:
+        *code("checkpoints.py"),
+        config={"rows": LAYOUT.checkpoints()},
+    script:
+        "../scripts/checkpoints.py"

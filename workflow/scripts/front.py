@@ -4,4 +4,9 @@ from abspos.front import write
 from abspos.job import job
 
 with job(snakemake):
-    write(snakemake.input.claims, snakemake.output[0], snakemake.params.config)
+    write(
+        snakemake.input.claims,
+        snakemake.output[0],
+        snakemake.params.config,
+        snakemake.input.checkpoints,
+    )
