@@ -283,6 +283,109 @@ def test_few_inputs_make_verdicts_preliminary(number, wanted):
     assert not table[table["verdict"] == "not testable"]["preliminary"].any()
 
 
+# hybrids and models without BOS
+
+KINDS = ["full", "sliding", "sliding", "sliding", "full", "sliding"]
+HYBRID = {"kind": KINDS, "window": [WINDOW if kind == "sliding" else None for kind in KINDS]}
+
+
+def hybrid() -> Plan:
+    """A model with windows of its own: the default study, standard and untrained as published."""
+    plan = study()
+    for name in ("standard:bos", "untrained:bos"):
+        plan[name] |= {"facts": HYBRID}
+    return plan
+
+
+def test_what_is_pooled_over_kinds_of_layers_says_so():
+    table = claim_table(evidence(hybrid()))
+    summarised = table[table["summary"].fillna("") != ""]
+    mixed = summarised["arms"].str.contains("standard/bos|untrained/bos")
+    named = summarised["note"].str.contains("layers")
+    assert (named == mixed).all()
+    row = rows_of(table, "ntk-suppresses", primary=True, lens="log").squeeze()
+    assert "over 2 full and 4 sliding layers" in row["note"]
+    plain = claim_table(evidence(study()))
+    assert not plain["note"].astype(str).str.contains("layers").any()
+
+
+def test_each_kind_of_layers_is_shown_beside_all():
+    table = judged("both-present", evidence(hybrid()), arms="standard/bos", lens="log",
+                   summary="median")  # fmt: skip
+    rows = table[table["number"].str.startswith("residual")].set_index("number")
+    assert list(rows.index) == [
+        "residual energy", "residual energy, full", "residual energy, sliding"
+    ]  # fmt: skip
+    assert list(rows["primary"]) == [True, False, False]
+    assert rows.loc["residual energy, sliding", "note"] == "4 of 6 layers"
+    assert rows["estimate"].to_numpy() == pytest.approx(2 * OF["median"])
+
+
+def test_a_models_own_windows_are_shown_over_its_sliding_layers():
+    plan = hybrid()
+    plan["standard:bos"] |= {"slope": 0.3}
+    given = evidence(plan)
+    rows = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
+    assert len(rows) == 4
+    assert not rows["primary"].any()
+    assert set(rows["note"]) == {
+        "4 sliding layers of 6; position 0 stays visible through 2 full layers"
+    }
+    log = rows[(rows["lens"] == "log") & (rows["summary"] == "median")].squeeze()
+    assert log["estimate"] == pytest.approx(0.3 * OF["median"])
+    # The full layers of the standard arm count for nothing: a bend there changes no number.
+    given.data["standard:bos:beyond"].values[:, [0, 4]] = 99.0
+    again = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
+    assert list(again["estimate"]) == list(rows["estimate"])
+
+
+def test_windows_of_too_few_reached_layers_are_left_out():
+    plan = hybrid()
+    plan["standard:bos"]["facts"] = HYBRID | {"window": [WINDOW] * 2 + [None] * 4}
+    rows = judged("window-accumulates", evidence(plan), arms="standard/bos vs untrained/bos")
+    assert rows.empty
+
+
+@pytest.mark.parametrize("window", [WINDOW, 20])
+def test_the_bin_beyond_a_window_is_told_by_where_it_begins(window):
+    plan = study()
+    plan["standard:bos"] |= {"facts": {"bins": {"early": [1, 8], "beyond": [20, 32]}}}
+    found = evidence(plan).beyond("standard:bos", window)
+    assert found == ("beyond" if window == 20 else None)
+
+
+def tokenless() -> Evidence:
+    """The arms of a model without BOS."""
+    plan = Plan()
+    for variant in VARIANTS:
+        plan.arm(f"{variant}:no-bos", slope=0.5 if variant == "window" else 0.01)
+    plan["standard:no-bos"] |= {"fingerprint": 3.0}
+    plan.arm("standard:swap-token-1")
+    given = evidence(plan)
+    given.base = "no-bos"
+    return given
+
+
+def test_claims_of_a_model_without_bos():
+    table = claim_table(tokenless())
+    decided = table[table["primary"].astype(bool)]
+    verdicts = {c: set(decided[decided["claim"] == c]["verdict"]) for c in CLAIMS}
+    assert verdicts == {
+        "both-present": {"reproduced"},
+        "mask-denominator": {"holds by construction"},
+        "closed-trajectory": {"holds by construction"},
+        "sink-readers": {"not testable"},
+        "ntk-suppresses": {"not testable"},
+        "window-accumulates": {"reproduced"},
+        "bos-swap": {"not testable"},
+        "fingerprint": {"reproduced"},
+    }
+    beside = rows_of(table, "ntk-suppresses", arms="ntk/no-bos vs standard/no-bos")
+    assert len(beside) == 9
+    assert set(beside["verdict"]) == {""}
+    assert not table["arms"].astype(str).str.contains("/bos").any()
+
+
 # each claim, planted
 
 

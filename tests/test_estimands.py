@@ -152,11 +152,11 @@ def test_reachable_layers_follow_the_light_cone(window, half):
     for _ in range(20):
         farthest += window - 1
         wanted.append(farthest >= half - 1)
-    np.testing.assert_array_equal(estimands.reachable(20, window, half), wanted)
+    np.testing.assert_array_equal(estimands.reachable([window] * 20, half), wanted)
 
 
 def test_reachable_layers_of_the_default_study():
-    found = estimands.reachable(30, 32, 64)
+    found = estimands.reachable([32] * 30, 64)
     np.testing.assert_array_equal(np.flatnonzero(~found), [0, 1])  # 3 x 31 = 93 >= 63 > 62
 
 

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from abspos import activations
 from abspos.capture import NAME
 from abspos.component_store import decompose_run
-from abspos.kinds import Layer, counted, layers_of, pooled, tell_inert
+from abspos.evidence import counted
+from abspos.kinds import Layer, layers_of, tell_inert
 from abspos.models import ModelError, fetch_random
-from abspos.statistics import unpack
+from abspos.slots import by_kind, pooled
+from abspos.statistics import benjamini_hochberg, unpack
 from abspos.stores import open_dataset
+from abspos.tables import tabulate
 
 LENGTH = 32
+
+
+class Hybrid(NamedTuple):
+    """Where its stores lie, its component store, and the attributes of its activations."""
+
+    folder: Path
+    components: xr.Dataset
+    activations: dict[str, Any]
 
 
 def model_of(family, source, folder, **config):
@@ -53,7 +68,12 @@ def test_windows_and_kinds(native, variant, window, kind):
 def test_kinds_in_words():
     assert pooled(["full", "full"]) == "full"
     assert pooled(["sliding", "full", "sliding"]) == "full+sliding"
-    assert counted(["sliding", "full", "sliding"]) == "1 full, 2 sliding"
+    assert counted(["sliding", "full", "sliding"]) == "1 full and 2 sliding"
+    found = by_kind(["sliding", "full", "sliding"])
+    assert {k: list(v) for k, v in found.items()} == {
+        "full+sliding": [0, 1, 2], "full": [1], "sliding": [0, 2],
+    }  # fmt: skip
+    assert list(by_kind(["full"])) == ["full"]
 
 
 def test_a_window_that_hides_nothing_is_told(lines):
@@ -105,11 +125,11 @@ def stores(source, run, windows, tmp_path_factory):
         *map(str, (*made, *out)), inputs=windows.store, early=8, anchor=63, windows=[4],
         keep_fields=True, device="cpu", threads=1, label="hybrid",
     )  # fmt: skip
-    return open_dataset(*out), open_dataset(*made).attrs
+    return Hybrid(folder, open_dataset(*out), open_dataset(*made).attrs)
 
 
 def test_layers_are_labelled_in_every_store(stores):
-    components, activation = stores
+    _, components, activation = stores
     for attrs in (components.attrs, activation):
         assert attrs["kind"] == ["sliding", "full", "sliding"]
         assert attrs["window"] == [6, None, 6]
@@ -119,10 +139,56 @@ def test_layers_are_labelled_in_every_store(stores):
 
 
 def test_a_models_own_window_has_a_bin_beyond_it(stores):
-    components, _ = stores
+    components = stores.components
     assert components.attrs["bins"] == {
         "early": [1, 8], "late": [8, 16], "beyond-4": [4, 16], "beyond-6": [6, 16],
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tables(stores, tmp_path_factory):
+    """Tables of the hybrid's one arm; its windows are narrower than the early bin."""
+    folder = tmp_path_factory.mktemp("tables")
+    tabulate(
+        [stores.folder / "components.zarr"], [stores.folder / "components.manifest.json"],
+        folder / "slots.zarr", folder / "slots.json", arms=[("standard", "bos")], model="m",
+        revision="0", confidence=0.95, sign_flips=100, seed=0, threads=1,
+    )  # fmt: skip
+    return {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
+
+
+@pytest.mark.parametrize("name", ["energies", "sinks", "layers"])
+def test_every_row_of_a_layer_has_its_kind(tables, name):
+    table = tables[name]
+    assert (table["kind"] == table["layer"].map({0: "sliding", 1: "full", 2: "sliding"})).all()
+    # Where a window makes the mask 0 no document has influence.
+    assert table.drop(columns="influence", errors="ignore").notna().all(axis=None)
+
+
+def test_what_layers_with_a_window_lack_is_in_no_table(tables):
+    table = tables["energies"]
+    for component in ("row", "sink", "rest"):
+        assert set(table[table["component"] == component]["kind"]) == {"full"}
+    adjusted = table[(table["component"] == "row") & (table["lens"] == "log")]
+    expected = benjamini_hochberg(adjusted["p_value"].to_numpy())
+    np.testing.assert_allclose(adjusted["p_adjusted"], expected)
+
+
+def test_means_over_layers_name_their_kinds(tables):
+    table = tables["summary"]
+    residual = table[(table["component"] == "residual") & (table["bin"] == "early")]
+    assert set(residual["kind"]) == {"full", "sliding", "full+sliding"}
+    assert set(table[table["component"] == "sink"]["kind"]) == {"full"}, "not in all layers"
+    layers = tables["layers"]
+    keys = {"bin": "early", "lens": "log", "component": "residual", "summary": "median"}
+    by_layer = layers[np.logical_and.reduce([layers[k] == v for k, v in keys.items()])]
+    by_kind = residual[(residual["lens"] == "log") & (residual["summary"] == "median")]
+    means = by_kind.set_index("kind")["energy"]
+    assert means["full"] == pytest.approx(by_layer["energy"].iloc[1])
+    assert means["sliding"] == pytest.approx(by_layer["energy"].iloc[[0, 2]].mean())
+    assert means["full+sliding"] == pytest.approx(by_layer["energy"].mean())
+    for name in ("profile", "balance", "masses"):
+        assert set(tables[name]["kind"]) == {"full+sliding"}
 
 
 def test_heads_are_counted_on_the_model(source, run, tmp_path):

@@ -23,27 +23,29 @@ KEYS = ["model", "revision", "variant", "condition"]
 COLUMNS = {
     "energies": [
         "layer", "head", "bin", "lens", "component", "energy", "ci_low", "ci_high", "p_value",
-        "p_adjusted", "influence", "n_inputs",
+        "p_adjusted", "influence", "kind", "n_inputs",
     ],
     "sinks": [
         "layer", "head", "a_1", "sink_excess", "a_1_64", "sink_share", "to_first", "sink_low",
-        "sink_high", "n_inputs",
+        "sink_high", "kind", "n_inputs",
     ],
     "layers": [
-        "layer", "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "n_inputs",
+        "layer", "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",
+        "n_inputs",
     ],
     "summary": [
-        "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "n_inputs",
+        "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind", "n_inputs",
     ],
     "profile": [
-        "first", "last", "lens", "component", "summary", "energy", "ci_low", "ci_high", "n_inputs",
+        "first", "last", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",
+        "n_inputs",
     ],
     "position0": [
         "depth", "state_norm", "norm_low", "norm_high", "state_variance", "closed_error",
         "massive_share", "n_inputs",
     ],
-    "masses": ["query", "mask_mass", "residual_mass", "sink_excess", "n_inputs"],
-    "balance": ["anchor", "lens", "balance", "ci_low", "ci_high", "n_inputs"],
+    "masses": ["query", "mask_mass", "residual_mass", "sink_excess", "kind", "n_inputs"],
+    "balance": ["anchor", "lens", "balance", "ci_low", "ci_high", "kind", "n_inputs"],
     "loss": ["loss", "ci_low", "ci_high", "n_inputs"],
     "controls": ["check", "value", "passed"],
 }  # fmt: skip
@@ -403,7 +405,7 @@ def test_sign_flip_tests_of_what_claims_are_judged_on(slots, stores):
         found = slots.attrs["facts"][":".join(arm)]["p_values"]
         pairs = [f"{lens}/{c}/{s}" for lens in LENSES for c in ("mask", "residual")
                  for s in ("median", "mean")]  # fmt: skip
-        assert sorted(found) == (sorted(pairs) if arm[1] == "bos" else [])
+        assert sorted(found) == sorted(pairs)
         for name, p in found.items():
             lens, component, summary = name.split("/")
             if summary == "mean":

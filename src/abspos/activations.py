@@ -22,6 +22,7 @@ from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
 from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
 from abspos.certificates import certify
+from abspos.conditions import needs_bos
 from abspos.exchange import Exchange, exchanging
 from abspos.interventions import Batch, InterventionError, Setting, apply, single_token
 from abspos.kinds import Layer, layers_of, tell_inert
@@ -95,15 +96,32 @@ def trajectory_error(
     return errors
 
 
+def tokens_for(
+    checkpoint: Path, condition: str, swap_tokens: Sequence[str]
+) -> tuple[int | None, list[int]]:
+    """Token ids of BOS and of the listed replacements.
+
+    Raises:
+        InterventionError: the condition needs a BOS that the tokenizer has not, or a replacement
+            is not one token.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    if tokenizer.bos_token_id is None and needs_bos(condition):
+        raise InterventionError(
+            f"condition {condition!r}: this tokenizer has no BOS token; write `without: [bos]` "
+            "beside the model's source to leave out such conditions"
+        )
+    return tokenizer.bos_token_id, [single_token(tokenizer, text) for text in swap_tokens]
+
+
 def setting_for(
-    model: CausalLM, checkpoint: Path, swap_tokens: Sequence[str], early: int, seed: int
+    model: CausalLM, bos: int | None, swap_tokens: Sequence[int], early: int, seed: int
 ) -> Setting:
     """What the conditions of this model draw on."""
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     return Setting(
         table=embedding_table(model),
-        bos=tokenizer.bos_token_id,
-        swap_tokens=[single_token(tokenizer, text) for text in swap_tokens],
+        bos=bos,
+        swap_tokens=swap_tokens,
         later=early // 2,
         shift=64,
         seed=seed,
@@ -158,6 +176,7 @@ def extract(
 
     Raises:
         StoreError: checkpoint or windows are missing or altered.
+        InterventionError: the tokenizer cannot give what the condition needs.
         ModelError: the model cannot be loaded or fails its certificates.
         NonFiniteError: a NaN or infinity, named by layer, head and input.
     """
@@ -166,9 +185,10 @@ def extract(
         check(checkpoint, checkpoint_manifest)
     windows = open_dataset(inputs, inputs_manifest)
     tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
+    bos, swaps = tokens_for(checkpoint, condition, swap_tokens)
     model = models.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
     model.set_attn_implementation(NAME)
-    setting = setting_for(model, checkpoint, swap_tokens, early, seed)
+    setting = setting_for(model, bos, swaps, early, seed)
     exchange = None
     if condition in SETS:
         if reference is None or reference_manifest is None:

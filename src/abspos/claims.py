@@ -16,7 +16,7 @@ import pandas as pd
 from abspos import estimands
 from abspos.claims_sinks import fingerprint, sink_readers
 from abspos.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
-from abspos.slots import SUMMARIES, over_model
+from abspos.slots import SUMMARIES, by_kind, over_heads, over_model
 from abspos.statistics import holm
 from abspos.stores import open_dataset
 from abspos.tables import write_csv
@@ -48,21 +48,22 @@ def trained(evidence: Evidence) -> list[str]:
 
 
 def changed(evidence: Evidence, key: str) -> list[str]:
-    """Names of the trained variants under bos in which this one thing is changed: rope, window."""
+    """Names of the trained variants in which this one thing is changed: rope, window."""
     return [
         name for name in trained(evidence)
-        if evidence.has(f"{name}:bos") and evidence.variants[name].get(key)
+        if evidence.has(f"{name}:{evidence.base}") and evidence.variants[name].get(key)
         and not any(evidence.variants[name].get(k) for k in {"rope", "window"} - {key})
     ]  # fmt: skip
 
 
 def both_present(evidence: Evidence) -> Iterator[Row]:
-    """Energies of mask and of R, early, in every variant under bos."""
-    if not any(evidence.has(f"{variant}:bos") for variant in trained(evidence)):
+    """Energies of mask and of R, early, in every variant; of a hybrid's kinds of layers beside."""
+    base = evidence.base
+    if not any(evidence.has(f"{variant}:{base}") for variant in trained(evidence)):
         for lens in LENSES:
-            yield not_testable("both-present", "needs a trained variant under bos", lens)
+            yield not_testable("both-present", f"needs a trained variant under {base}", lens)
     for variant in evidence.variants:
-        arm = f"{variant}:bos"
+        arm = f"{variant}:{base}"
         if not evidence.has(arm):
             continue
         for lens in LENSES:
@@ -77,6 +78,15 @@ def both_present(evidence: Evidence) -> Iterator[Row]:
                     )  # fmt: skip
                     p = evidence.facts[arm]["p_values"][f"{lens}/{component}/{summary}"]
                     yield row | {"p_value": p}
+                    kinds = evidence.kinds(arm)
+                    for kind, layers in by_kind(kinds).items() if len(set(kinds)) > 1 else ():
+                        if len(layers) < len(kinds):
+                            yield measured(
+                                evidence, "both-present", [arm], f"{component} energy, {kind}",
+                                over_heads(slots, summary).isel(layer=layers).mean("layer"),
+                                POSITIVE, lens=lens, summary=summary,
+                                layers=f"{len(layers)} of {len(kinds)} layers",
+                            )  # fmt: skip
 
 
 def worst(evidence: Evidence, fact: str, sign: int = 1) -> float:
@@ -106,23 +116,30 @@ def closed_trajectory(evidence: Evidence) -> Iterator[Row]:
 
 
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
-    """Reduction of R's early energy under NTK scaling; beside it mask and loss."""
-    claim, reference = "ntk-suppresses", "standard:bos"
+    """Reduction of R's early energy under NTK scaling, with BOS; beside it mask and loss.
+
+    Of a model without BOS the same numbers are shown, and nothing is decided.
+    """
+    claim, reference = "ntk-suppresses", f"standard:{evidence.base}"
+    without = evidence.base != "bos"
     factors = {
         name: evidence.variants[name]["rope"]["factor"] for name in changed(evidence, "rope")
         if evidence.variants[name]["rope"]["rope_type"] == "ntk"
     }  # fmt: skip
-    if not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
+    if without:
+        for lens in LENSES:
+            yield not_testable(claim, "is about BOS at position 0, which this model has not", lens)
+    elif not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
         why = "needs an ntk variant of a factor above 1 and standard, both under bos"
         for lens in LENSES:
             yield not_testable(claim, why, lens)
     for name, factor in factors.items() if evidence.has(reference) else ():
-        arm = f"{name}:bos"
+        arm = f"{name}:{evidence.base}"
         for lens in LENSES:
             for component in ("residual", "mask"):
                 pair = [evidence.slots(a, "early", lens, component) for a in (arm, reference)]
                 for summary in SUMMARIES:
-                    beside = component == "mask" or factor < 1
+                    beside = component == "mask" or factor < 1 or without
                     yield measured(
                         evidence, claim, [arm, reference], f"reduction of {component} energy",
                         estimands.reduction(*(over_model(x, summary) for x in pair)),
@@ -139,24 +156,44 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
 
 def window_accumulates(evidence: Evidence) -> Iterator[Row]:
     """Slope with depth of the energy beyond the window: against standard, against untrained."""
-    claim = "window-accumulates"
+    claim, base = "window-accumulates", evidence.base
     tested = changed(evidence, "window")
     if not tested:
         for lens in LENSES:
-            yield not_testable(claim, "needs a window variant under bos", lens)
+            yield not_testable(claim, f"needs a window variant under {base}", lens)
     for name in tested:
-        arm, window = f"{name}:bos", evidence.variants[name]["window"]
-        twins = [
-            f"{n}:bos" for n, v in evidence.variants.items()
-            if v.get("untrained") and v.get("window") == window and not v.get("rope")
-        ]  # fmt: skip
-        for other in ("standard:bos", *(twins or ["an untrained window:bos"])):
+        arm, window = f"{name}:{base}", evidence.variants[name]["window"]
+        others = twins(evidence, window) or [f"an untrained window:{base}"]
+        for other in (f"standard:{base}", *others):
             why = unfit_for_slopes(evidence, arm, other, window)
             if not why:
                 yield from compared_slopes(evidence, arm, other, window)
                 continue
             for lens in LENSES:
                 yield not_testable(claim, why, lens, arms=[arm, other])
+    yield from native_windows(evidence)
+
+
+def twins(evidence: Evidence, window: int | None) -> list[str]:
+    """Arms of untrained weights with a variant's window, or with none but the model's own."""
+    return [
+        f"{name}:{evidence.base}" for name, variant in evidence.variants.items()
+        if variant.get("untrained") and variant.get("window") == window and not variant.get("rope")
+    ]  # fmt: skip
+
+
+def native_windows(evidence: Evidence) -> Iterator[Row]:
+    """Slopes of a model with windows of its own, as published against untrained; beside the claim.
+
+    It has no counterpart without windows, and in hybrids position 0 stays visible through the full
+    layers, so nothing is decided by it.
+    """
+    arm = f"standard:{evidence.base}"
+    windows = evidence.facts[arm]["window"] if evidence.has(arm) else []
+    for window in {w for w in windows if w is not None}:
+        for other in twins(evidence, None):
+            if not unfit_for_slopes(evidence, arm, other, window):
+                yield from compared_slopes(evidence, arm, other, window, decides=False)
 
 
 def unfit_for_slopes(evidence: Evidence, arm: str, other: str, window: int) -> str:
@@ -165,21 +202,27 @@ def unfit_for_slopes(evidence: Evidence, arm: str, other: str, window: int) -> s
         return f"needs {other.replace(':', '/')}"
     if not (evidence.beyond(arm, window) and evidence.beyond(other, window)):
         return f"no early query lies beyond {window} keys"
-    reached = int(reached_layers(evidence, arm, window).sum())
+    reached = int(reached_layers(evidence, arm).sum())
     if reached < FEWEST_LAYERS:
         return f"position 0 can have reached {reached} layers, a slope needs {FEWEST_LAYERS}"
     return ""
 
 
-def reached_layers(evidence: Evidence, arm: str, window: int) -> np.ndarray:
-    """Layers that position 0 can have reached through windows of so many keys (layer) bool."""
-    depth = len(evidence.facts[arm]["window"])
-    return estimands.reachable(depth, window, evidence.facts[arm]["length"] // 2)
+def reached_layers(evidence: Evidence, arm: str) -> np.ndarray:
+    """Sliding layers of an arm that position 0 can have reached (layer) bool."""
+    windows = evidence.facts[arm]["window"]
+    slides = np.array([window is not None for window in windows])
+    return slides & estimands.reachable(windows, evidence.facts[arm]["length"] // 2)
 
 
-def compared_slopes(evidence: Evidence, arm: str, other: str, window: int) -> Iterator[Row]:
+def compared_slopes(
+    evidence: Evidence, arm: str, other: str, window: int, decides: bool = True
+) -> Iterator[Row]:
     """Difference of the two arms' slopes, in both lenses and summaries."""
-    layers = reached_layers(evidence, arm, window)
+    layers = reached_layers(evidence, arm)
+    full = evidence.facts[arm]["window"].count(None)
+    chosen = f"{layers.sum()} sliding layers of {len(layers)}"
+    chosen += f"; position 0 stays visible through {full} full layers" if full else ""
     for lens in LENSES:
         pair = [evidence.slots(a, evidence.beyond(a, window) or "", lens) for a in (arm, other)]
         for summary in SUMMARIES:
@@ -187,7 +230,8 @@ def compared_slopes(evidence: Evidence, arm: str, other: str, window: int) -> It
             yield measured(
                 evidence, "window-accumulates", [arm, other],
                 "difference of slopes [energy per layer]", slopes[0] - slopes[1], POSITIVE,
-                lens=lens, summary=summary, primary=lens == "log" and summary == "median",
+                lens=lens, summary=summary, layers="" if decides else chosen,
+                primary=decides and lens == "log" and summary == "median",
             )  # fmt: skip
 
 
@@ -278,7 +322,7 @@ def judge(
     replicates: Sequence[Path], manifests: Sequence[Path], inputs: Sequence[Path], claims: Path,
     swaps: Path, *, models: Sequence[tuple[str, str]],
     variants: Mapping[str, Mapping[str, Any]], swap_tokens: Sequence[str], confidence: float,
-    seed: int,
+    seed: int, without_bos: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write claims.csv and swaps.csv of a study.
 
@@ -292,6 +336,7 @@ def judge(
         swap_tokens: texts of the listed replacements.
         confidence: level of the intervals.
         seed: of the split into halves.
+        without_bos: names of the models that have no BOS.
     """
     tables, numbers = [], []
     for path, manifest, windows, (model, revision) in zip(
@@ -299,7 +344,8 @@ def judge(
     ):
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         data = open_dataset(path, manifest)
-        evidence = Evidence(data, tokens, swap_tokens, variants, confidence, seed)
+        base = "no-bos" if model in without_bos else "bos"
+        evidence = Evidence(data, tokens, swap_tokens, variants, confidence, seed, base)
         table = claim_table(evidence)
         table["model"], table["revision"] = model, revision
         tables.append(table)

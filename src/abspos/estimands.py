@@ -72,13 +72,21 @@ def carried(
     }  # fmt: skip
 
 
-def reachable(layers: int, window: int, half: int) -> np.ndarray:
-    """Layers that position 0 can have reached by the last early query: (l + 1)(W - 1) >= half - 1.
+def reachable(windows: Sequence[int | None], half: int) -> np.ndarray:
+    """Layers that position 0 can have reached by the last early query.
+
+    Each layer carries it W - 1 positions on, one without a window as far as it likes: with the same
+    window in all layers, (l + 1)(W - 1) >= half - 1.
+
+    Args:
+        windows: W of each layer, or None.
+        half: T // 2.
 
     Returns:
         (layer) bool.
     """
-    return (np.arange(layers) + 1) * (window - 1) >= half - 1
+    steps = [half - 1 if window is None else window - 1 for window in windows]
+    return np.cumsum(steps) >= half - 1
 
 
 def accumulation(beyond: xr.DataArray, layers: np.ndarray, summary: str) -> xr.DataArray:

@@ -5,6 +5,7 @@ Source: docs/method.md, section 5.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,8 @@ class Evidence:
         variants: the config's variants by name.
         confidence: level of the intervals.
         seed: of the split into halves.
+        base: what stands at position 0 where a claim names nothing else: ``bos``, or ``no-bos``
+            for a model without BOS.
     """
 
     data: xr.Dataset
@@ -47,6 +50,7 @@ class Evidence:
     variants: Mapping[str, Mapping[str, Any]]
     confidence: float
     seed: int
+    base: str = "bos"
     facts: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,10 +76,16 @@ class Evidence:
     def beyond(self, arm: str, window: int) -> str | None:
         """The bin of an arm's queries that a window of so many keys keeps from position 0, if any.
 
-        A windowed arm has its own bin alone, others one for each window of the study.
+        A windowed arm has its own bin alone, others one for each window of the study and of
+        their own layers.
         """
-        names = (f"beyond-{window}", "beyond")
-        return next((name for name in names if name in self.facts[arm]["bins"]), None)
+        bins = self.facts[arm]["bins"].items()
+        beyond = (name for name, (first, _) in bins if name != "early" and first == window)
+        return next((name for name in beyond if name.startswith("beyond")), None)
+
+    def kinds(self, arm: str) -> list[str]:
+        """The kind of each layer of an arm."""
+        return list(self.facts[arm].get("kind", []))
 
 
 def measured(
@@ -90,13 +100,17 @@ def measured(
     summary: str = "",
     primary: bool = False,
     note: str = "",
+    layers: str = "",
 ) -> Row:
     """One row with an estimate, its interval and its verdict.
 
-    Where nothing is claimed of the number it is shown beside a claim, without a verdict.
+    Where nothing is claimed of the number it is shown beside a claim, without a verdict. A
+    summary over layers of several kinds says so, unless ``layers`` says which they are.
     """
     if claimed is None:
         note = BESIDE
+    if summary:
+        note = "; ".join(filter(None, (note, layers or mixture(evidence, arms))))
     values = np.asarray(slots, dtype=np.float64)
     found = slot_interval(values, evidence.confidence)
     estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
@@ -116,6 +130,17 @@ def measured(
         "verdict": verdict, "primary": primary, "n_inputs": inputs, "note": note,
         "p_value": float(p),
     }  # fmt: skip
+
+
+def mixture(evidence: Evidence, arms: Sequence[str]) -> str:
+    """How many layers of each kind a number is over, where they are of several; else empty."""
+    mixed = [arm for arm in arms if len(set(evidence.kinds(arm))) > 1]
+    return f"over {counted(evidence.kinds(mixed[0]))} layers" if mixed else ""
+
+
+def counted(kinds: Sequence[str]) -> str:
+    """Kinds with their numbers of layers: ``6 full and 20 sliding``."""
+    return " and ".join(f"{number} {kind}" for kind, number in sorted(Counter(kinds).items()))
 
 
 def compared(arms: Sequence[str]) -> str:

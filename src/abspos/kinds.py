@@ -8,7 +8,6 @@ Source: docs/models.md.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -129,13 +128,3 @@ def tell_inert(layers: Sequence[Layer], length: int, label: str) -> int | None:
         "measured as full attention", label, native, length,
     )  # fmt: skip
     return native
-
-
-def pooled(kinds: Sequence[str]) -> str:
-    """Kinds of layers that a number is a mean over: one, or several joined by ``+``."""
-    return "+".join(sorted(set(kinds)))
-
-
-def counted(kinds: Sequence[str]) -> str:
-    """Kinds with their numbers of layers: ``6 full, 20 sliding``."""
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(Counter(kinds).items()))

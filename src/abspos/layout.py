@@ -229,6 +229,7 @@ class Layout:
             "models": [list(pair) for pair in self.models()],
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
+            "without_bos": [m.name for m in self.study.models if "bos" in m.without],
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }

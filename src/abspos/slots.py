@@ -7,7 +7,7 @@ Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -83,6 +83,18 @@ def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndar
             parts = found[lens, "row"].astype(np.float64) + found[lens, "sink"]
             found[lens, "rest"] = found[lens, "residual"] - parts
     return found
+
+
+def pooled(kinds: Iterable[str]) -> str:
+    """Kinds of layers that a number is a mean over: one, or several joined by ``+``."""
+    return "+".join(sorted(set(kinds)))
+
+
+def by_kind(kinds: Iterable[str]) -> dict[str, np.ndarray]:
+    """Layers to take a mean over, by what they are: all, and in hybrids those of each kind."""
+    every = np.array(list(kinds))
+    found = {pooled(every): np.arange(len(every))}
+    return found | {str(name): np.flatnonzero(every == name) for name in sorted(set(every))}
 
 
 def full_gram(packed: np.ndarray, number: int) -> np.ndarray:

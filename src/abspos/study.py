@@ -10,13 +10,14 @@ imported, for the Snakefile reads the config at every start.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from abspos.study_checks import View, cross_checks, mistakes_of
+from abspos.conditions import needs_bos
+from abspos.study_checks import Mistake, View, cross_checks, mistakes_of, refused
 from abspos.study_parts import (
     Bool,
     Float,
@@ -68,6 +69,20 @@ class Model(Part):
 
     name: Name = Field(description="What the model is called in paths, tables and figures.")
     source: Source = Field(description="Where its checkpoint comes from.")
+    without: tuple[Text, ...] = Field(
+        default=(),
+        description="Arms that this model is not given: names of variants and of conditions, or "
+        "variant/condition. `bos` says that it has no BOS token, and leaves out all conditions "
+        "that need one.",
+    )
+
+    def leaves_out(self, variant: str, condition: str) -> bool:
+        """Whether the model is not given an arm."""
+        names = {variant, condition, f"{variant}/{condition}"}
+        if condition.startswith("swap-token-"):
+            names |= {"swap-token", f"{variant}/swap-token"}
+        tokenless = "bos" in self.without and needs_bos(condition)
+        return tokenless or not names.isdisjoint(self.without)
 
 
 class Condition(Part):
@@ -256,6 +271,7 @@ class Study(Part):
             for variant in self.variants
             for condition in variant.conditions
             for arm in self.arms(condition)
+            if not model.leaves_out(variant.name, arm)
         )
 
 
@@ -265,6 +281,15 @@ class ConfigError(ValueError):
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+def idle(study: Study) -> Iterator[Mistake]:
+    """Models that are left without an arm."""
+    busy = {run.model for run in study.runs()}
+    for number, model in enumerate(study.models):
+        if model.name not in busy:
+            path = ("models", number, "without")
+            yield refused(path, list(model.without), "fewer: no arm is left for this model")
 
 
 def load_study(config: Mapping[str, Any]) -> Study:
@@ -282,6 +307,8 @@ def load_study(config: Mapping[str, Any]) -> Study:
     except ValidationError as error:
         mistakes = mistakes_of(error, Study, config)
     mistakes += cross_checks(View(Study, config, mistakes))
+    if study is not None and not mistakes:
+        mistakes = list(idle(study))
     if study is None or mistakes:
         raise ConfigError(tuple(dict.fromkeys(mistake.line(config) for mistake in mistakes)))
     return study

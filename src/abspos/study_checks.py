@@ -355,4 +355,29 @@ def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:
     return [(path, view.get(*path, "name")) for path in view.places(*place, "conditions")]
 
 
-_CHECKS = (_lengths, _names, _repetitions, _sources, _variants, _arms)
+def _without(view: View) -> Iterator[Mistake]:
+    """Arms that a model is not given: they have to be there, and some have to be left."""
+    variants = {view.get(*place, "name"): place for place in view.places("variants")}
+    conditions = {name for place in variants.values() for _, name in _conditions(view, place)}
+    pairs = {
+        f"{variant}/{name}"
+        for variant, place in variants.items()
+        for _, name in _conditions(view, place)
+    }
+    known = {*variants, *conditions, *pairs, "bos"}
+    for place in view.places("models"):
+        without = [(path, view.get(*path)) for path in view.places(*place, "without")]
+        tokenless = view.get(*place, "source", "bos") is False
+        names = {name for _, name in without}
+        if tokenless and "bos" not in names and "bos" in conditions:
+            yield refused((*place, "source", "bos"), False, "without: [bos] beside it: conditions "
+                          "that need BOS are not for this model")  # fmt: skip
+        if None in known or None in names:
+            continue
+        for path, name in without:
+            if name not in known and not name.rpartition("/")[2].startswith("swap-token-"):
+                why = "a variant, a condition, or variant/condition of this study"
+                yield refused(path, name, why, nearest(name, known))
+
+
+_CHECKS = (_lengths, _names, _repetitions, _sources, _variants, _arms, _without)

@@ -27,6 +27,8 @@ from abspos.stores import open_dataset, save_dataset
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
 LENSES = ("log", "probability")
+#: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
+REFERENCES = ("bos", "no-bos")
 
 #: Summaries of energies (head, flip) over heads.
 SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -46,6 +48,7 @@ class ArmTables:
         self.flips, self.seed = flips, seed
         self.documents = sl.documents_of(store)
         self.number = store.sizes["input"]
+        self.kinds = np.array(store.attrs["kind"])
         self.slots: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
         self.p_values: dict[str, float] = {}
@@ -86,19 +89,23 @@ class ArmTables:
                 pieces[lens, component] = found
                 if component == "anchored":
                     continue
-                if which == "early" and self.keys["condition"] == "bos":
+                if which == "early" and self.keys["condition"] in REFERENCES:
                     self.test_summaries(gram, f"{lens}/{component}")
-                p = sign_flip_p(gram, self.flips, self.seed, self.documents)
+                # Layers whose window hides position 0 from early queries have no row and sink.
+                has = np.flatnonzero(np.isfinite(found[..., 0]).all(-1))
+                p = sign_flip_p(gram[has], self.flips, self.seed, self.documents)
                 layer, head = np.indices(p.shape)
+                layer = has[layer].ravel()
                 frames.append(
                     self.frame(
                         {
-                            "layer": layer.ravel(), "head": head.ravel(), "bin": which,
+                            "layer": layer, "head": head.ravel(), "bin": which,
                             "lens": lens, "component": component,
-                            **self.interval_columns("energy", found),
+                            **self.interval_columns("energy", found[has]),
                             "p_value": np.ravel(p),
                             "p_adjusted": np.ravel(benjamini_hochberg(p)),
-                            "influence": np.ravel(sl.slot_interval(found).influence),
+                            "influence": np.ravel(sl.slot_interval(found[has]).influence),
+                            "kind": self.kinds[layer],
                         }
                     )
                 )  # fmt: skip
@@ -152,11 +159,15 @@ class ArmTables:
                         continue
                     common = {"bin": which, "lens": lens, "component": component}
                     common["summary"] = summary
-                    layer = {"layer": np.arange(one.sizes["layer"])}
-                    columns = self.interval_columns("energy", one)
-                    layers.append(self.frame({**layer, **common, **columns}))
-                    columns = self.interval_columns("energy", one.mean("layer"))
-                    models.append(self.frame({**common, **columns}))
+                    has = np.flatnonzero(np.isfinite(one.isel(slot=0)))
+                    columns = self.interval_columns("energy", one.isel(layer=has))
+                    layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
+                    layers.append(self.frame(layer))
+                    for kind, chosen in sl.by_kind(self.kinds).items():
+                        if np.isin(chosen, has).all():
+                            mean = one.isel(layer=chosen).mean("layer")
+                            columns = self.interval_columns("energy", mean)
+                            models.append(self.frame({**common, **columns, "kind": kind}))
         self.tables["layers"] = pd.concat(layers, ignore_index=True)
         self.tables["summary"] = pd.concat(models, ignore_index=True)
 
@@ -182,6 +193,7 @@ class ArmTables:
                                 "last": [int(b) for _, b in edges],
                                 "lens": lens, "component": component, "summary": summary,
                                 **self.interval_columns("energy", model),
+                                "kind": sl.pooled(self.kinds),
                             }
                         )
                     )  # fmt: skip
@@ -206,6 +218,7 @@ class ArmTables:
                 "to_first": self.store["to_first"].values.mean(-1).ravel(),
                 "sink_low": np.ravel(excess.low),
                 "sink_high": np.ravel(excess.high),
+                "kind": self.kinds[layer.ravel()],
             }
         )
 
@@ -250,7 +263,8 @@ class ArmTables:
         residual = self.slots["early"].sel(pair=f"{lens}/residual", drop=True)
         over, under = (sl.over_model(x, "median") for x in (residual, mask))
         columns = self.interval_columns("balance", over / (over + under))
-        return self.frame({"anchor": [anchor], "lens": lens, **columns})
+        kind = sl.pooled(self.kinds)
+        return self.frame({"anchor": [anchor], "lens": lens, **columns, "kind": kind})
 
     def loss(self) -> None:
         """Next-token loss in nats per token."""
@@ -273,6 +287,7 @@ class ArmTables:
                 "mask_mass": hidden,
                 "residual_mass": np.abs(by_head).sum(-1).mean((0, 1))[1:] / 2,
                 "sink_excess": (attention - predicted).diagonal()[1:],
+                "kind": sl.pooled(self.kinds),
             }
         )
 

@@ -13,6 +13,7 @@ from abspos.figures import FIGURES
 from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
 from abspos.lock import LockError, require_pins
+from abspos.misfits import misfits
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
 from abspos.start import read_only, settle
@@ -71,7 +72,8 @@ def load(model, revision):
     return load_of(STUDY, model, folder, len(LAYOUT.arms(model)))
 
 
-refused = refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
+refused = misfits(LAYOUT, Path(CHECKPOINTS))
+refused += refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
 if refused:
     sys.exit("\n".join(refused))
 
