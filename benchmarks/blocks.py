@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import zarr
 
-from abspos import grams
+from abspos import grams, grid
 from abspos.component_store import Plan, decompose_layer
 from abspos.stores import create_array, open_dataset
 
@@ -34,7 +34,7 @@ def synthetic(folder: Path, heads: int, inputs: int, length: int, size: int, bat
         for first in range(0, inputs, batch):
             shape = (batch, heads, length, size)
             array[0, first : first + batch] = generator.standard_normal(shape, np.float32)
-    group.attrs.update(scale=[size**-0.5], window=[None])
+    group.attrs.update(scale=[size**-0.5], window=[None], softcap=[None])
 
 
 def main() -> None:
@@ -52,7 +52,9 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         store = open_dataset(folder)
         documents = torch.arange(o.inputs, device=o.device)
-        plan = Plan(grams.bins(o.length // 2, 32, []), 63, 32, documents, o.device)
+        queries = torch.tensor(grid.explained(o.length, 32, {63}), device=o.device)
+        bins = grams.bins(o.length // 2, 32, [])
+        plan = Plan(queries, bins, 63, 32, o.length, documents, o.device)
         began = time.perf_counter()
         with torch.no_grad():
             _, error = decompose_layer(store, 0, plan, None)

@@ -11,7 +11,7 @@ import xarray as xr
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from abspos import component_store, statistics
+from abspos import blocks, component_store, grid, statistics
 from abspos.components import decompose
 from abspos.grams import LENSES
 from abspos.sign_flips import sign_flip_p
@@ -201,6 +201,50 @@ def test_profile_is_the_energy_by_query(found, expected, lens, component):
     assert covered == list(range(1, HALF))
 
 
+# long inputs
+
+
+def test_long_inputs_are_decomposed_on_grids(
+    found, attention, activations, decompose_into, tmp_path, monkeypatch
+):
+    """By definition, from eager attention, with references and early queries of the grids alone."""
+    for name, value in (("MOST", 6), ("DENSE", 4), ("SHOWN", 5)):
+        monkeypatch.setattr(grid, name, value)
+    made = opened(decompose_into(tmp_path, activations["bos"]))
+    queries, late = made.attrs["explained"], made.attrs["references"]
+    assert queries == [*range(EARLY), 9, 12, 15]
+    assert late == list(range(16, 32, 3))
+    shown = made["query"].values
+    assert list(shown) == [queries[i] for i in grid.shown(queries)]
+    s = np.log(np.where(attention["bos"] > 0, attention["bos"], 1.0))
+    rows = np.stack([s[..., q, q - np.arange(HALF)] for q in late], -2)
+    fields, predicted = {}, {}
+    for i in queries:
+        cut = rows[..., : i + 1]
+        log_p = cut - np.log(np.exp(cut).sum(-1, keepdims=True))
+        fields[i] = s[..., i, i - np.arange(i + 1)] - log_p.mean(-2)
+        predicted[i] = np.exp(log_p).mean(-2)
+    for place, i in enumerate(shown):
+        seen = slice(0, i + 1)
+        np.testing.assert_allclose(made["residual"][:, :, place, seen], fields[i].mean(1), **CLOSE)
+        np.testing.assert_allclose(
+            made["predicted"][:, :, place, seen], predicted[i].mean(1), **CLOSE
+        )
+    chosen = [fields[i] for i in queries if i >= EARLY]
+    wanted = np.mean([np.einsum("lnhd,lmhd->lhnm", x, x) / x.shape[-1] for x in chosen], 0)
+    np.testing.assert_allclose(stored_grams(made, "late", "log", "residual"), wanted, **CLOSE)
+    np.testing.assert_allclose(
+        stored_grams(made, "early", "probability", "sink").shape,
+        stored_grams(found["bos"], "early", "probability", "sink").shape,
+    )
+    taken = [*queries, *late]
+    share = np.diff([-1, *taken]) / LENGTH
+    wanted = (attention["bos"].swapaxes(1, 2)[..., taken, 0] * share).sum(-1)
+    np.testing.assert_allclose(made["a_1"], wanted, **CLOSE)
+    assert share.sum() == 1
+    assert max(made.attrs["identity_error"]) < 1e-5
+
+
 # attributes and the rest
 
 
@@ -242,10 +286,10 @@ def test_inputs_of_one_document_never_pair(activations, windows, decompose_into,
 
 def test_identity_error_sees_a_wrong_decomposition():
     q, k = torch.randn(2, 4, LENGTH, 8), torch.randn(2, 2, LENGTH, 8)
-    parts, _ = component_store.block_parts(q, k, 0.4, None)
-    assert component_store.identity_error(q, k, 0.4, None, parts) < 1e-5
+    parts, _ = blocks.block_parts(q, k, 0.4, None)
+    assert blocks.identity_error(q, k, 0.4, None, parts) < 1e-5
     parts.residual[0, 2, HALF // 4, 3] += 0.01
-    assert component_store.identity_error(q, k, 0.4, None, parts) == pytest.approx(0.01, rel=0.01)
+    assert blocks.identity_error(q, k, 0.4, None, parts) == pytest.approx(0.01, rel=0.01)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -352,7 +396,7 @@ def test_results_do_not_depend_on_blocks(
     found, activations, components, decompose_into, tmp_path, monkeypatch, held, block
 ):
     monkeypatch.setattr(component_store, "READ_BYTES", held)
-    monkeypatch.setattr(component_store, "BLOCK_BYTES", block)
+    monkeypatch.setattr(component_store, "BLOCK_BYTES", {"cpu": block})
     for name in RUNS:
         (tmp_path / name).mkdir()
         made = opened(decompose_into(tmp_path / name, activations[name]))

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from abspos.components import (
     as_tensor,
+    backwards_by_offset,
     by_offset,
     decompose,
-    log_denominators,
     row_and_sink,
     split,
+    truncated,
     truncated_attention,
     visible,
 )
@@ -427,7 +428,7 @@ def test_parts_hold_zero_where_nothing_is_visible(case):
     )
     parts = split(early, reference, window)
     hidden = ~visible(half, window)
-    for field in (parts.residual, parts.log_attention, parts.attention, parts.predicted):
+    for field in (parts.residual, parts.attention, parts.predicted):
         assert (field[..., hidden] == 0).all()
     assert (parts.relative[..., hidden[-1]] == 0).all()
 
@@ -437,5 +438,32 @@ def test_denominators_are_the_cumulative_log_sum_exp(spread) -> None:
     """Both ways of computing them, the second where the nearest keys vanish beside the largest."""
     logits = torch.as_tensor(np.random.default_rng(0).normal(size=(3, 8, 6))) * spread
     logits[..., 0] -= spread
-    found = log_denominators(logits)
-    torch.testing.assert_close(found, logits.logcumsumexp(-1), rtol=1e-12, atol=1e-12)
+    found, _ = truncated(logits, torch.arange(6))
+    expected = logits.logcumsumexp(-1).mean(-2)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_some_queries_have_what_all_queries_have(window):
+    early, reference = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    chosen = torch.tensor([0, 1, 4, 5, 9, 11])
+    whole = split(early, reference, window)
+    some = split(early[:, chosen], reference, window, chosen)
+    for name in ("residual", "attention", "predicted"):
+        torch.testing.assert_close(getattr(some, name), getattr(whole, name)[:, chosen])
+    torch.testing.assert_close(some.mask(4), whole.mask(4)[:, chosen])
+    torch.testing.assert_close(some.denominator, whole.denominator)
+    assert [some.place(i) for i in chosen.tolist()] == list(range(6))
+    torch.testing.assert_close(
+        some.at_first(some.attention), whole.attention.diagonal(dim1=-2, dim2=-1)[:, chosen]
+    )
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_views_of_backward_rows_are_logits_by_offset(step):
+    logits = torch.randn(2, 3, 20, 20)
+    queries = range(11, 20, step)
+    found = backwards_by_offset(logits[:, :, 11::step].flip(-1), 11, 10, step)
+    for row, query in enumerate(queries):
+        for d in range(10):
+            torch.testing.assert_close(found[..., row, d], logits[..., query, query - d])

@@ -15,9 +15,9 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file, save_file
 
+from abspos.blocks import block_parts
 from abspos.capture import NAME, forward, listening
 from abspos.certificates import certify, eager_logits
-from abspos.component_store import block_parts
 from abspos.components import decompose
 from abspos.kinds import layers_of
 from abspos.models import ModelError, apply_rope, fetch, fetch_random, load

@@ -16,15 +16,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from abspos import grams
-from abspos.components import Parts, by_offset, rebuilt_logits, row_and_sink, split
+from abspos import grams, grid
+from abspos.blocks import block_parts, identity_error
+from abspos.components import Parts
 from abspos.layers import Stack
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset
 from abspos.trajectory import trajectory
 
-#: Bytes of logits that one block of heads and inputs may take.
-BLOCK_BYTES = 2**28
+#: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
+#: what a processor's caches hold, and what keeps a GPU busy.
+BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 #: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs.
 READ_BYTES = 2**30
 #: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
@@ -36,16 +38,20 @@ class Plan:
     """What is summarised over which queries and inputs.
 
     Attributes:
+        queries: early queries that are explained.
         bins: of queries.
         anchor: a of mask_i = M_i - M_a.
         early: first query after the early bin.
+        length: T.
         documents: number of each input's document (input).
         device: where blocks are computed.
     """
 
+    queries: Tensor
     bins: Sequence[grams.Bin]
     anchor: int
     early: int
+    length: int
     documents: Tensor
     device: str
 
@@ -72,69 +78,30 @@ def read_heads(array: xr.DataArray, layer: int, heads: slice) -> Tensor:
 
 
 def parts_of(
-    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None = None
+    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None, queries: Tensor
 ) -> tuple[Parts, Tensor]:
     """block_parts of all inputs, made of as many inputs at a time as BLOCK_BYTES allows.
 
-    Logits and what is made of them are T x T and go with their block; fields of half by half stay,
-    since Gram matrices need those of all inputs.
+    Logits and what is made of them go with their block; fields of explained queries stay, since
+    Gram matrices need those of all inputs.
     """
-    step = max(1, BLOCK_BYTES // (4 * q.shape[1] * q.shape[2] ** 2))
+    late = len(grid.references(q.shape[2])) * q.shape[1] * q.shape[2] * 4
+    step = max(1, BLOCK_BYTES[q.device.type] // late)
     if step >= q.shape[0]:
-        return block_parts(q, k, scale, window, softcap)
+        return block_parts(q, k, scale, window, softcap, queries)
     whole: dict[str, Tensor] = {}
+    shared: dict[str, Tensor] = {}
     for first in range(0, q.shape[0], step):
         rows = slice(first, first + step)
-        parts, to_first = block_parts(q[rows], k[rows], scale, window, softcap)
+        parts, to_first = block_parts(q[rows], k[rows], scale, window, softcap, queries)
         found = {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
-        valid = found.pop("valid")
+        shared = {name: found.pop(name) for name in ("queries", "valid")}
         for name, value in (found | {"to_first": to_first}).items():
             if name not in whole:
                 whole[name] = value.new_empty(q.shape[0], *value.shape[1:])
             whole[name][rows] = value
     to_first = whole.pop("to_first")
-    return Parts(**whole, valid=valid), to_first
-
-
-def block_parts(
-    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None = None
-) -> tuple[Parts, Tensor]:
-    """Decompose a block of heads, and what each query pays to position 0.
-
-    Args:
-        q: (input, head, position, feature) after RoPE.
-        k: (input, kv_head, position, feature) after RoPE.
-        scale: of the logits.
-        window: W of the layer or None.
-        softcap: of the logits, or None.
-
-    Returns:
-        the parts (input, head, ...), and attention to position 0 (input, head, query < T).
-    """
-    length = q.shape[2]
-    half = length // 2
-    logits = rebuilt_logits(q, k, scale, softcap)
-    early = by_offset(logits[..., :half, :half], 0, half)
-    reference = by_offset(logits[..., half:, :], half, half)
-    parts = split(early, reference, window)
-    # At an early query the farthest offset is position 0; at a late one it takes the whole row.
-    early_first = parts.attention.diagonal(dim1=-2, dim2=-1)
-    return parts, torch.cat([early_first, late_to_first(logits[..., half:, :], window)], -1)
-
-
-def late_to_first(logits: Tensor, window: int | None) -> Tensor:
-    """Attention to position 0 of late queries, (..., query), from all of their logits.
-
-    Args:
-        logits: (..., query, key), of the last queries; overwritten.
-        window: W of the layer or None.
-    """
-    late, length = logits.shape[-2:]
-    query = torch.arange(length - late, length, device=logits.device)[:, None]
-    back = query - torch.arange(length, device=logits.device)
-    hidden = (back < 0) | (back >= (window or length))
-    first = logits[..., 0].masked_fill(hidden[:, 0], -torch.inf)
-    return (first - logits.masked_fill_(hidden, -torch.inf).logsumexp(-1)).exp()
+    return Parts(**whole, **shared), to_first
 
 
 def block_summary(
@@ -145,43 +112,47 @@ def block_summary(
 ) -> dict[str, Tensor]:
     """All that is kept of a block of heads; leading axis head."""
     out: dict[str, Tensor] = {}
+    fields = grams.fields(parts)
     for which in plan.bins:
-        flat = grams.flat_fields(parts, which, plan.anchor)
+        flat = grams.flat_fields(parts, which, plan.anchor, fields)
         for (lens, component), x in flat.items():
             out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(grams.gram(x))
         if which.name == "early":
+            # Also what a window hides, so that layers of different windows have as many elements.
+            seen = torch.ones(which.stop, which.stop, dtype=torch.bool, device=plan.device).tril()
+            seen = seen[which.first :].flatten()
             for lens in grams.LENSES:
-                field = out[f"early/{lens}"] = full_width(flat[lens, "residual"], which)
+                own = flat[lens, "residual"][..., seen]
+                out[f"early/{lens}"] = own
                 if reference is not None:
-                    other = reference[lens].to(field)
-                    out[f"cross/{lens}"] = grams.gram(field[:, : other.shape[1]], other)
-    fields = grams.fields(parts)
-    narrow = grams.profile_bins(parts.valid.shape[0])
+                    other = reference[lens].to(own)
+                    out[f"cross/{lens}"] = grams.gram(own[:, : other.shape[1]], other)
+    places = {b.name: b.rows(parts.queries) for b in grams.profile_bins(parts.valid.shape[1])}
+    narrow = {name: rows for name, rows in places.items() if rows.start < rows.stop}
     for (lens, component), field in fields.items():
-        rows = grams.profile(field, parts.valid, lens, narrow, plan.documents)
-        for which, row in zip(narrow, rows, strict=True):
-            out[f"profile/{which.name}/{lens}/{component}"] = row
-    out["residual"] = parts.residual.mean(0)
-    out["attention"] = parts.attention.mean(0)
-    out["predicted"] = parts.predicted.mean(0)
+        found = grams.profile(field, parts.valid, lens, list(narrow.values()), plan.documents)
+        for name, row in zip(narrow, found, strict=True):
+            out[f"profile/{name}/{lens}/{component}"] = row
+    shown = grid.shown(parts.queries.tolist())
+    for name in ("residual", "attention", "predicted"):
+        out[name] = getattr(parts, name).mean(0)[:, shown]
     out["relative"] = parts.relative.mean(0)
     out["denominator"] = parts.denominator.transpose(0, 1)
-    out["a_1"] = to_first.mean(-1).T
+    out["a_1"] = (to_first @ stands_for(parts.queries, plan.length).to(to_first)).T
     out[f"a_1_{SINK_LENGTH}"] = to_first[..., :SINK_LENGTH].mean(-1).T
     out["to_first"] = to_first[..., 1 : plan.early].mean(-1).T
-    _, sink = row_and_sink(parts.attention - parts.predicted)
-    seen = parts.valid.diagonal()[1 : plan.early]
+    sink = parts.at_first(parts.attention) - parts.at_first(parts.predicted)
+    seen = parts.at_first(parts.valid)[1 : plan.early]
     out["sink_excess"] = sink[..., 1 : plan.early][..., seen].mean(-1).T
     return out
 
 
-def full_width(flat: Tensor, which: grams.Bin) -> Tensor:
-    """Flattened fields (head, input, element) with zeros for offsets that a window hides.
-
-    Layers of different windows then have as many elements, and no inner product changes.
-    """
-    elements = sum(query + 1 for query in range(which.first, which.stop))
-    return torch.nn.functional.pad(flat, (0, elements - flat.shape[-1]))
+def stands_for(queries: Tensor, length: int) -> Tensor:
+    """Share of all T queries that each explained and each reference query stands for: those since
+    the one before it."""
+    late = torch.tensor(grid.references(length), device=queries.device)
+    taken = torch.cat([queries, late])
+    return taken.diff(prepend=taken.new_full((1,), -1)).double() / length
 
 
 def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
@@ -194,37 +165,13 @@ def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
     return grams.gram(write.transpose(0, 1) * to_first[..., None])
 
 
-def identity_error(
-    q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts,
-    softcap: float | None = None,
-) -> float:  # fmt: skip
-    """Largest error of relative + mask + R against log attention, by another computation.
-
-    For one early query of the first input, in float64; the mask is taken as its definition has
-    it, from the denominators of reference rows that are cut down one at a time.
-    """
-    logits = rebuilt_logits(q[:1].double(), k[:1].double(), scale, softcap)[0]
-    length = logits.shape[-1]
-    half = length // 2
-    query = half // 4
-
-    def log_denominator(keys: int) -> Tensor:
-        rows = [logits[:, i, i + 1 - keys : i + 1].logsumexp(-1) for i in range(half, length)]
-        return torch.stack(rows).mean(0)
-
-    keys, most = (min(n, window or length) for n in (query + 1, half))
-    actual = logits[:, query, query + 1 - keys : query + 1].log_softmax(-1).flip(-1)
-    mask = log_denominator(most) - log_denominator(keys)
-    rest = parts.relative[0, :, :keys] + parts.residual[0, :, query, :keys]
-    return float((rest.double() + mask[:, None] - actual).abs().max())
-
-
 def head_tensors(
-    store: xr.Dataset, layer: int, device: str
+    store: xr.Dataset, layer: int, device: str, queries: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Blocks of K/V heads of one layer, each with its q and k of all inputs on the device.
 
-    Read in groups of heads within READ_BYTES, computed in blocks within BLOCK_BYTES.
+    Read in groups of heads within READ_BYTES, computed in blocks whose fields are within
+    BLOCK_BYTES.
     """
     inputs, length = store.sizes["input"], store.sizes["position"]
     heads, kv_heads = store.sizes["head"], store.sizes["kv_head"]
@@ -235,7 +182,8 @@ def head_tensors(
         q = read_heads(store["q"], layer, slice(held.start * group, held.stop * group))
         k = read_heads(store["k"], layer, held)
         count = held.stop - held.start
-        for kv in head_blocks(count * group, count, inputs * length**2 * 4, BLOCK_BYTES):
+        most = BLOCK_BYTES[torch.device(device).type]
+        for kv in head_blocks(count * group, count, 4 * inputs * queries * (length // 2), most):
             block = slice(kv.start * group, kv.stop * group)
             own = slice(held.start + kv.start, held.start + kv.stop)
             yield own, q[:, block].to(device), k[:, kv].to(device)
@@ -249,9 +197,9 @@ def decompose_layer(
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
     error = 0.0
-    for kv, q, k in head_tensors(store, layer, plan.device):
+    for kv, q, k in head_tensors(store, layer, plan.device, len(plan.queries)):
         block = slice(kv.start * group, kv.stop * group)
-        parts, to_first = parts_of(q, k, scale, window, softcap)
+        parts, to_first = parts_of(q, k, scale, window, softcap, plan.queries)
         require_finite(parts, layer, block.start)
         other = None
         if reference is not None:
@@ -271,7 +219,8 @@ def decompose_layer(
 
 def require_finite(parts: Parts, layer: int, first_head: int) -> None:
     """Refuse a NaN or infinity in the decomposition, by layer, head and input."""
-    bad = ~torch.isfinite(parts.residual).flatten(2).all(-1)
+    # A sum of what is not finite is not finite either, and takes one pass.
+    bad = ~torch.isfinite(parts.residual.flatten(2).sum(-1))
     if bool(bad.any()):
         number, head = (int(i) for i in bad.nonzero()[0])
         raise NonFiniteError(
@@ -319,10 +268,13 @@ def decompose_run(
     source = open_dataset(activations, activations_manifest)
     half = source.sizes["position"] // 2
     anchor = min(anchor, half - 1)
-    native = {w for w in source.attrs["window"] if w is not None}
+    every = sorted({*windows, *(w for w in source.attrs["window"] if w is not None)})
     documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
+    length = source.sizes["position"]
+    named = {anchor, *(w - 1 for w in every), *every}
     plan = Plan(
-        grams.bins(half, early, [*windows, *native]), anchor, early,
+        torch.tensor(grid.explained(length, early, named), device=device),
+        grams.bins(half, early, every), anchor, early, length,
         torch.as_tensor(documents, device=device), device,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
@@ -334,7 +286,9 @@ def decompose_run(
         stack.add(layer, found)
         errors.append(error)
     stacked = stack.arrays
+    queries = plan.queries.tolist()
     dataset = assemble(stacked).merge(trajectory(source))
+    dataset["query"] = ("query", [queries[i] for i in grid.shown(queries)])
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
     keep = (
@@ -344,7 +298,9 @@ def decompose_run(
     dataset.attrs = {name: source.attrs[name] for name in keep} | {
         "identity_error": errors,
         "anchor": anchor,
-        "length": source.sizes["position"],
+        "length": length,
+        "explained": queries,
+        "references": list(grid.references(length)),
         "bins": {b.name: [b.first, b.stop] for b in plan.bins},
     }
     save_dataset(dataset, store, manifest)
@@ -380,7 +336,7 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     field = ("layer", "head", "query", "offset")
     dims = {
         "residual": field, "attention": field, "predicted": field,
-        "relative": ("layer", "head", "offset"), "denominator": ("layer", "head", "input", "query"),
+        "relative": ("layer", "head", "offset"), "denominator": ("layer", "head", "input", "cut"),
     }  # fmt: skip
     for kind, values in grouped.items():
         if () in values:

@@ -26,24 +26,24 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Parts:
-    """Fields of the decomposition, with half = T // 2 queries and offsets.
+    """Fields of the decomposition, with half = T // 2 offsets.
 
     Outside ``offset < min(query + 1, window)`` every field holds 0; ``valid`` says where.
 
     Attributes:
+        queries: numbers of the early queries that are explained (query), in order; half - 1 last.
         relative: M_{half-1}(d), (..., offset).
-        denominator: mean over reference queries of log Z_i, (..., query).
+        denominator: mean over reference queries of log Z_i, (..., i < half).
         residual: R_i(d), (..., query, offset).
-        log_attention: log a[i, i-d], (..., query, offset).
         attention: a[i, i-d], (..., query, offset).
         predicted: mean over reference queries of p_i(d), (..., query, offset).
         valid: (query, offset) bool.
     """
 
+    queries: Tensor
     relative: Tensor
     denominator: Tensor
     residual: Tensor
-    log_attention: Tensor
     attention: Tensor
     predicted: Tensor
     valid: Tensor
@@ -51,7 +51,15 @@ class Parts:
     def mask(self, anchor: int | None = None) -> Tensor:
         """mask_i = M_i - M_anchor, (..., query); the anchor is half - 1 unless given."""
         last = self.denominator.shape[-1] - 1 if anchor is None else anchor
-        return self.denominator[..., last, None] - self.denominator
+        return self.denominator[..., last, None] - self.denominator[..., self.queries]
+
+    def place(self, query: int) -> int:
+        """Where a query stands among those explained; it must be one of them."""
+        return int(torch.searchsorted(self.queries, query))
+
+    def at_first(self, field: Tensor) -> Tensor:
+        """A field (..., query, offset) at position 0 of every query, (..., query)."""
+        return field[..., torch.arange(len(self.queries), device=field.device), self.queries]
 
 
 def rebuilt_logits(
@@ -60,26 +68,47 @@ def rebuilt_logits(
     """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
 
     Args:
-        query: (input, head, position, feature).
-        key: (input, kv_head, position, feature).
+        query: (input, head, position, feature), of any positions.
+        key: (input, kv_head, position, feature), of any positions.
         scale: of the logits.
         softcap: where given, logits s become softcap * tanh(s / softcap), as Gemma 2 has them.
     """
     inputs, heads, length, size = query.shape
     # The heads of a group lie one below the other, so that no K/V head is copied.
     grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
-    logits = (grouped @ key.mT).reshape(inputs, heads, length, length)
+    logits = (grouped @ key.mT).reshape(inputs, heads, length, key.shape[2])
     return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
 def by_offset(rows: Tensor, first: int, offsets: int) -> Tensor:
     """Rows of logits (..., query, key) of queries first, first+1, ... by offset (..., query, d).
 
-    Offsets that reach before position 0 repeat key 0; the caller masks them.
+    What stands at offsets that reach before position 0 is arbitrary.
     """
-    queries = torch.arange(rows.shape[-2], device=rows.device)[:, None] + first
-    keys = (queries - torch.arange(offsets, device=rows.device)).clamp_min(0)
-    return rows.gather(-1, keys.expand(*rows.shape[:-1], offsets))
+    return backwards_by_offset(rows.flip(-1), first, offsets)
+
+
+def backwards_by_offset(rows: Tensor, first: int, offsets: int, step: int = 1) -> Tensor:
+    """Logits by offset, as a view of rows whose keys run backwards.
+
+    Args:
+        rows: (..., query, key), contiguous; queries first, first + step, ..., keys from the last
+            to 0, as many as reach from 0 to the last query or further.
+        first: the first query.
+        offsets: how many, at most as many as the last query has keys.
+        step: from one query to the next.
+
+    Returns:
+        (..., query, offset); arbitrary at offsets that reach before position 0.
+    """
+    rows = rows.contiguous()
+    keys = rows.shape[-1]
+    # One row down, the key at offset 0 stands step places further to the left.
+    return rows.as_strided(
+        (*rows.shape[:-1], offsets),
+        (*rows.stride()[:-2], keys - step, 1),
+        rows.storage_offset() + keys - 1 - first,
+    )
 
 
 def visible(half: int, window: int | None, device: torch.device | str = "cpu") -> Tensor:
@@ -89,51 +118,78 @@ def visible(half: int, window: int | None, device: torch.device | str = "cpu") -
     return d[None, :] <= last[:, None]
 
 
-def split(early: Tensor, reference: Tensor, window: int | None) -> Parts:
+def hiding(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to logits so that those not seen get no attention: 0 or a large negative."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -1e30)
+
+
+def split(
+    early: Tensor, reference: Tensor, window: int | None, queries: Tensor | None = None
+) -> Parts:
     """Decompose logits that are given by offset.
 
     Args:
-        early: s[i, i-d] of queries i < half, (..., half, half); arbitrary where not visible.
+        early: s[i, i-d] of explained queries, (..., query, half); finite but arbitrary where not
+            visible.
         reference: s[q, q-d] of reference queries, (..., any number, half).
         window: W, or None for full causal attention.
+        queries: numbers of the explained queries (query); all i < half unless given.
     """
-    half = early.shape[-1]
+    half = reference.shape[-1]
+    if queries is None:
+        queries = torch.arange(half, device=early.device)
     valid = visible(half, window, early.device)
-    log_z = log_denominators(reference)
-    if window is not None:
-        log_z = log_z[..., torch.arange(half, device=early.device).clamp_max(window - 1)]
-    denominator = log_z.mean(-2)
+    last = (window or half) - 1
+    denominator, predicted = truncated(reference, queries.clamp_max(last))
+    denominator = denominator[..., torch.arange(half, device=early.device).clamp_max(last)]
     mean_logit = reference.mean(-2)
-    log_attention = early.masked_fill(~valid, -torch.inf).log_softmax(-1)
-    log_predicted = mean_logit[..., None, :] - denominator[..., None]
-    residual = (log_attention - log_predicted).masked_fill(~valid, 0)
+    relative = (mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0)
+    valid = valid[queries]
+    seen = valid.to(early.dtype)
+    residual = (early + hiding(valid, early.dtype)).log_softmax(-1)
+    attention = residual.exp()
+    residual -= mean_logit[..., None, :]
+    residual += denominator[..., queries, None]
     return Parts(
-        relative=(mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0),
+        queries=queries,
+        relative=relative,
         denominator=denominator,
-        residual=residual,
-        log_attention=log_attention.masked_fill(~valid, 0),
-        attention=log_attention.exp(),
-        predicted=truncated_attention(reference, log_z).masked_fill(~valid, 0),
+        residual=residual.mul_(seen),
+        attention=attention,
+        predicted=predicted.mul_(seen),
         valid=valid,
     )
 
 
-def log_denominators(reference: Tensor) -> Tensor:
-    """log of the sum of exp s[q, q-d'] over d' <= d, (..., q, offset), for every offset d.
+def truncated(reference: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """What reference queries do when they are cut down to their nearest keys.
 
-    From one exponential of each row relative to its largest logit; where the nearest keys lie so
-    far below it that they would vanish, by the slower cumulative log-sum-exp.
+    From one softmax of each row, its sums from the left and one matrix product over queries; where
+    the nearest keys lie so far below the largest logit that they would vanish, by a slower way.
+
+    Args:
+        reference: s[q, q-d], (..., q, offset).
+        last: the last offset that each explained query has (query).
+
+    Returns:
+        the mean over q of the log of the sum of exp s[q, q-d'] over d' <= d, (..., offset), for
+        every offset d; and P_i(d), (..., query, offset), meaningless where d > last.
     """
-    top = reference.amax(-1, keepdim=True)
-    sums = (reference - top).exp_().cumsum(-1)
+    weights = reference.softmax(-1)
+    sums = weights.cumsum(-1)
     # The first sum is the smallest; half the exponent range keeps all of its digits.
-    if float(sums[..., 0].amin()) > torch.finfo(sums.dtype).tiny ** 0.5:
-        return sums.log_().add_(top)
-    return reference.logcumsumexp(-1)
+    if float(sums[..., 0].amin()) <= torch.finfo(sums.dtype).tiny ** 0.5:
+        log_z = reference.logcumsumexp(-1)
+        return log_z.mean(-2), truncated_attention(reference, log_z[..., last])
+    whole = reference[..., 0] - weights[..., 0].log()
+    every = len(last) == sums.shape[-1] and int(last[-1]) == len(last) - 1
+    cut = (sums if every else sums[..., last]).reciprocal()
+    predicted = (cut.mT @ weights).div_(reference.shape[-2])
+    return sums.log_().mean(-2) + whole.mean(-1, keepdim=True), predicted
 
 
 def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:
-    """P_i(d), the mean over reference queries of exp(s[q, q-d] - log Z_i(q)).
+    """P_i(d), the mean over reference queries of exp(s[q, q-d] - log Z_i(q)), whatever the logits.
 
     One matrix product over queries, exact as long as no truncated denominator is so far below
     the largest logit of its row that their ratio leaves the range; there, one query i at a time.
@@ -179,6 +235,7 @@ def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
     causal = torch.tril(torch.ones(s.shape[-2:], dtype=torch.bool, device=s.device))
     if not bool(torch.isfinite(s).where(causal, True).all()):
         raise ValueError("logits: NaN or infinity at or before a query; all must be finite")
+    s = s.where(causal, 0)
     early = by_offset(s[..., :half, :half], 0, half)
     reference = by_offset(s[..., half:, :], half, half)
     parts = split(early, reference, window)

@@ -3,6 +3,7 @@
 For a bin B of queries the inner product of two inputs' fields is the mean over its queries of
 the mean (log lens) or sum (probability lens) over visible offsets. A field is flattened with the
 square roots of these weights, so that a Gram matrix is one matrix product.
+A field holds 0 where nothing is visible.
 Source: docs/method.md, section 3.
 """
 
@@ -36,6 +37,13 @@ class Bin:
     stop: int
     keys: int | None = None
 
+    def rows(self, queries: Tensor) -> slice:
+        """Where its queries stand among those explained (query), which are in order."""
+        first, stop = torch.searchsorted(
+            queries, torch.tensor([self.first, self.stop], device=queries.device)
+        ).tolist()
+        return slice(first, stop)
+
 
 def bins(half: int, early: int, windows: Sequence[int]) -> list[Bin]:
     """The bins of a study: early, late, and for windows of its arms what lies beyond them.
@@ -63,21 +71,30 @@ def profile_bins(half: int) -> list[Bin]:
     return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 
+def masks(parts: Parts, anchor: int, rows: slice = slice(None)) -> dict[tuple[str, str], Tensor]:
+    """The mask's fields of some queries at an anchor, one of those explained (see fields)."""
+    at_anchor = parts.predicted[..., parts.place(anchor), None, :]
+    moved = parts.predicted[:, :, rows] - at_anchor
+    return {
+        ("log", "mask"): parts.mask(anchor)[..., rows],
+        ("probability", "mask"): moved.mul_(parts.valid[rows].to(moved.dtype)),
+    }
+
+
 def fields(parts: Parts, anchor: int | None = None) -> dict[tuple[str, str], Tensor]:
-    """The fields (..., query, offset) of both lenses by (lens, component), unweighted.
+    """The fields of both lenses by (lens, component), unweighted; 0 where not visible.
+
+    (input, head, query, offset), but the mask of the log lens, free of the offset,
+    (input, head, query).
 
     Args:
         parts: a decomposition.
         anchor: a of mask_i = M_i - M_a; half - 1 unless given.
     """
-    anchor = parts.valid.shape[0] - 1 if anchor is None else anchor
-    mask = parts.mask(anchor)[..., None].expand_as(parts.residual)
-    predicted = parts.predicted
     return {
-        ("log", "mask"): mask,
+        **masks(parts, int(parts.queries[-1]) if anchor is None else anchor),
         ("log", "residual"): parts.residual,
-        ("probability", "mask"): predicted - predicted[..., anchor, None, :],
-        ("probability", "residual"): parts.attention - predicted,
+        ("probability", "residual"): parts.attention - parts.predicted,
     }
 
 
@@ -89,10 +106,12 @@ def renormalised(parts: Parts, keys: int) -> dict[tuple[str, str], Tensor]:
     arm's own window is narrower than ``keys``, offsets end there.
     """
     seen = min(keys, int(parts.valid[-1].sum()))
-    log_a = parts.log_attention[..., keys:, :seen].log_softmax(-1)
-    log_m = (parts.relative + parts.denominator[..., -1:])[..., None, :seen]
-    log_m = log_m - parts.denominator[..., keys - 1, None, None]
-    predicted = parts.predicted[..., keys - 1, None, :seen]
+    rows = slice(parts.place(keys), None)
+    logit = (parts.relative + parts.denominator[..., -1:])[..., None, :seen]
+    # R and log attention differ by the mean logit and a constant of the row.
+    log_a = (parts.residual[..., rows, :seen] + logit).log_softmax(-1)
+    log_m = logit - parts.denominator[..., keys - 1, None, None]
+    predicted = parts.predicted[..., parts.place(keys - 1), None, :seen]
     return {
         ("log", "residual"): log_a - log_m,
         ("probability", "residual"): log_a.exp() - predicted,
@@ -100,27 +119,25 @@ def renormalised(parts: Parts, keys: int) -> dict[tuple[str, str], Tensor]:
 
 
 def weights(valid: Tensor, lens: str) -> Tensor:
-    """Weight of each (query, offset) before the mean over queries: mean or sum over offsets."""
-    seen = valid.double()
-    return seen / seen.sum(-1, keepdim=True) if lens == "log" else seen
+    """Weight of each offset that a query sees (query): 1 over their number, or 1."""
+    keys = valid.sum(-1).double()
+    return 1 / keys if lens == "log" else torch.ones_like(keys)
 
 
-def flatten(field: Tensor, weight: Tensor, which: Bin) -> Tensor:
+def flatten(field: Tensor, weight: Tensor, rows: slice) -> Tensor:
     """One bin of a field as vectors whose dot product is the bin's inner product.
 
     Args:
-        field: (input, head, query, offset) or, summed over offsets already, (input, head, query).
-        weight: (query, offset) or (query).
-        which: the bin.
+        field: (input, head, query, offset), 0 where not visible, or (input, head, query).
+        weight: of each query (query).
+        rows: the queries of the bin.
 
     Returns:
         (head, input, element).
     """
-    rows = slice(which.first, which.stop)
-    w = weight[rows]
-    x = field[:, :, rows] * (w / (which.stop - which.first)).sqrt().to(field.dtype)
-    x = x[:, :, w > 0] if w.ndim == 1 else x[..., w > 0]
-    return x.transpose(0, 1)
+    root = (weight[rows] / (rows.stop - rows.start)).sqrt().to(field.dtype)
+    x = field[:, :, rows] * (root[:, None] if field.ndim == 4 else root)
+    return x.flatten(2).transpose(0, 1)
 
 
 def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -128,60 +145,77 @@ def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
     return x @ (x if y is None else y).mT
 
 
-def flat_fields(parts: Parts, which: Bin, anchor: int) -> Mapping[tuple[str, str], Tensor]:
+def flat_fields(
+    parts: Parts, which: Bin, anchor: int, known: Mapping[tuple[str, str], Tensor] | None = None
+) -> Mapping[tuple[str, str], Tensor]:
     """Flattened fields (head, input, element) of one bin by (lens, component).
 
     The early bin also has the mask at the study's anchor where that is another than half - 1, and,
     where position 0 is in sight of all of its queries, the row and sink parts of R; the rest is R
     less those, and by orthogonality so is its Gram matrix.
+
+    Args:
+        parts: a decomposition.
+        which: the bin.
+        anchor: a of mask_i = M_i - M_a.
+        known: fields(parts), where they are made already.
     """
+    rows = which.rows(parts.queries)
+    found: dict[tuple[str, str], Tensor] = {}
     if which.keys is not None:
-        inside = Bin(which.name, which.first - which.keys, which.stop - which.keys)
-        return {
-            key: flatten(field, weights(torch.ones_like(field[0, 0]), key[0]), inside)
-            for key, field in renormalised(parts, which.keys).items()
-        }
-    found = {}
+        for (lens, component), field in renormalised(parts, which.keys).items():
+            seen = torch.ones(field.shape[2:], dtype=torch.bool, device=field.device)
+            found[lens, component] = flatten(field, weights(seen, lens), slice(0, len(seen)))
+        return found
+    keys = parts.valid.sum(-1)
     early = which.name == "early"
-    anchored = fields(parts, anchor)
-    for (lens, component), field in fields(parts).items():
+    in_sight = bool((keys == parts.queries + 1)[: rows.stop].all())
+    for (lens, component), field in (fields(parts) if known is None else known).items():
         weight = weights(parts.valid, lens)
-        found[lens, component] = flatten(field, weight, which)
-        if early and component == "mask" and anchor != parts.valid.shape[0] - 1:
-            found[lens, "anchored"] = flatten(anchored[lens, "mask"], weight, which)
-        if early and component == "residual" and bool(parts.valid.diagonal()[: which.stop].all()):
-            row, sink = row_and_sink(field)
-            last = weight.diagonal()
-            found[lens, "row"] = flatten(row, weight.sum(-1) - last, which)
-            found[lens, "sink"] = flatten(sink, last, which)
+        # Free of the offset, it stands for all that a query sees.
+        whole = weight if field.ndim == 4 else weight * keys
+        found[lens, component] = flatten(field[..., : which.stop], whole, rows)
+        if early and component == "residual" and in_sight:
+            row, sink = row_and_sink(field[:, :, : which.stop, : which.stop])
+            found[lens, "row"] = flatten(row, weight * (keys - 1), rows)
+            found[lens, "sink"] = flatten(sink, weight, rows)
+    if early and anchor != int(parts.queries[-1]):
+        for (lens, _), field in masks(parts, anchor, slice(0, rows.stop)).items():
+            whole = weights(parts.valid, lens) * (1 if field.ndim == 4 else keys)
+            found[lens, "anchored"] = flatten(field[..., : which.stop], whole, rows)
     return found
 
 
 def profile(
-    field: Tensor, valid: Tensor, lens: str, narrow: Sequence[Bin], documents: Tensor
+    field: Tensor, valid: Tensor, lens: str, narrow: Sequence[slice], documents: Tensor
 ) -> Tensor:
     """Row sums over other documents of the Gram matrices of narrow bins of queries.
 
     They are all that energies and jackknives of a curve need, and cost no matrix.
 
     Args:
-        field: (input, head, query, offset).
+        field: (input, head, query, offset), or without offset; 0 where not visible.
         valid: (query, offset).
         lens: log or probability.
-        narrow: the bins.
+        narrow: the queries of each bin.
         documents: number of each input's document (input).
 
     Returns:
         (query_bin, head, input): sum over inputs m of other documents of <X^n, X^m>.
     """
-    weight = weights(valid, lens).to(field.dtype)
     names, which = documents.unique(return_inverse=True)
     if len(names) == len(documents):
         own = field
     else:
         own = field.new_zeros(len(names), *field.shape[1:]).index_add_(0, which, field)[which]
-    by_query = (field * (field.sum(0) - own) * weight).sum(-1)
-    return torch.stack([by_query[..., b.first : b.stop].mean(-1).T for b in narrow])
+    products = (field.sum(0) - own).mul_(field)
+    by_query = products.sum(-1) if field.ndim == 4 else products
+    mean = field.new_zeros(len(narrow), field.shape[2])
+    for number, rows in enumerate(narrow):
+        mean[number, rows] = 1 / (rows.stop - rows.start)
+    if lens == "log" and field.ndim == 4:
+        mean /= valid.sum(-1)
+    return (by_query @ mean.T).permute(2, 1, 0)
 
 
 def pack(gram: Tensor) -> Tensor:

@@ -279,14 +279,16 @@ class ArmTables:
             for name in ("attention", "predicted")
         )
         by_head = self.store["attention"].values - self.store["predicted"].values
-        queries = np.arange(1, len(attention))
+        queries = self.store["query"].values
+        rows = np.flatnonzero(queries > 0)
+        queries = queries[rows]
         hidden = np.array([predicted[-1, self.keys_of(int(i)) :].sum() for i in queries])
         self.tables["masses"] = self.frame(
             {
                 "query": queries,
                 "mask_mass": hidden,
-                "residual_mass": np.abs(by_head).sum(-1).mean((0, 1))[1:] / 2,
-                "sink_excess": (attention - predicted).diagonal()[1:],
+                "residual_mass": np.abs(by_head).sum(-1).mean((0, 1))[rows] / 2,
+                "sink_excess": (attention - predicted)[rows, queries],
                 "kind": sl.pooled(self.kinds),
             }
         )

@@ -85,15 +85,17 @@ def draw_run(
     part: SubFigure, store: xr.Dataset, energies: pd.DataFrame, sinks: pd.DataFrame
 ) -> None:
     """One run: a row of panels per telling head."""
-    half = store.sizes["query"]
-    queries = [q for q in QUERIES if q < half] or [half - 1]
-    near = store["predicted"].isel(query=queries[-1]).isel(offset=slice(0, NEAR)).sum("offset")
+    shown = store["query"].values
+    queries = [q for q in QUERIES if q <= shown[-1]] or [int(shown[-1])]
+    # Of long inputs not every query has its fields stored.
+    queries = [int(shown[np.abs(shown - q).argmin()]) for q in queries]
+    near = store["predicted"].sel(query=queries[-1]).isel(offset=slice(0, NEAR)).sum("offset")
     heads = telling_heads(energies, sinks, near.values)
     panels = part.subplots(len(heads), len(queries), squeeze=False, sharex="col", sharey=True)
     for head, line in zip(heads, panels, strict=True):
         one = store[["attention", "predicted"]].isel(layer=head.layer, head=head.head)
         for ax, query in zip(line, queries, strict=True):
-            row = one.isel(query=query, offset=slice(0, query + 1))
+            row = one.sel(query=query).isel(offset=slice(0, query + 1))
             draw_row(ax, row["attention"].values, row["predicted"].values)
         line[0].set_ylabel("attention")
         line[0].set_title(f"layer {head.layer}, head {head.head}: {head.why}", loc="left")

@@ -1,0 +1,51 @@
+"""Which queries a decomposition takes: all of short inputs, even grids of long ones.
+
+Every reference query and every early one would let the cost grow with the cube of T, and what is
+stored with its square. Source: docs/method.md, section 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+#: All queries are taken up to this many in each half, which is T = 384; of more, about as many.
+MOST = 192
+#: Queries whose mean fields are stored, about, where a grid is taken.
+SHOWN = 64
+#: Queries from 0 on that are always taken, or up to the end of the early bin if that is later.
+DENSE = 64
+
+
+def references(length: int) -> range:
+    """Reference queries of inputs of this many positions: every s-th, the last one among them."""
+    half = length // 2
+    step = math.ceil(half / MOST)
+    number = (length - 1 - half) // step + 1
+    return range(length - 1 - step * (number - 1), length, step)
+
+
+def explained(length: int, early: int = 0, named: Iterable[int] = ()) -> list[int]:
+    """Early queries that are explained, in order.
+
+    Where not all are: every one below max(early, DENSE), of the others every s-th with the last
+    among them, and those that are named.
+
+    Args:
+        length: T.
+        early: first query after the early bin.
+        named: further queries that are needed, such as the anchor.
+    """
+    half = length // 2
+    if half <= MOST:
+        return list(range(half))
+    dense = min(max(early, DENSE), half)
+    step = max(1, math.ceil((half - dense) / max(MOST - dense, MOST // 2)))
+    sparse = range(half - 1, dense - 1, -step)
+    return sorted({*range(dense), *sparse, *(i for i in named if i < half)})
+
+
+def shown(queries: list[int]) -> list[int]:
+    """Places among explained queries whose mean fields are stored: all, or about SHOWN of many."""
+    step = 1 if queries[-1] < MOST else math.ceil(len(queries) / SHOWN)
+    return list(range(len(queries) - 1, -1, -step))[::-1]
