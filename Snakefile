@@ -8,6 +8,7 @@
 #   results/<study>/components/{model}/{revision}/{variant}/{condition}.zarr      components
 #   results/<study>/statistics/{model}/{revision}/{energies,sinks,...}.csv        statistics
 #   results/<study>/statistics/{energies,sinks,...}.csv, claims.csv               statistics
+#   results/<study>/statistics/sensitivity.csv                                    sensitivity
 #   results/<study>/figures/{figure}.{pdf,svg}                                    figures
 #   results/<study>/calibration/calibration.{csv,pdf,svg}      (on request)       calibration
 #   results/<study>/front.rst                                                     audit
@@ -29,6 +30,7 @@ include: "workflow/rules/inputs.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/components.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/audit.smk"

@@ -16,7 +16,7 @@ from docutils.core import publish_parts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from abspos import checkpoints, claims, front
+from abspos import checkpoints, claims, front, sensitivity
 from abspos.study import load_study
 from abspos.verdicts import VERDICTS
 
@@ -64,7 +64,7 @@ def table(*rows: Any) -> pd.DataFrame:
     flat = [one for given in rows for one in (given if isinstance(given, list) else [given])]
     there = {one["claim"] for one in flat}
     plain = [row(claim) for claim in front.STATEMENTS if claim not in there]
-    return pd.DataFrame(flat + plain).reindex(columns=claims.COLUMNS)
+    return pd.DataFrame(flat + plain).reindex(columns=claims.COLUMNS).assign(fragile="")
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -292,6 +292,22 @@ def test_nasty_notes_arms_and_tokens():
 # files
 
 
+def test_a_fragile_verdict_is_marked_and_says_what_flips_it():
+    given = table(numbers("bos-swap", note="a note"))
+    log = (given["claim"] == "bos-swap") & (given["lens"] == "log") & given["primary"]
+    given.loc[log, "fragile"] = "early 16, half 2"
+    overall, rows = shown(given)
+    (line,) = [r for r in rows if r["claim"] == "bos-swap"]
+    assert line["verdict"] == "reproduced (fragile)"
+    assert line["verdict, probability"] == "reproduced"
+    assert line["note"] == "a note; log lens flips under: early 16, half 2"
+    assert next(r[2:] for r in overall if r[0] == "bos-swap") == [
+        "reproduced (fragile)",
+        "reproduced",
+    ]
+    assert sum("fragile" in cell for r in overall for cell in r) == 1
+
+
 def test_a_page_from_a_file(tmp_path):
     """A file has NaN for what is empty; a revision of digits keeps its zeros."""
     given = table(
@@ -301,8 +317,11 @@ def test_a_page_from_a_file(tmp_path):
                 claimed=""),
         untestable("fingerprint", ""),
     )  # fmt: skip
-    given.to_csv(tmp_path / "claims.csv", index=False)
-    front.write(tmp_path / "claims.csv", tmp_path / "out" / "front.rst", SETTINGS)
+    found = pd.DataFrame(columns=sensitivity.COLUMNS)
+    found.to_csv(tmp_path / "sensitivity.csv", index=False)
+    given.drop(columns="fragile").to_csv(tmp_path / "claims.csv", index=False)
+    files = [tmp_path / name for name in ("claims.csv", "sensitivity.csv", "out/front.rst")]
+    front.write(*files, SETTINGS)
     text = (tmp_path / "out" / "front.rst").read_text(encoding="utf-8")
     assert "tiny (0123)" in text
     assert text == front.page(given, SETTINGS)

@@ -218,6 +218,9 @@ def test_profile_bins_tile_the_queries(half):
     assert queries == list(range(1, half))
     assert len({b.name for b in found}) == len(found)
     assert found[0].name == "1-1"
+    # An early bin of any power of two is made of whole narrow bins.
+    powers = {2**k for k in range(1, 10) if 2**k < half}
+    assert powers <= {b.first for b in found}
 
 
 # profile and pack

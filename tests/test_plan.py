@@ -71,7 +71,8 @@ def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, 
 def test_jobs_are_those_of_the_workflow(small: plan.Plan) -> None:
     assert {row.rule: row.jobs for row in small.rows} == {
         "models": 1, "inputs": 1, "activations": 14, "components": 14, "statistics": 1,
-        "checkpoints": 1, "tables": 1, "claims": 1, "figures": len(FIGURES), "front": 1,
+        "choices": 1, "checkpoints": 1, "tables": 1, "claims": 1, "sensitivity": 1,
+        "figures": len(FIGURES), "front": 1,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from abspos.checkpoints import read as read_checkpoints
+from abspos.sensitivity import fragile, read_claims
 from abspos.stores import write_atomically
 
 #: What is the paper's and what is ours; said before any number.
@@ -109,7 +110,11 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    return row["verdict"] + (" (preliminary)" if row["preliminary"] else ""), estimate(row)
+    marks = [
+        mark for mark, holds in (("preliminary", row["preliminary"]), ("fragile", row["fragile"]))
+        if holds
+    ]  # fmt: skip
+    return row["verdict"] + (f" ({', '.join(marks)})" if marks else ""), estimate(row)
 
 
 def models_of(claims: pd.DataFrame) -> list[str]:
@@ -128,8 +133,16 @@ def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
         number = "" if pd.isna(first["n_inputs"]) else int(first["n_inputs"])
         about = [first[key] for key in ("claimed", "number", "arms")]
         model = [f"{first['model']} ({first['revision']})"] if several else []
-        rows.append([first["claim"], *model, *both, *about, number, first["note"]])
+        rows.append([first["claim"], *model, *both, *about, number, notes(line)])
     return rows
+
+
+def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
+    """The note of a line, and under which other choices its verdicts flip, by lens."""
+    flips = [f"{lens} lens flips under: {row['fragile']}"
+             for lens, row in line.items() if row["fragile"]]  # fmt: skip
+    own = next(iter(line.values()))["note"]
+    return "; ".join([*([] if pd.isna(own) or not own else [str(own)]), *flips])
 
 
 def overall(claims: pd.DataFrame) -> list[list[str]]:
@@ -139,11 +152,14 @@ def overall(claims: pd.DataFrame) -> list[list[str]]:
         both = []
         for lens in ("log", "probability"):
             found = [
-                str(line[lens]["verdict"])
+                line[lens]
                 for line in lines(claims)
                 if line.get(lens) and next(iter(line.values()))["claim"] == name
             ]
-            both.append(min(found, key=VERDICTS_WEAKEST_FIRST.index, default=""))
+            verdicts = [str(row["verdict"]) for row in found]
+            weakest = min(verdicts, key=VERDICTS_WEAKEST_FIRST.index, default="")
+            flips = any(row["fragile"] for row in found)
+            both.append(f"{weakest} (fragile)" if flips else weakest)
         rows.append([name, statement, *both])
     return rows
 
@@ -171,7 +187,7 @@ def page(
     """The front page as reStructuredText.
 
     Args:
-        claims: the claim table.
+        claims: the claim table, with the column ``fragile`` (see abspos.sensitivity).
         settings: the resolved config.
         checkpoints: see abspos.checkpoints.
     """
@@ -207,7 +223,9 @@ number is in ``claims.csv``. Energies are mean squared nats (log) or summed squa
 
 {list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
 
-A claim's verdict is the weakest of the numbers that decide it, over all models:
+A claim's verdict is the weakest of the numbers that decide it, over all models. *Fragile* is a
+verdict that flips under another choice of early bin, anchor, summary or inputs, or in a study that
+made another one; ``statistics/sensitivity.csv`` and its figure show all of them:
 
 {list_table(head, claim_rows(claims))}
 {missing}
@@ -221,16 +239,18 @@ Settings of the run
 
 
 def write(
-    claims: Path, out: Path, settings: Mapping[str, Any], checkpoints: Path | None = None
-) -> None:
+    claims: Path, sensitivity: Path, out: Path, settings: Mapping[str, Any],
+    checkpoints: Path | None = None,
+) -> None:  # fmt: skip
     """Write the front page of a study's report.
 
     Args:
         claims: claims.csv.
+        sensitivity: sensitivity.csv.
         out: where the reStructuredText goes.
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
     """
-    table = pd.read_csv(claims, dtype={"revision": str})
+    table = fragile(read_claims(claims), read_claims(sensitivity))
     found = None if checkpoints is None else read_checkpoints(checkpoints)
     write_atomically(Path(out), page(table, settings, found))

@@ -63,11 +63,13 @@ def bins(half: int, early: int, windows: Sequence[int]) -> list[Bin]:
 
 def profile_bins(half: int) -> list[Bin]:
     """Narrow bins for curves over the query position: about four per octave, from query 1."""
-    edges, edge = [1], 1.0
+    edges, quarter = [1], 0
     while edges[-1] < half:
-        edge = max(edge * 2**0.25, edge)
-        if int(edge) > edges[-1]:
-            edges.append(min(int(edge), half))
+        quarter += 1
+        # Octave by octave, so that powers of two are edges whatever the rounding.
+        edge = int(2 ** (quarter // 4) * 2 ** (quarter % 4 / 4))
+        if edge > edges[-1]:
+            edges.append(min(edge, half))
     return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 

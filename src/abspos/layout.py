@@ -223,6 +223,19 @@ class Layout:
             if (v, c) in wanted
         ]
 
+    def other_studies(self) -> list[str]:
+        """Claim tables of finished studies that made another choice: ``<study>.<choice>``."""
+        found = sorted(self.root.glob(f"results/{self.study.study}.*/claims.csv"))
+        return [path.relative_to(self.root).as_posix() for path in found]
+
+    def choices(self, model: str) -> dict[str, Any]:
+        """What the claims of a model under other choices depend on besides its stores."""
+        judged = self.judgement()
+        return {
+            "arms": [list(arm) for arm in self.arms(model)],
+            **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
+        }
+
     def judgement(self) -> dict[str, Any]:
         """What the claims depend on besides the slots of each model."""
         return {

@@ -122,12 +122,14 @@ def jobs_of_model(runs: Sequence[Load], machine: Machine, keep: bool) -> list[Jo
     # Tables take as long as all stores together; a run's load knows only its own.
     share = stores / (first.arms * component_bytes(first))
     worked = (tabulation.seconds - machine.start) * share
+    tabulation = replace(tabulation, seconds=machine.start + worked)
     return [
         job("models", first, machine, checkpoint_bytes(first.sizes)),
         job("inputs", first, machine, input_bytes(first)),
         *(job("activations", r, machine, activation_bytes(r) if keep else 0.0) for r in runs),
         *(job("components", r, machine, component_bytes(r)) for r in runs),
-        replace(tabulation, seconds=machine.start + worked),
+        tabulation,
+        replace(tabulation, rule="choices", disk=0.0),
     ]
 
 
@@ -148,7 +150,8 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         for made in jobs_of_model(list(runs.values()), machine, study.keep_activations)
     ]
     light = {
-        "checkpoints": 1, "tables": 1, "claims": 1, "figures": len(FIGURES), "front": 1,
+        "checkpoints": 1, "tables": 1, "claims": 1, "sensitivity": 1, "figures": len(FIGURES),
+        "front": 1,
     }  # fmt: skip
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)

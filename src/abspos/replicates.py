@@ -35,6 +35,17 @@ def facts_of(store: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def named(arm: str, slots: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Slots of an arm by bin, under the names that they have among those of all arms.
+
+    Arms differ in bins, components and numbers of inputs: each keeps its own axes.
+    """
+    return {
+        f"{arm}:{which}": array.rename({d: f"{arm}:{which}:{d}" for d in array.dims})
+        for which, array in slots.items()
+    }
+
+
 def slots_dataset(
     arms: Iterable[tuple[str, xr.Dataset, Mapping[str, xr.DataArray], Mapping[str, float]]],
 ) -> xr.Dataset:
@@ -46,10 +57,7 @@ def slots_dataset(
     data: dict[str, xr.DataArray] = {}
     facts: dict[str, Any] = {}
     for name, store, slots, p_values in arms:
-        for which, array in slots.items():
-            # Arms differ in bins, components and numbers of inputs: each keeps its own axes.
-            own = {d: f"{name}:{which}:{d}" for d in array.dims}
-            data[f"{name}:{which}"] = array.rename(own)
+        data |= named(name, slots)
         facts[name] = facts_of(store) | {"p_values": dict(p_values)}
         if "gram_write" in store:
             data[f"{name}:write"] = store["gram_write"].rename(pair=f"{name}:write:pair")

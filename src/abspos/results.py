@@ -17,6 +17,7 @@ import pandas as pd
 
 from abspos.claims import SWAP
 from abspos.front import OURS, claim_rows, estimate
+from abspos.sensitivity import fragile, read_claims
 
 HEAD = [
     "claim", "verdict, log lens", "log lens", "verdict, probability lens", "probability lens",
@@ -84,7 +85,8 @@ def page(folder: Path) -> str:
     Args:
         folder: ``results/<study>``.
     """
-    claims = pd.read_csv(folder / "claims.csv", dtype={"revision": str})
+    found = read_claims(folder / "statistics" / "sensitivity.csv")
+    claims = fragile(read_claims(folder / "claims.csv"), found)
     made = circumstances(folder)
     statistics = folder / "statistics"
     loss, controls = (pd.read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))

@@ -201,9 +201,23 @@ class Factory:
                 )  # fmt: skip
         return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
 
+    def sensitivity(self) -> pd.DataFrame:
+        claims = self.claims()
+        found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
+        found = found[found["verdict"].isin(["reproduced", "contradicted", "direction only"])]
+        choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
+        parts = [
+            found.assign(
+                choice=choice, change=change, published=found["verdict"],
+                verdict=found["verdict"] if change == "same" else "not reproduced",
+            )
+            for choice, change in choices
+        ]  # fmt: skip
+        return pd.concat(parts, ignore_index=True)
+
     def tables(self) -> dict[str, pd.DataFrame]:
         names = ("profile", "layers", "energies", "sinks", "position0", "balance", "swaps",
-                 "claims")  # fmt: skip
+                 "claims", "sensitivity")  # fmt: skip
         return {name: getattr(self, name)() for name in names}
 
     def store(self) -> xr.Dataset:

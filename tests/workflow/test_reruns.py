@@ -27,7 +27,10 @@ def figures(*tables: str) -> dict[str, int]:
     }
 
 
-JUDGED = {"claims": 1, "front": 1, **figures("claims", "swaps")}
+JUDGED = {
+    "claims": 1, "choices": 1, "sensitivity": 1, "front": 1,
+    **figures("claims", "swaps", "sensitivity"),
+}  # fmt: skip
 COUNTED = {**NUMBERS, **JUDGED, **figures()}
 EVERYTHING = {"models": 1, "inputs": 1, **STORES, **COUNTED}
 

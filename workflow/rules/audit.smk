@@ -5,6 +5,7 @@ rule front:
     input:
         claims=rules.claims.output.claims,
         checkpoints=rules.checkpoints.output[0],
+        sensitivity=rules.sensitivity.output.table,
     output:
         result("front.rst"),
     log:

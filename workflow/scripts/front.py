@@ -6,6 +6,7 @@ from abspos.job import job
 with job(snakemake):
     write(
         snakemake.input.claims,
+        snakemake.input.sensitivity,
         snakemake.output[0],
         snakemake.params.config,
         snakemake.input.checkpoints,

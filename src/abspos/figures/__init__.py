@@ -17,6 +17,7 @@ FIGURES = (
     "readers",
     "balance",
     "claims_forest",
+    "verdicts",
 )
 
 #: Figures of targets that `all` does not make.

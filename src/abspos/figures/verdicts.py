@@ -1,0 +1,114 @@
+"""Every verdict under other choices: rows are numbers, columns choices, marks verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from abspos.figures import style
+
+TABLES = ("sensitivity",)
+STORES = ()
+CATEGORY = "Claims"
+LABELS = {"figure": "Sensitivity", "shows": "every verdict under other choices"}
+CAPTION = (
+    "The verdict of every measured number that decides a claim, as published (first column) and "
+    "under other choices: the end of the early bin, the anchor of the mask, the mean over heads, "
+    "halves of the inputs, single sources of the corpus, and other studies that made another "
+    "choice. A mark in orange is a flip, which makes the verdict fragile; a grey one differs too, "
+    "but of fewer inputs whose interval still holds the published estimate. Empty: the choice "
+    "does not touch the number."
+)
+MARKS = {
+    "reproduced": style.Look(style.BLACK, "-", "o"),
+    "direction only": style.Look(style.BLACK, "-", "^"),
+    "not reproduced": style.Look(style.BLACK, "-", "o", filled=False),
+    "contradicted": style.Look(style.BLACK, "-", "X"),
+    "not testable": style.Look(style.BLACK, "-", "_"),
+}
+COLORS = {"same": style.BLACK, "flips": style.VERMILLION, "too few inputs": "#9A9A9A",
+          "not testable": "#9A9A9A"}  # fmt: skip
+PUBLISHED = "published"
+NUMBER = ["claim", "arms", "number"]
+ROW, HEAD, LEFT = 0.26, 1.9, 4.3  # inches of a row, around the rows, and beside them
+COLUMN = 0.27  # inches of a choice
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """Numbers as rows, choices as columns, lenses side by side.
+
+    Args:
+        tables: ``sensitivity`` (see abspos.sensitivity); other tables are ignored.
+        stores: not used.
+        confidence: level of the intervals that verdicts follow from, stated in the figure.
+    """
+    table = tables["sensitivity"]
+    found = style.runs(table)
+    order = list(dict.fromkeys(table["choice"])) if "choice" in table else []
+    longest = max((len(style.of(table, run)[NUMBER].drop_duplicates()) for run in found), default=0)
+    note = (
+        f"{style.inputs(table)}; verdicts from {style.level(confidence)} jackknife intervals; "
+        "orange: flips; grey: other verdict, but too few inputs to tell"
+    )
+    width = max(style.WIDTH, LEFT + 2 * COLUMN * (len(order) + 2))
+    figure, parts = style.sheet(
+        found, "Verdicts under other choices", note, ROW * max(longest, 3) + HEAD, width
+    )
+    for part, run in zip(parts, found, strict=True):
+        draw_run(part, style.of(table, run), [PUBLISHED, *order])
+    return figure
+
+
+def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> None:
+    """One run: a panel per lens."""
+    if table.empty:
+        style.absent(part.subplots(), "no measured claim in this study")
+        return
+    rows = list(table[NUMBER].drop_duplicates().itertuples(index=False, name=None))
+    panels = part.subplots(1, 2, sharey=True)
+    for ax, lens in zip(panels, style.LENSES, strict=True):
+        draw_lens(ax, style.of(table, lens=lens), rows, choices)
+        ax.set_title(f"{lens} lens")
+    panels[0].set_yticks(range(len(rows)), [label(*row) for row in rows], fontsize=8)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    handles = [
+        Line2D([], [], label=name, **(look.line() | {"linestyle": "none"}))
+        for name, look in MARKS.items()
+    ]
+    part.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
+
+
+def label(claim: str, arms: str, number: str) -> str:
+    """A number as a row of the figure names it; arms under bos by their variant."""
+    what = number.split(": ")[-1].split(" [")[0]
+    whose = arms.replace("/bos", "").replace("standard/", "")
+    return f"{claim}: {what}, {whose}"
+
+
+def draw_lens(
+    ax: Axes, table: pd.DataFrame, rows: Sequence[tuple[str, ...]], choices: Sequence[str]
+) -> None:
+    """One lens: a mark for each number and choice."""
+    for one in table.to_dict("records"):
+        y = rows.index(tuple(one[name] for name in NUMBER))
+        mark(ax, 0, y, one["published"], style.BLACK)
+        mark(ax, choices.index(one["choice"]), y, one["verdict"], COLORS[one["change"]])
+    ax.axvline(0.5, color="#808080", linewidth=0.8)
+    ax.set_xticks(range(len(choices)), choices, rotation=90, fontsize=8)
+    ax.set_xlim(-0.6, len(choices) - 0.4)
+
+
+def mark(ax: Axes, x: float, y: float, verdict: str, color: str) -> None:
+    """One verdict."""
+    look = style.Look(color, "-", MARKS[verdict].marker, MARKS[verdict].filled)
+    ax.plot(x, y, markersize=6, **(look.line() | {"linestyle": "none"}))

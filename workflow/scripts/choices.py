@@ -1,0 +1,18 @@
+"""Judge the claims of one model and revision under other choices."""
+
+from abspos.choices import choose
+from abspos.job import job
+
+with job(snakemake):
+    choose(
+        snakemake.input.stores,
+        snakemake.input.manifests,
+        snakemake.input.slots,
+        snakemake.input.slots_manifest,
+        snakemake.input.inputs,
+        snakemake.output.table,
+        model=snakemake.wildcards.model,
+        revision=snakemake.wildcards.revision,
+        **snakemake.params.config,
+        threads=snakemake.threads,
+    )
