@@ -833,6 +833,7 @@ def written(tmp_path_factory):
         made.append(paths)
     judge(
         *zip(*made, strict=True), tmp_path / "claims.csv", tmp_path / "swaps.csv",
+        tmp_path / "changes.csv", tmp_path / "guards.csv",
         models=[("a", "0123"), ("b", "main")], variants=VARIANTS, swap_tokens=TOKENS,
         confidence=0.95, seed=0,
     )  # fmt: skip
@@ -910,7 +911,9 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
                 for name, window in (("standard", None), ("window", 6))}  # fmt: skip
     judge(
         [tmp_path / "slots.zarr"], [tmp_path / "slots.json"], [windows.store],
-        tmp_path / "claims.csv", tmp_path / "swaps.csv", models=[("tiny", "seed-0")],
+        tmp_path / "claims.csv", tmp_path / "swaps.csv", tmp_path / "changes.csv",
+        tmp_path / "guards.csv",
+        models=[("tiny", "seed-0")],
         variants=variants, swap_tokens=[], confidence=0.95, seed=0,
     )  # fmt: skip
     found = pd.read_csv(tmp_path / "claims.csv")

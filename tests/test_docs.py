@@ -159,7 +159,7 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
     )  # fmt: skip
     judge(
         [replicates[0]], [replicates[1]], [windows.store], folder / "claims.csv",
-        folder / "swaps.csv", models=[("tiny", "0")],
+        folder / "swaps.csv", folder / "changes.csv", folder / "guards.csv", models=[("tiny", "0")],
         variants={"standard": {}, "window": {"window": 6}},
         swap_tokens=[], confidence=0.95, seed=0,
     )  # fmt: skip
@@ -172,7 +172,7 @@ def test_columns_of_tables_are_documented(table, headers):
     assert sorted(documented(table)) == sorted(headers[table][4:])
 
 
-@pytest.mark.parametrize("table", ["claims", "swaps"])
+@pytest.mark.parametrize("table", ["claims", "swaps", "changes", "guards"])
 def test_columns_of_verdicts_are_documented(table, headers):
     assert sorted(documented(table)) == sorted(headers[table])
     if table == "claims":

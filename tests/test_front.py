@@ -337,8 +337,9 @@ def test_gaps_are_told_with_their_reasons(tmp_path):
         {"model": "tiny", "revision": "0456", "gap": "no such *revision*"},
     ]
     checkpoints.write(given, tmp_path / "checkpoints.csv")
-    table().to_csv(tmp_path / "claims.csv", index=False)
-    paths = tmp_path / "claims.csv", tmp_path / "front.rst"
+    table().drop(columns="fragile").to_csv(tmp_path / "claims.csv", index=False)
+    pd.DataFrame(columns=sensitivity.COLUMNS).to_csv(tmp_path / "sensitivity.csv", index=False)
+    paths = [tmp_path / name for name in ("claims.csv", "sensitivity.csv", "front.rst")]
     front.write(*paths, SETTINGS, tmp_path / "checkpoints.csv")
     page = render((tmp_path / "front.rst").read_text(encoding="utf-8"))
     assert "1 of 2 checkpoints could not be measured" in plain(page)

@@ -532,3 +532,16 @@ def test_joined_tables_keep_models_apart(made, tmp_path):
 def test_numbers_keep_nine_digits(tmp_path):
     tables.write_csv(pd.DataFrame({"x": [1 / 3, 1e-300]}), tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text() == "x\n0.333333333\n1e-300\n"
+
+
+@pytest.mark.parametrize(("moved", "passed"), [(0.0, True), (9e-4, True), (2e-3, False)])
+def test_a_shift_of_all_positions_is_rounding(stores, moved, passed):
+    bos = stores["standard", "bos"]
+    shifted = bos.copy(deep=True)
+    shifted["a_1"][-1, 0, 3] -= np.float32(moved)
+    given = {("standard", "bos"): bos, ("standard", "control-shift"): shifted}
+    (row,) = tables.controls(given, pd.DataFrame(columns=["condition"]), {}).to_dict("records")
+    assert row["condition"] == "control-shift"
+    assert row["check"].endswith("at most 0.001")
+    assert row["value"] == pytest.approx(moved, abs=1e-6)
+    assert row["passed"] == passed

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from abspos import estimands
+from abspos import doses, estimands, guards
 from abspos.claims_sinks import fingerprint, sink_readers
 from abspos.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
 from abspos.slots import SUMMARIES, by_kind, over_heads, over_model
@@ -39,6 +40,11 @@ COLUMNS = [
     "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
     "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
     "preliminary",
+]  # fmt: skip
+
+SWAP_COLUMNS = [
+    "model", "revision", "replacement", "token", "number", "lens", "summary", "estimate",
+    "ci_low", "ci_high", "n_inputs", "primary", "verdict",
 ]  # fmt: skip
 
 
@@ -320,17 +326,20 @@ def claim_table(evidence: Evidence) -> pd.DataFrame:
 
 def judge(
     replicates: Sequence[Path], manifests: Sequence[Path], inputs: Sequence[Path], claims: Path,
-    swaps: Path, *, models: Sequence[tuple[str, str]],
+    swaps: Path, changes: Path, controls: Path, *,
+    models: Sequence[tuple[str, str]],
     variants: Mapping[str, Mapping[str, Any]], swap_tokens: Sequence[str], confidence: float,
     seed: int, without_bos: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Write claims.csv and swaps.csv of a study.
+    """Write claims.csv, swaps.csv, changes.csv and guards.csv of a study.
 
     Args:
         replicates: stores of slots, one per model and revision, and their manifests.
         inputs: stores of windows, in the same order.
         claims: where the claim table goes.
         swaps: where every number of bos-swap goes, listed tokens one by one too.
+        changes: where what each variant takes from the components goes (see abspos.doses).
+        controls: where each control beside the effect it guards goes (see abspos.guards).
         models: (name, revision) of each store.
         variants: the config's variants by name.
         swap_tokens: texts of the listed replacements.
@@ -338,7 +347,7 @@ def judge(
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
     """
-    tables, numbers = [], []
+    made = []
     for path, manifest, windows, (model, revision) in zip(
         replicates, manifests, inputs, models, strict=True
     ):
@@ -346,16 +355,18 @@ def judge(
         data = open_dataset(path, manifest)
         base = "no-bos" if model in without_bos else "bos"
         evidence = Evidence(data, tokens, swap_tokens, variants, confidence, seed, base)
-        table = claim_table(evidence)
-        table["model"], table["revision"] = model, revision
-        tables.append(table)
-        swap = pd.DataFrame(list(swap_rows(evidence, each=True)))
-        numbers.append(swap.assign(model=model, revision=revision))
-    write_csv(pd.concat(tables, ignore_index=True), claims)
-    columns = [
-        "model", "revision", "replacement", "token", "number", "lens", "summary", "estimate",
-        "ci_low", "ci_high", "n_inputs", "primary", "verdict",
-    ]  # fmt: skip
-    swap_table = pd.concat(numbers, ignore_index=True).reindex(columns=columns)
+        made.append(({"model": model, "revision": revision}, evidence))
+
+    def joined(table: Callable[[Evidence], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+        frames = [table(evidence).assign(**keys) for keys, evidence in made]
+        return pd.concat(frames, ignore_index=True).reindex(columns=list(columns))
+
+    def listed(rows: Callable[[Evidence], Iterator[Row]]) -> Callable[[Evidence], pd.DataFrame]:
+        return lambda evidence: pd.DataFrame(list(rows(evidence)))
+
+    write_csv(joined(claim_table, COLUMNS), claims)
+    swap_table = joined(listed(partial(swap_rows, each=True)), SWAP_COLUMNS)
     swap_table["number"] = swap_table["number"].astype(str).str.split(": ").str[-1]
     write_csv(swap_table, swaps)
+    write_csv(joined(listed(doses.changes), doses.COLUMNS), changes)
+    write_csv(joined(listed(guards.guards), guards.COLUMNS), controls)

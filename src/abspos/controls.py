@@ -14,6 +14,10 @@ import xarray as xr
 
 from abspos.statistics import benjamini_hochberg
 
+#: Attention may differ by so much between two forward passes that are the same but for rounding:
+#: what certificates allow it through the depth of two (docs/method.md, section 6).
+ROUNDING = {"float32": 1e-3, "bfloat16": 1e-1}
+
 
 def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
     """Largest difference of control-noop from bos, on the inputs they share; must be 0.
@@ -25,6 +29,17 @@ def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
     shared = bos.isel(input=slice(0, number))
     differences = [np.abs(store[n].values - shared[n].values).max() for n in names]
     return float(np.max(differences))  # NaN if any is
+
+
+def shift_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
+    """Largest difference of control-shift from bos in any head's attention to position 0.
+
+    An attention is at most 1; RoPE knows offsets alone, so what differs is rounding that grew
+    through the depth of two forward passes.
+    """
+    number = min(store.sizes["input"], bos.sizes["input"])
+    a, b = (s["a_1"].isel(input=slice(0, number)).values for s in (store, bos))
+    return float(np.max(np.abs(a - b)))
 
 
 def controls(
@@ -45,6 +60,11 @@ def controls(
                     f"{variant}/control-noop: differs from bos by {value:.3g}, must be exactly 0; "
                     "the run is not deterministic, or the intervention does more than it says"
                 )
+        if condition == "control-shift":
+            value = shift_difference(store, stores[variant, "bos"])
+            allowed = ROUNDING[store.attrs["dtype"]]
+            name = f"largest difference from bos in attention to position 0, at most {allowed:g}"
+            rows.append((variant, condition, name, value, value <= allowed))
         if condition == "no-bos":
             chosen = (energies["condition"] == "no-bos") & (energies["variant"] == variant)
             layer0 = energies[chosen & (energies["layer"] == 0) & (energies["bin"] == "early")]

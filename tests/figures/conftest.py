@@ -201,6 +201,33 @@ class Factory:
                 )  # fmt: skip
         return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
 
+    def changes(self) -> pd.DataFrame:
+        doses = [{"factor": f, "rope_type": "ntk"} for f in (0.5, 2.0, 8.0)]
+        doses += [{"window": w} for w in (16, 32)] if self.windowed else []
+        rows = []
+        for (model, revision), dose in product(self.runs, doses):
+            keys = {"model": model, "revision": revision, "variant": str(dose)} | dose
+            rows += [
+                self.row("estimate", 0.1, **keys, number=f"reduction of {component} energy",
+                         bin="early", lens=lens, summary=summary)
+                for component, lens, summary in product(("residual", "mask"), LENSES, SUMMARIES)
+            ]  # fmt: skip
+            rows.append(self.row("estimate", 0.5, **keys, number="rise of loss [nats per token]"))
+        columns = ["model", "revision", "variant", "rope_type", "factor", "window", "number", "bin",
+                   "lens", "summary", "estimate", "ci_low", "ci_high", "n_inputs"]  # fmt: skip
+        return pd.DataFrame(rows).reindex(columns=columns)
+
+    def guards(self) -> pd.DataFrame:
+        sizes = {"swap-token-1": 0.1, "control-later": 0.01, "control-shift": 1e-6}
+        return pd.DataFrame(
+            self.row("estimate", value, model=model, revision=revision, condition=condition,
+                     role="effect" if condition.startswith("swap") else "control",
+                     number="difference share", lens=lens, summary=summary)
+            for (model, revision), (condition, value), lens, summary in product(
+                self.runs, sizes.items(), LENSES, SUMMARIES
+            )
+        )  # fmt: skip
+
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
@@ -217,7 +244,7 @@ class Factory:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         names = ("profile", "layers", "energies", "sinks", "position0", "balance", "swaps",
-                 "claims", "sensitivity")  # fmt: skip
+                 "claims", "sensitivity", "changes", "guards")  # fmt: skip
         return {name: getattr(self, name)() for name in names}
 
     def store(self) -> xr.Dataset:

@@ -57,6 +57,8 @@ rule claims:
             labels={"figure": "Table of all claims (CSV)"},
         ),
         swaps=result("statistics/swaps.csv"),
+        changes=result("statistics/changes.csv"),
+        guards=result("statistics/guards.csv"),
     log:
         result("logs/claims.log"),
     localrule: True

@@ -10,5 +10,7 @@ with job(snakemake):
         snakemake.input.inputs,
         snakemake.output.claims,
         snakemake.output.swaps,
+        snakemake.output.changes,
+        snakemake.output.guards,
         **snakemake.params.config,
     )

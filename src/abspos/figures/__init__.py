@@ -16,6 +16,8 @@ FIGURES = (
     "bos_swap",
     "readers",
     "balance",
+    "dose",
+    "controls",
     "claims_forest",
     "verdicts",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ LABELS = {"figure": "BOS swap", "shows": "every replacement beside the claimed 4
 CAPTION = (
     "What replacing the BOS embedding does to the residual component at early queries, by four "
     "numbers, two lenses and two summaries over heads, for every replacement. The dashed line is "
-    "the claimed 40 %; the number named primary beforehand is marked by a star. ablate-zero "
-    "removes position 0 altogether. Bars are jackknife intervals over inputs; arrows point at "
-    "what lies outside the axis."
+    "the claimed 40 %, and orange marks are readings whose interval covers it; the number named "
+    "primary beforehand is marked by a star. ablate-zero removes position 0 altogether. Bars are "
+    "jackknife intervals over inputs; arrows point at what lies outside the axis."
 )
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
 SUMMARIES = {"median": "median head", "mean": "mean head"}
@@ -48,7 +49,7 @@ def draw(
     order = replacements(swaps)
     note = (
         f"{style.inputs(swaps)}, variant standard, early queries; bars: {style.level(confidence)} "
-        "jackknife intervals; dashed: claimed 40 %; ★: primary number, named beforehand"
+        "jackknife intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
     height = 2 * (0.27 * max(len(order), 3) + 0.55) + 0.9
     figure, parts = style.sheet(
@@ -108,10 +109,12 @@ def draw_panel(
     ax.axvline(CLAIMED, color=style.VERMILLION, linestyle=(0, (5, 1.5)), linewidth=1.3, zorder=0)
     ax.grid(visible=False, axis="y")
     for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
-        look = style.LENS_LOOKS[lens]
         for one in style.of(swaps, lens=lens).to_dict("records"):
             estimate, low, high = (float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
             y = rows.index(one["replacement"]) + shift
+            look = style.LENS_LOOKS[lens]
+            if low <= CLAIMED <= high:
+                look = replace(look, color=style.VERMILLION)
             style.estimate(ax, y, (estimate, low, high), look, limits)
             if bool(one["primary"]) and limits[0] <= estimate <= limits[1]:
                 ax.plot(estimate, y, marker="*", markersize=12, color=look.color, zorder=4,
