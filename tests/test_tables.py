@@ -44,6 +44,7 @@ COLUMNS = {
         "depth", "state_norm", "norm_low", "norm_high", "state_variance", "closed_error",
         "massive_share", "n_inputs",
     ],
+    "states": ["depth", "part", "energy", "n_inputs"],
     "masses": ["query", "mask_mass", "residual_mass", "sink_excess", "kind", "n_inputs"],
     "balance": ["anchor", "lens", "balance", "ci_low", "ci_high", "kind", "n_inputs"],
     "loss": ["loss", "ci_low", "ci_high", "n_inputs"],
@@ -545,3 +546,14 @@ def test_a_shift_of_all_positions_is_rounding(stores, moved, passed):
     assert row["check"].endswith("at most 0.001")
     assert row["value"] == pytest.approx(moved, abs=1e-6)
     assert row["passed"] == passed
+
+
+def test_parts_of_hidden_states_add_up_by_depth(read, stores):
+    """To the mean squared norm, which is what Song and Zhong split (arXiv 2310.04861)."""
+    table = of(read["states"], ARMS["bos"])
+    split = stores[ARMS["bos"]]["hidden_split"]
+    assert list(dict.fromkeys(table["part"])) == split["part"].values.tolist()
+    whole = table.groupby("depth")["energy"].sum()
+    np.testing.assert_allclose(whole, split.sum("part"), rtol=1e-6)
+    one = table[(table["depth"] == 2) & (table["part"] == "position")]["energy"].item()
+    assert one == pytest.approx(float(split.sel(part="position").isel(depth=2)), rel=1e-6)

@@ -26,8 +26,8 @@ COMPARED = (
 )  # fmt: skip
 #: Tables of one model that are also joined over all models.
 TABLES = (
-    "energies", "sinks", "layers", "summary", "profile", "position0", "balance", "loss", "masses",
-    "controls",
+    "energies", "sinks", "layers", "summary", "profile", "position0", "states", "balance",
+    "loss", "masses", "controls",
 )  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class ArmTables:
         self.profile()
         self.sinks()
         self.position0()
+        self.states()
         self.balance()
         self.loss()
         self.masses()
@@ -238,6 +239,18 @@ class ArmTables:
             }
         )
 
+    def states(self) -> None:
+        """Mean squared norm of hidden states by depth, split into mean, position and the rest."""
+        split = self.store["hidden_split"]
+        depth, part = np.indices(split.transpose("depth", "part").shape)
+        self.tables["states"] = self.frame(
+            {
+                "depth": depth.ravel(),
+                "part": split["part"].values[part.ravel()],
+                "energy": split.transpose("depth", "part").values.ravel(),
+            }
+        )
+
     def balance(self) -> None:
         """R / (R + mask) of early queries: over anchors in the log lens, where the mask is free of
         the offset; at the study's own anchor in the probability lens too."""
@@ -339,8 +352,8 @@ def tabulate(
     Args:
         stores: component stores, one per arm, and their manifests.
         replicates: store of slots, by arm and bin (pair, layer, head, slot), and its manifest. The
-            tables go beside it: energies, layers, summary, profile, sinks, position0, balance,
-            loss and controls, each a CSV.
+            tables go beside it: energies, layers, summary, profile, sinks, position0, states,
+            balance, loss and controls, each a CSV.
         arms: (variant, condition) of each store.
         model: its name; the tables' first column.
         revision: of the model; the tables' second column.

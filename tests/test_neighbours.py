@@ -1,0 +1,39 @@
+"""Published measures beside the components, on made-up tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from abspos import neighbours
+
+ARM = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos", "n_inputs": 8}
+
+
+def test_a_page_of_one_study(tmp_path):
+    heads = range(4)
+    attention = [0.1, 0.2, 0.5, 0.9]
+    sinks = [
+        ARM | {"layer": 0, "head": h, "a_1_64": a, "sink_share": float(a > 0.3), "sink_excess": a}
+        for h, a in zip(heads, attention, strict=True)
+    ]
+    energies = [
+        ARM | {"layer": 0, "head": h, "bin": "early", "lens": lens, "component": part,
+               "energy": -h if part == "mask" else h**2}
+        for h in heads for lens in ("log", "probability") for part in ("residual", "sink", "mask")
+    ]  # fmt: skip
+    position0 = [ARM | {"depth": d, "state_norm": 10.0**d, "massive_share": d / 2} for d in (0, 1)]
+    parts = {"mean": 1.0, "position": 2.0, "context": 5.0}
+    states = [ARM | {"depth": d, "part": p, "energy": e} for d in (0, 1) for p, e in parts.items()]
+    other = {"condition": "no-bos", "a_1_64": 0.9, "sink_share": 1.0}
+    (tmp_path / "statistics").mkdir()
+    for name, rows in {
+        "sinks": [*sinks, sinks[0] | other], "energies": energies, "position0": position0,
+        "states": states,
+    }.items():  # fmt: skip
+        pd.DataFrame(rows).to_csv(tmp_path / "statistics" / f"{name}.csv", index=False)
+    text = neighbours.page(tmp_path)
+    assert "Sink_1 = 50.0 %" in text
+    assert "2 of 4 heads" in text
+    assert "| energy of R, log | 4 | 1.00 |" in text
+    assert "| energy of the mask, log | 4 | -1.00 |" in text
+    assert "| 1 | 10 | 50 % | 12.5 % | 25.0 % | 62.5 % |" in text
