@@ -36,7 +36,7 @@ def evidence(**arms: dict) -> Evidence:
             data[f"{key}:{which}"] = xr.DataArray(array, dims=dims, coords={dims[0]: pairs})
         loss = arm["loss"] + 0.01 * np.arange(N + 1) * (np.arange(N + 1) > 0)
         data[f"{key}:loss"] = xr.DataArray(loss, dims=f"{key}:loss:slot")
-        facts[key] = {"inputs": N, "bins": list(bins)}
+        facts[key] = {"inputs": N, "bins": {b: [8 if b != "early" else 1, 16] for b in bins}}
         variants[name] = {"rope": None, "window": None, "untrained": False} | arm.get("is", {})
     return Evidence(xr.Dataset(data, attrs={"facts": facts}), np.zeros(N), [], variants, 0.95, 0)
 

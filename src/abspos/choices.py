@@ -62,7 +62,7 @@ class Choice:
 def early_slots(store: xr.Dataset, stop: int) -> Slots:
     """Slots of queries 1 to ``stop`` - 1 as the early bin, from the row sums of narrow bins.
 
-    The inner product of a bin is the mean over its queries, so narrow bins count by their width.
+    The inner product of a bin is the mean over its queries, so narrow bins count by theirs.
     Inner products with another arm are kept for the study's own bin alone: they are NaN here.
     """
     profile = store["profile"]
@@ -70,7 +70,9 @@ def early_slots(store: xr.Dataset, stop: int) -> Slots:
     inside = edges[:, 1] < stop
     if edges[inside][-1, 1] != stop - 1:
         raise ValueError(f"early bin: no narrow bin of queries ends at {stop - 1}")
-    width = xr.DataArray((edges[:, 1] - edges[:, 0] + 1) * inside, dims="query_bin")
+    queries = store["query"].values  # not all of them, in long inputs
+    held = [((first <= queries) & (queries <= last)).sum() for first, last in edges]
+    width = xr.DataArray(held * inside, dims="query_bin")
     documents = sl.documents_of(store)
     whole = (profile.astype(np.float64) * width).sum("query_bin") / float(width.sum())
     pieces = {
@@ -200,7 +202,7 @@ def choose(
     stores: Sequence[Path], manifests: Sequence[Path], slots: Path, slots_manifest: Path,
     inputs: Path, table: Path, *, arms: Sequence[tuple[str, str]], model: str, revision: str,
     variants: Mapping[str, Mapping[str, Any]], swap_tokens: Sequence[str], confidence: float,
-    seed: int, threads: int,
+    seed: int, threads: int, base: str = "bos",
 ) -> None:  # fmt: skip
     """Write the claims of one model and revision under every other choice.
 
@@ -217,6 +219,7 @@ def choose(
         confidence: level of the intervals.
         seed: of the split into halves.
         threads: choices judged at the same time.
+        base: what stands at position 0 where a claim names nothing else: ``bos`` or ``no-bos``.
 
     Raises:
         StoreError: a store is missing or altered.
@@ -224,7 +227,7 @@ def choose(
     windows = open_dataset(inputs)
     evidence = Evidence(
         open_dataset(slots, slots_manifest), windows["tokens"].values[:, 0], swap_tokens, variants,
-        confidence, seed,
+        confidence, seed, base,
     )  # fmt: skip
     names = [f"{variant}:{condition}" for variant, condition in arms]
     opened = {

@@ -234,6 +234,7 @@ class Layout:
         return {
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
+            "base": "no-bos" if model in judged["without_bos"] else "bos",
         }
 
     def judgement(self) -> dict[str, Any]:
