@@ -53,3 +53,25 @@ def test_readings_that_cover_the_claim_are_listed() -> None:
     assert found.startswith("- tiny: ablate-zero, aligned reduction, log lens, mean head: 0.38")
     assert len(found.splitlines()) == 1
     assert results.covering(swaps[1:]) == "- none"
+
+
+def test_flips_are_listed_beside_what_is_published():
+    row = {
+        "claim": "bos-swap",
+        "number": "n",
+        "arms": "a",
+        "lens": "log",
+        "published": "reproduced",
+    }
+    found = pd.DataFrame(
+        [
+            row | {"choice": "early 16", "verdict": "reproduced", "change": "same"},
+            row | {"choice": "half 1", "verdict": "not reproduced", "change": "too few inputs"},
+            row | {"choice": "mean head", "verdict": "contradicted", "change": "flips"},
+        ]
+    )
+    line = results.sensitivity_table(found).splitlines()[2]
+    assert line == (
+        "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: contradicted | "
+        "half 1: not reproduced |  |"
+    )

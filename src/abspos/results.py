@@ -17,7 +17,7 @@ import pandas as pd
 
 from abspos.claims import SWAP
 from abspos.front import OURS, claim_rows, estimate
-from abspos.sensitivity import fragile, read_claims
+from abspos.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile, read_claims
 
 HEAD = [
     "claim", "verdict, log lens", "log lens", "verdict, probability lens", "probability lens",
@@ -46,6 +46,21 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )
     return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def sensitivity_table(found: pd.DataFrame) -> str:
+    """Every published verdict: under which other choices it flips, or is not to be told."""
+    rows = []
+    for key, chosen in found.groupby(["claim", "number", "arms", "lens"], sort=False):
+        by_change = [
+            ", ".join(f"{row['choice']}: {row['verdict']}" for _, row in part.iterrows())
+            for part in (chosen[chosen["change"] == kind] for kind in (FLIPS, TOO_FEW, UNTESTED))
+        ]
+        held = (chosen["change"] == SAME).sum()
+        rows.append([*key, chosen["published"].iloc[0], f"{held} of {len(chosen)}", *by_change])
+    head = ["claim", "number", "arms", "lens", "published", "same under", "flips under",
+            "too few inputs", "not testable"]  # fmt: skip
+    return markdown_table(head, rows)
 
 
 def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
@@ -122,6 +137,13 @@ Median head:
 Mean over heads:
 
 {swaps_table(swaps, "mean")}
+
+## Sensitivity
+
+Each verdict under other choices (docs/method.md, section 5; every number in
+`statistics/sensitivity.csv`).
+
+{sensitivity_table(found)}
 
 ## Controls
 
