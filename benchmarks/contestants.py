@@ -31,6 +31,8 @@ class Task:
         generator = torch.Generator().manual_seed(0)
         self.tokens = torch.randint(10, 40000, (inputs, length), generator=generator)
         self.kept: dict[str, int] = {}
+        #: What a contestant left, to be removed before its next run, outside of the time measured.
+        self.clears: dict[str, Path] = {}
 
     def batches(self) -> list[torch.Tensor]:
         """Tokens of each forward pass."""
@@ -78,7 +80,10 @@ def eager(task: Task) -> Callable[[], None]:
 
 
 def extraction(task: Task) -> Callable[[], None]:
-    """Everything that an extraction stores, with its digests; loading and certificates left out."""
+    """Everything that an extraction stores, with its digests.
+
+    Loading, of the tokenizer too, and certificates are left out.
+    """
     import xarray as xr
 
     from abspos import activations, models
@@ -94,9 +99,11 @@ def extraction(task: Task) -> Callable[[], None]:
     model = models.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
     activations.models.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
+    setting = activations.setting_for(model, Path(task.checkpoint), [], 32, 0)
+    activations.setting_for = lambda *_: setting  # type: ignore[assignment]
+    task.clears["extraction"] = folder / "a.zarr"
 
     def run() -> None:
-        shutil.rmtree(folder / "a.zarr", ignore_errors=True)
         activations.extract(
             Path(task.checkpoint), folder / "inputs.zarr", folder / "inputs.json",
             folder / "a.zarr", folder / "a.json", variant=variant, condition="bos",
@@ -113,9 +120,9 @@ def decomposition(task: Task) -> Callable[[], None]:
     from abspos.component_store import decompose_run
 
     folder = task.folder
+    task.clears["decomposition"] = folder / "c.zarr"
 
     def run() -> None:
-        shutil.rmtree(folder / "c.zarr", ignore_errors=True)
         decompose_run(
             folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
             inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
@@ -186,6 +193,8 @@ def main(arguments: list[str]) -> None:
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for repeat in range(int(repeats) + 1):  # the first warms up
             for name, run in runs.items():
+                if name in task.clears:
+                    shutil.rmtree(task.clears[name], ignore_errors=True)
                 began = time.perf_counter()
                 run()
                 if repeat or int(repeats) == 0:

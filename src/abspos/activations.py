@@ -59,8 +59,9 @@ def token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
         tokens: of the text (input, position); under control-shuffle still in the text's order.
     """
     target = tokens[:, scored_positions(tokens.shape[1]) + 1].to(logits.device)
-    by_token = logits.float().transpose(1, 2)
-    return torch.nn.functional.cross_entropy(by_token, target, reduction="none").mean(1)
+    by_token = logits.float().flatten(0, 1)
+    found = torch.nn.functional.cross_entropy(by_token, target.flatten(), reduction="none")
+    return found.reshape(target.shape).mean(1)
 
 
 def require_finite(losses: np.ndarray, label: str) -> None:
@@ -87,11 +88,12 @@ def trajectory_error(
         Largest absolute difference over the largest absolute value, one number per depth.
     """
     ids = None if position_ids is None else position_ids[:, :1]
+    different, which = starts.unique(dim=0, return_inverse=True)
     with residual_stream(model) as seen:
-        forward(model, starts[:, None], ids)
+        forward(model, different[:, None], ids)
     errors = []
     for alone, within in zip(seen.states, state0, strict=True):
-        difference = np.abs(alone[:, 0].float().cpu().numpy() - within).max()
+        difference = np.abs(alone[which, 0].float().cpu().numpy() - within).max()
         errors.append(float(difference / max(float(np.abs(within).max()), 1e-30)))
     return errors
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+import zarr
 from torch import Tensor
 
 from abspos import grams, grid
@@ -21,7 +22,7 @@ from abspos.blocks import block_parts, identity_error
 from abspos.components import Parts
 from abspos.layers import Stack
 from abspos.progress import progress
-from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset
+from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset, stored_chunk
 from abspos.trajectory import trajectory
 
 #: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
@@ -64,17 +65,18 @@ def head_blocks(heads: int, kv_heads: int, bytes_per_head: int, most: int) -> It
         yield slice(first, min(first + step, kv_heads))
 
 
-def read_heads(array: xr.DataArray, layer: int, heads: slice) -> Tensor:
+def read_heads(array: zarr.Array, layer: int, heads: slice) -> Tensor:
     """Some heads of one layer of q or k (input, head, position, feature) as float32.
 
     A chunk of inputs at a time, since a store keeps all heads of its chunk together.
     """
-    step = array.encoding.get("chunks", array.shape)[1]
-    parts = []
-    for first in range(0, array.sizes["input"], step):
-        data = array[layer, first : first + step, heads].values
-        parts.append(torch.as_tensor(from_bits(data) if data.dtype == np.uint16 else data))
-    return torch.cat(parts) if len(parts) > 1 else parts[0]
+    inputs, step = array.shape[1], array.chunks[1]
+    found = torch.empty(inputs, heads.stop - heads.start, *array.shape[3:], dtype=torch.float32)
+    for number, first in enumerate(range(0, inputs, step)):
+        part = found[first : first + step]
+        data = stored_chunk(array, (layer, number, 0, 0, 0))[0, : len(part), heads]
+        part.numpy()[:] = from_bits(data) if data.dtype == np.uint16 else data
+    return found
 
 
 def parts_of(
@@ -176,11 +178,12 @@ def head_tensors(
     inputs, length = store.sizes["input"], store.sizes["position"]
     heads, kv_heads = store.sizes["head"], store.sizes["kv_head"]
     group = heads // kv_heads
+    arrays = {n: zarr.open_array(f"{store.encoding['source']}/{n}", mode="r") for n in ("q", "k")}
     # A K/V head comes with the queries of its group, hence twice a query head at the most.
     row = 2 * 4 * inputs * length * store.sizes["feature"]
     for held in head_blocks(heads, kv_heads, row, READ_BYTES):
-        q = read_heads(store["q"], layer, slice(held.start * group, held.stop * group))
-        k = read_heads(store["k"], layer, held)
+        q = read_heads(arrays["q"], layer, slice(held.start * group, held.stop * group))
+        k = read_heads(arrays["k"], layer, held)
         count = held.stop - held.start
         most = BLOCK_BYTES[torch.device(device).type]
         for kv in head_blocks(count * group, count, 4 * inputs * queries * (length // 2), most):
