@@ -185,6 +185,33 @@ def test_a_claim_is_as_strong_as_its_weakest_number(verdicts, wanted):
     assert overall[-1][2:] == [wanted, ""]
 
 
+def test_several_models_are_counted_and_nothing_is_said_of_architectures():
+    parts = []
+    for model, verdict in (("a", "reproduced"), ("b", "not reproduced"), ("c", "reproduced")):
+        given = numbers("both-present", verdict=verdict)
+        given += numbers("both-present", number="another", verdict="reproduced")
+        parts.append(table(given).assign(model=model))
+    several = pd.concat(parts, ignore_index=True)
+    page = render(front.page(several, SETTINGS))
+    overall, *_ = cells(page)
+    (found,) = [line for line in overall if line[0] == "both-present"]
+    assert found[2] == "reproduced: 2 of 3; not reproduced: 1 of 3"
+    assert "Each of the 3 models is one checkpoint" in " ".join(page.split())
+    assert "one checkpoint" not in render(front.page(parts[0], SETTINGS))
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [([], ""), ([("contradicted", False)], "contradicted"),
+     ([("reproduced", True)], "reproduced (fragile)"),
+     ([("reproduced", False)] * 3, "reproduced: 3 of 3"),
+     ([("not testable", False), ("contradicted", True)],
+      "not testable: 1 of 2; contradicted: 1 of 2, 1 fragile")],
+)  # fmt: skip
+def test_verdicts_are_tallied(found, text):
+    assert front.tally(found) == text
+
+
 def test_every_verdict_has_its_place():
     assert set(VERDICTS) <= set(front.VERDICTS_WEAKEST_FIRST)
 

@@ -275,7 +275,7 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (
         arms("bos", {"name": "control-noop", "inputs": 1}),
         "variants[standard].conditions[control-noop].inputs",
-        "at least 2",
+        "at least 3",
     ),
     (
         arms("bos", {"name": "no-bos", "inputs": 7}),

@@ -146,22 +146,55 @@ def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def overall(claims: pd.DataFrame) -> list[list[str]]:
-    """One line a claim: its verdict in each lens, the weakest of the lines that decide it."""
+    """One line a claim: its verdict in each lens, of several models how many have which.
+
+    A model's verdict is the weakest of the lines that decide it.
+    """
+    deciding = lines(claims)
     rows = []
     for name, statement in STATEMENTS.items():
         both = []
         for lens in ("log", "probability"):
-            found = [
-                line[lens]
-                for line in lines(claims)
-                if line.get(lens) and next(iter(line.values()))["claim"] == name
-            ]
-            verdicts = [str(row["verdict"]) for row in found]
-            weakest = min(verdicts, key=VERDICTS_WEAKEST_FIRST.index, default="")
-            flips = any(row["fragile"] for row in found)
-            both.append(f"{weakest} (fragile)" if flips else weakest)
+            found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+            for line in deciding:
+                row = line.get(lens)
+                if row and row["claim"] == name:
+                    found.setdefault((row["model"], row["revision"]), []).append(row)
+            both.append(tally([weakest(rows) for rows in found.values()]))
         rows.append([name, statement, *both])
     return rows
+
+
+def weakest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+    """The weakest verdict of the rows that decide a claim, and whether any of them is fragile."""
+    verdicts = [str(row["verdict"]) for row in rows]
+    fragile = any(bool(row["fragile"]) for row in rows)
+    return min(verdicts, key=VERDICTS_WEAKEST_FIRST.index), fragile
+
+
+def tally(found: Sequence[tuple[str, bool]]) -> str:
+    """Verdicts of one claim over models: the one there is, or how many models have which."""
+    if len(found) < 2:
+        return "".join(f"{verdict} (fragile)" if flips else verdict for verdict, flips in found)
+    texts = []
+    for verdict in reversed(VERDICTS_WEAKEST_FIRST):
+        flips = [flip for name, flip in found if name == verdict]
+        fragile = f", {sum(flips)} fragile" if any(flips) else ""
+        if flips:
+            texts.append(f"{verdict or 'shown beside'}: {len(flips)} of {len(found)}{fragile}")
+    return "; ".join(texts)
+
+
+def scope(claims: pd.DataFrame) -> str:
+    """How far verdicts on several models reach; empty for one."""
+    number = len(models_of(claims))
+    if number < 2:
+        return ""
+    return f"""
+Each of the {number} models is one checkpoint. Counts over them describe these checkpoints; no
+difference between two of them is one between architectures, since they differ in weights, data,
+tokenizer and size as well. What an architecture does is asked of variants of the same weights.
+"""
 
 
 def gaps(checkpoints: pd.DataFrame) -> str:
@@ -222,8 +255,8 @@ Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs 
 number is in ``claims.csv``. Energies are mean squared nats (log) or summed squared probability.
 
 {list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
-
-A claim's verdict is the weakest of the numbers that decide it, over all models. *Fragile* is a
+{scope(claims)}
+A claim's verdict on a model is the weakest of the numbers that decide it. *Fragile* is a
 verdict that flips under another choice of early bin, anchor, summary or inputs, or in a study that
 made another one; ``statistics/sensitivity.csv`` and its figure show all of them:
 

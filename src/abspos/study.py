@@ -89,9 +89,9 @@ class Condition(Part):
     """What stands at position 0. A name alone is short for a mapping with that name."""
 
     name: ConditionName = Field(description="The condition.")
-    inputs: Annotated[Int, Field(ge=2)] | None = Field(
+    inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
-        description="Use the first so many inputs only; null: all. At least 8, or 2 for a control.",
+        description="Use the first so many inputs only; null: all. At least 8, or 3 for a control.",
     )
 
 

@@ -312,7 +312,7 @@ def _arms(view: View) -> Iterator[Mistake]:
                 yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
             control = name is None or name.startswith("control-")
             if inputs is not None and inputs < FEWEST and not control:
-                why = f"at least {FEWEST}, or at least 2 for a control"
+                why = f"at least {FEWEST}, or at least 3 for a control"
                 yield refused((*path, "inputs"), inputs, why)
             reads = name is not None and name.startswith(
                 ("swap-token", "control-later", "exchange-")

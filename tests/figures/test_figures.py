@@ -158,3 +158,20 @@ def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
     shown = texts(draw("claims_forest", tables)).splitlines()
     assert shown.count("shown beside") == 1
     assert "nan" not in shown
+
+
+# layers of several kinds
+
+
+def test_hybrids_are_marked():
+    kinds = ["sliding", "full", "sliding"]
+    rows = pd.DataFrame({
+        "variant": ["standard"] * 3 + ["window"] * 3, "layer": [0, 1, 2] * 2,
+        "kind": kinds + ["sliding"] * 3,
+    })  # fmt: skip
+    assert style.hybrid_sliding(rows) == [0, 2]
+    assert style.hybrid_sliding(rows[rows["variant"] == "window"]) == []
+    assert style.hybrid_sliding(rows.drop(columns="kind")) == style.hybrid_sliding(rows[:0]) == []
+    assert style.pooled(rows) == style.pooled(rows.drop(columns="kind")) == ""
+    mixed = rows.assign(kind="full+sliding")
+    assert style.pooled(mixed) == "; means over layers of several kinds: full+sliding"

@@ -39,7 +39,7 @@ def draw(
     found = style.runs(tables["balance"])
     note = (
         f"{style.inputs(rows)}, condition bos, early queries; "
-        f"bands: {style.level(confidence)} jackknife intervals"
+        f"bands: {style.level(confidence)} jackknife intervals{style.pooled(rows)}"
     )
     figure, parts = style.sheet(found, "Residual share of the energy, by anchor", note, 3.3)
     for part, run in zip(parts, found, strict=True):

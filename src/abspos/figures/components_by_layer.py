@@ -40,11 +40,13 @@ def draw(
     """
     rows = style.of(tables["layers"], condition="bos", summary="median")
     found = style.runs(tables["layers"])
+    sliding = any(style.hybrid_sliding(style.of(rows, run)) for run in found)
     beyond = sorted({b for b in rows["bin"].unique() if str(b).startswith("beyond")}) or ["beyond"]
     shown = [("mask", "early"), ("residual", "early"), *(("residual", b) for b in beyond)]
     note = (
         f"{style.inputs(rows)}, condition bos; median head of each layer; "
         f"bands: {style.level(confidence)} jackknife intervals"
+        + ("; shaded: sliding layers of models that have others too" if sliding else "")
     )
     figure, parts = style.sheet(
         found, "Mask and residual-stream energy by layer", note, 2.3 * len(shown) + 0.6
@@ -62,6 +64,8 @@ def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[tuple[str, str
         for ax, lens in zip(line, style.LENSES, strict=True):
             seen = style.of(rows, lens=lens, component=component, bin=which)
             draw_panel(ax, seen, looks, which)
+            if not seen.empty:
+                style.shade(ax, style.hybrid_sliding(rows))
             ax.set_title(f"{component}, {place(which)} ({lens} lens)")
             ax.set_ylabel(f"energy ({style.UNITS[lens]})")
     for ax in panels[-1]:

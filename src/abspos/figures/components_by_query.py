@@ -41,7 +41,7 @@ def draw(
     found = style.runs(tables["profile"])
     note = (
         f"{style.inputs(rows)}, condition bos; median head, mean of layers; "
-        f"bands: {style.level(confidence)} jackknife intervals"
+        f"bands: {style.level(confidence)} jackknife intervals{style.pooled(rows)}"
     )
     figure, parts = style.sheet(
         found, "Mask and residual-stream energy by query position", note, 5.2

@@ -167,6 +167,27 @@ def inputs(*tables: pd.DataFrame) -> str:
     return f"N = {high} inputs" if low == high else f"N = {low} to {high} inputs"
 
 
+def pooled(rows: pd.DataFrame) -> str:
+    """What to say where numbers are means over layers of several kinds; else empty."""
+    kinds = rows.get("kind", pd.Series(dtype=str)).astype(str)
+    mixed = sorted(set(kinds[kinds.str.contains("+", regex=False)]))
+    return f"; means over layers of several kinds: {', '.join(mixed)}" if mixed else ""
+
+
+def hybrid_sliding(rows: pd.DataFrame) -> list[int]:
+    """Sliding layers of variants that have layers of other kinds too."""
+    if "kind" not in rows or rows.empty:
+        return []
+    several = rows.groupby("variant")["kind"].transform("nunique") > 1
+    return sorted(set(rows[several & rows["kind"].str.startswith("sliding")]["layer"]))
+
+
+def shade(ax: Axes, layers: Sequence[int]) -> None:
+    """Shade some layers of an axis of layers."""
+    for layer in layers:
+        ax.axvspan(layer - 0.5, layer + 0.5, color="#000000", alpha=0.07, linewidth=0, zorder=0)
+
+
 def level(confidence: float) -> str:
     """The confidence level in percent, as text."""
     return f"{100 * confidence:g} %"
