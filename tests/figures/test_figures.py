@@ -160,6 +160,21 @@ def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
     assert "nan" not in shown
 
 
+# models without BOS
+
+
+def test_what_a_model_without_bos_has_stands_in_its_place():
+    rows = pd.DataFrame({
+        "model": ["a", "a", "b"], "revision": "r", "condition": ["bos", "no-bos", "no-bos"],
+        "lens": "log",
+    })  # fmt: skip
+    assert list(style.base(rows).index) == [0, 2]
+    assert style.base(rows, lens="probability").empty
+    assert style.base(rows[:0]).empty
+    assert style.under(style.base(rows)) == "condition bos (no-bos: b)"
+    assert style.under(rows[:1]) == style.under(rows[:0]) == "condition bos"
+
+
 # layers of several kinds
 
 

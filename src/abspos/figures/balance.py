@@ -35,10 +35,10 @@ def draw(
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    rows = style.of(tables["balance"], condition="bos")
+    rows = style.base(tables["balance"])
     found = style.runs(tables["balance"])
     note = (
-        f"{style.inputs(rows)}, condition bos, early queries; "
+        f"{style.inputs(rows)}, {style.under(rows)}, early queries; "
         f"bands: {style.level(confidence)} jackknife intervals{style.pooled(rows)}"
     )
     figure, parts = style.sheet(found, "Residual share of the energy, by anchor", note, 3.3)
@@ -51,7 +51,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
     """One run: its lenses side by side."""
     looks = style.variants(list(rows["variant"].unique()) if len(rows) else [])
     if not looks:
-        style.absent(part.subplots(), "no arm with condition bos in this study")
+        style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
         return
     lenses = [lens for lens in style.LENSES if (rows["lens"] == lens).any()]
     panels = part.subplots(1, len(lenses), squeeze=False, sharex=True, sharey=True)[0]

@@ -38,13 +38,13 @@ def draw(
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    rows = style.of(tables["layers"], condition="bos", summary="median")
+    rows = style.base(tables["layers"], summary="median")
     found = style.runs(tables["layers"])
     sliding = any(style.hybrid_sliding(style.of(rows, run)) for run in found)
     beyond = sorted({b for b in rows["bin"].unique() if str(b).startswith("beyond")}) or ["beyond"]
     shown = [("mask", "early"), ("residual", "early"), *(("residual", b) for b in beyond)]
     note = (
-        f"{style.inputs(rows)}, condition bos; median head of each layer; "
+        f"{style.inputs(rows)}, {style.under(rows)}; median head of each layer; "
         f"bands: {style.level(confidence)} jackknife intervals"
         + ("; shaded: sliding layers of models that have others too" if sliding else "")
     )

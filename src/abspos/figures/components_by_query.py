@@ -37,10 +37,10 @@ def draw(
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    rows = style.of(tables["profile"], condition="bos", summary="median")
+    rows = style.base(tables["profile"], summary="median")
     found = style.runs(tables["profile"])
     note = (
-        f"{style.inputs(rows)}, condition bos; median head, mean of layers; "
+        f"{style.inputs(rows)}, {style.under(rows)}; median head, mean of layers; "
         f"bands: {style.level(confidence)} jackknife intervals{style.pooled(rows)}"
     )
     figure, parts = style.sheet(
@@ -55,7 +55,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
     """One run: its variants side by side, each lens on one scale."""
     names = list(style.variants(list(rows["variant"].unique())))
     if not names:
-        style.absent(part.subplots(), "no arm with condition bos in this study")
+        style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
         return
     panels = part.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
     for lens, line in zip(style.LENSES, panels, strict=True):

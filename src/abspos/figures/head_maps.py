@@ -41,9 +41,7 @@ def draw(
         stores: not used.
         confidence: not used: the maps show estimates.
     """
-    energies, sinks = (
-        style.of(tables[name], variant="standard", condition="bos") for name in TABLES
-    )
+    energies, sinks = (style.base(tables[name], variant="standard") for name in TABLES)
     energies = style.of(energies, bin="early", component="residual")
     found = style.runs(tables["energies"], tables["sinks"])
     layers = int(max([0, *sinks.get("layer", []), *energies.get("layer", [])])) + 1

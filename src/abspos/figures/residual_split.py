@@ -39,10 +39,10 @@ def draw(
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    rows = style.of(tables["layers"], condition="bos", summary="median", bin="early")
+    rows = style.base(tables["layers"], summary="median", bin="early")
     found = style.runs(tables["layers"])
     note = (
-        f"{style.inputs(rows)}, condition bos, early queries; median head of each layer; "
+        f"{style.inputs(rows)}, {style.under(rows)}, early queries; median head of each layer; "
         f"bands: {style.level(confidence)} jackknife intervals"
     )
     figure, parts = style.sheet(

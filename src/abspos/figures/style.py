@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, Literal, cast
 
 import matplotlib as mpl
@@ -26,6 +27,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 
 CROWDED = 20  # points from which a curve gets small markers
+NOTE = 13  # characters of a note to an inch
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
 RUN = ["model", "revision"]
 LENSES = ("log", "probability")
@@ -136,6 +138,22 @@ def of(table: pd.DataFrame, run: tuple[str, str] | None = None, **wanted: Any) -
     return table
 
 
+def base(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Rows under bos, and under no-bos of models that have no arm with bos."""
+    if "condition" not in table or table.empty:
+        return table.iloc[:0]
+    with_bos = (table["condition"] == "bos").groupby([table["model"], table["revision"]])
+    chosen = with_bos.transform("any").map({True: "bos", False: "no-bos"})
+    return of(table[table["condition"] == chosen], **wanted)
+
+
+def under(rows: pd.DataFrame) -> str:
+    """The condition that rows of ``base`` are under, as text."""
+    without = sorted(set(rows[rows["condition"] == "no-bos"]["model"])) if len(rows) else []
+    names = ", ".join(without)
+    return f"condition bos (no-bos: {names})" if without else "condition bos"
+
+
 def sheet(
     found: Sequence[tuple[str, str]], heading: str, note: str, height: float, width: float = WIDTH
 ) -> tuple[Figure, list[SubFigure]]:
@@ -150,7 +168,7 @@ def sheet(
     """
     figure = Figure(figsize=(width, height * len(found) + 0.9), layout="constrained")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color="#404040")
+    figure.supxlabel(fill(note, int(NOTE * width)), x=0.01, ha="left", fontsize=9, color="#404040")
     parts = figure.subfigures(len(found), 1, squeeze=False, hspace=0.03)[:, 0]
     for part, run in zip(parts, found, strict=True):
         part.suptitle(title(*run), x=0.01, ha="left", fontsize=10.5)
