@@ -52,7 +52,7 @@ rule all:
         collect(f"{RESULTS}/statistics/{{table}}.csv", table=TABLES),
         collect(
             f"{RESULTS}/figures/{{figure}}.{{format}}",
-            figure=FIGURES,
+            figure=LAYOUT.figures(),
             format=STUDY.figures.formats,
         ),
         kept_activations(),

@@ -15,19 +15,19 @@ class Gap(RuntimeError):
     """A revision that is missing or broken where it comes from: trying again does not help."""
 
 
-def note_of(folder: Path) -> Path:
+def note_of(folder: str | Path) -> Path:
     """Where the note on a broken checkpoint lies."""
-    return folder.with_name(f"{folder.name}.gap.json")
+    return Path(f"{folder}.gap.json")
 
 
-def note(folder: Path, commit: str, reason: str) -> None:
+def note(folder: str | Path, commit: str, reason: str) -> None:
     """Leave a note that a commit, to be fetched into a folder, is broken."""
     from abspos.stores import write_atomically
 
     write_atomically(note_of(folder), json.dumps({"commit": commit, "reason": reason}) + "\n")
 
 
-def noted(folder: Path, commit: str) -> str | None:
+def noted(folder: str | Path, commit: str) -> str | None:
     """The reason why a commit is broken, or None: no note, or one on another commit."""
     try:
         found = json.loads(note_of(folder).read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def noted(folder: Path, commit: str) -> str | None:
     return str(found["reason"]) if found.get("commit") == commit else None
 
 
-def forget(folder: Path) -> bool:
+def forget(folder: str | Path) -> bool:
     """Take a note away; whether there was one."""
     there = note_of(folder).is_file()
     note_of(folder).unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from abspos import lock
+from abspos.figures import FIGURES
 from abspos.study import Run, Study
 from abspos.study_parts import HubSource
 from abspos.sweeps import Sweep
@@ -26,7 +27,8 @@ COMPARED = (
 )  # fmt: skip
 #: Tables of one model that are also joined over all models.
 TABLES = (
-    "energies", "sinks", "layers", "summary", "profile", "position0", "states", "balance",
+    "energies", "sinks", "sink_share", "layers", "summary", "profile", "position0", "states",
+    "balance", 
     "loss", "masses", "controls",
 )  # fmt: skip
 
@@ -158,8 +160,27 @@ class Layout:
             "seed": self.study.seed,
         }  # fmt: skip
 
+    def dataset(self) -> dict[str, Any]:
+        """What the corpus depends on where it is a data set of the hub, else nothing."""
+        data = self.study.inputs.dataset
+        if data is None:
+            return {}
+        pin = lock.pin_of(self.lock, ("dataset", data.repo, data.revision)) or {}
+        stated = pin.get("files", {})
+        return {
+            "repo": data.repo, "commit": pin.get("commit"), "text": data.text,
+            "files": {name: stated.get(name) for name in data.files},
+            "documents": data.documents,
+        }  # fmt: skip
+
+    def corpus_folder(self) -> str:
+        """The folder of the corpus."""
+        return f"{self.results}/corpus" if self.study.inputs.dataset else self.study.inputs.corpus
+
     def corpus(self) -> list[str]:
-        """Files of the corpus."""
+        """What says that the corpus has changed: its files, or the manifest of a data set."""
+        if self.study.inputs.dataset:
+            return [f"{self.corpus_folder()}.manifest.json"]
         folder = self.root / self.study.inputs.corpus
         found = sorted([*folder.glob("*.jsonl"), *folder.glob("*.txt")])
         return [str(path.relative_to(self.root)) for path in found]
@@ -206,6 +227,11 @@ class Layout:
             "studies": calibration.studies, "inputs": list(calibration.inputs),
             "seed": self.study.seed,
         }  # fmt: skip
+
+    def figures(self) -> tuple[str, ...]:
+        """The study's figures: that of training where a model has checkpoints along it."""
+        trained = any(len(sweep.trained) > 1 for sweep in self.sweeps.values())
+        return (*FIGURES, "training") if trained else FIGURES
 
     def figure_tables(self, figure: str) -> list[str]:
         """Tables that a figure reads."""

@@ -56,6 +56,8 @@ def names(study: Study) -> list[Name]:
     for model in study.models:
         if model.source.type == "hub":
             found += [("model", model.source.repo, name) for name in model.source.revisions]
+    if study.inputs.dataset is not None:
+        found.append(("dataset", study.inputs.dataset.repo, study.inputs.dataset.revision))
     return list(dict.fromkeys(found))
 
 
@@ -109,9 +111,18 @@ def unpinned(study: Study, lock: Lock) -> list[Name]:
     found = []
     for name in names(study):
         pin = pin_of(lock, name)
-        if pin is None or ("gap" in pin and not may_be_gap(study, name)):
+        if (
+            pin is None
+            or ("gap" in pin and not may_be_gap(study, name))
+            or _short(study, name, pin)
+        ):
             found.append(name)
     return found
+
+
+def _short(study: Study, name: Name, pin: Pin) -> bool:
+    """Whether the pin of a data set lacks a file that the study names by now."""
+    return name[0] == "dataset" and not set(data_files(study)) <= set(pin["files"])
 
 
 def require_pins(study: Study, lock: Lock, files: Sequence[str | Path] = ()) -> None:
@@ -218,7 +229,8 @@ def pin(study: Study, old: Lock, ask: Ask, anew: Callable[[str], bool]) -> Pinni
     """
     done = Pinning({})
     wanted = names(study)
-    due = [name for name in wanted if _is_due(pin_of(old, name), anew(name[2]))]
+    lacking = unpinned(study, old)
+    due = [n for n in wanted if n in lacking or _is_due(pin_of(old, n), anew(n[2]))]
     found = dict(zip(due, _asked(due, ask), strict=True))
     for name in wanted:
         kind, repo, revision = name
@@ -261,17 +273,30 @@ def _pinned(study: Study, name: Name, answer: Any, done: Pinning) -> Pin | None:
         reason = str(answer).removeprefix(f"{repo} at {revision}: ")
         missing = isinstance(answer, Gap)
     else:
-        pickles = any(source.allow_pickles for source in sources(study, repo))
-        reason = (complaint(answer.files, pickles) or "") if kind == "model" else ""
+        reason = _lack(study, name, answer.files) or ""
         missing = True
     if reason and not (missing and gaps):
-        cure = "; correct it, or set on_missing: gap to go on without it" if missing else ""
+        cure = ", or set on_missing: gap to go on without it" if kind == "model" else ""
+        cure = f"; correct it{cure}" if missing else ""
         done.failures.append(f"{repo} at {revision}: {reason}{cure}")
         return None
     if reason:
         return {"gap": reason}
-    kept = chosen(answer.files, pickles=True, code=True)
+    kept = chosen(answer.files, pickles=True, code=True) if kind == "model" else data_files(study)
     return {"commit": answer.commit, "files": {name: dict(answer.files[name]) for name in kept}}
+
+
+def _lack(study: Study, name: Name, files: Mapping[str, Any]) -> str | None:
+    """What files lack that the study needs of them, or None."""
+    if name[0] == "model":
+        return complaint(files, any(s.allow_pickles for s in sources(study, name[1])))
+    missing = [file for file in data_files(study) if file not in files]
+    return f"no such file: {_some(missing)}" if missing else None
+
+
+def data_files(study: Study) -> list[str]:
+    """The files of the study's data set."""
+    return list(study.inputs.dataset.files) if study.inputs.dataset else []
 
 
 def _change(name: Name, before: Pin | None, now: Pin | None) -> Iterator[str]:

@@ -76,7 +76,10 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
             refuse_unsupported(read_config(partial))
     except Gap as gap:
         note(folder, source["commit"], str(gap))
-        raise
+        raise Gap(
+            f"{gap}; where the study has on_missing: gap, run again to go on without it, "
+            "`abspos pin` to have it tried again"
+        ) from gap
 
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:

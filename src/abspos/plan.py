@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from abspos.figures import FIGURES
 from abspos.layout import Layout
 from abspos.resources import (
     ON_DEVICE,
@@ -150,8 +149,8 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         for made in jobs_of_model(list(runs.values()), machine, study.keep_activations)
     ]
     light = {
-        "checkpoints": 1, "tables": 1, "claims": 1, "sensitivity": 1, "figures": len(FIGURES),
-        "front": 1,
+        "checkpoints": 1, "tables": 1, "claims": 1, "sensitivity": 1,
+        "figures": len(layout.figures()), "front": 1,
     }  # fmt: skip
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)

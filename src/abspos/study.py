@@ -21,6 +21,7 @@ from abspos.study_checks import Mistake, View, cross_checks, mistakes_of, refuse
 from abspos.study_parts import (
     Bool,
     Float,
+    HubData,
     Int,
     Name,
     Part,
@@ -129,7 +130,12 @@ class Inputs(Part):
     """The texts, the same for every arm of a model."""
 
     corpus: Path = Field(
-        default="resources/corpus", description="Folder of *.jsonl files, one document a line."
+        default="resources/corpus",
+        description="Folder of *.jsonl files (id, text), a document a line, or *.txt, each one.",
+    )
+    dataset: HubData | None = Field(
+        default=None,
+        description="A data set of the hub that takes the place of corpus; null: none.",
     )
     number: Annotated[Int, Field(ge=8)] = Field(
         default=128, description="Number of inputs; below 128 every verdict is marked preliminary."

@@ -52,6 +52,15 @@ Revision = Annotated[
     Allowed("a branch, a tag or a commit"),
 ]
 
+DataFile = Annotated[
+    Text,
+    Field(
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*"
+        r"\.(jsonl|json|txt)(\.gz)?$"
+    ),
+    Allowed("a path in the repository that ends in .jsonl, .json or .txt, or in one of them.gz"),
+]
+
 
 class Part(BaseModel):
     """A part of the config: it never changes after it was read, and it has no unknown keys."""
@@ -96,6 +105,20 @@ class HubSource(Part):
     )
     allow_remote_code: Bool = Field(
         default=False, description="Whether code that comes with the repository may run here."
+    )
+
+
+class HubData(Part):
+    """A data set of the hub: files of JSON lines or plain text, plain or with .gz."""
+
+    repo: Repo = Field(description="The repository.")
+    revision: Revision = Field(
+        default="main", description="Its revision; `abspos pin` resolves it once to a commit."
+    )
+    files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
+    text: Text = Field(default="text", description="The key of a record that holds its text.")
+    documents: Size = Field(
+        default=10000, description="At most so many documents are taken, the first of the files."
     )
 
 

@@ -37,6 +37,11 @@ class Sweep:
         """Revisions that are no gaps, as paths have them."""
         return tuple(name for name in self.names if self.gap(name) is None)
 
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Measured revisions whose training tokens are known."""
+        return tuple(r for r in self.measured if self.row(r)["tokens"] is not None)
+
     def pin(self, revision: str) -> lock.Pin:
         """Commit and files of a revision, or why there are none; empty before `abspos pin`."""
         return lock.pin_of(self.pins, ("model", self.source.repo, self.names[revision])) or {}

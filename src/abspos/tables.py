@@ -56,6 +56,7 @@ class ArmTables:
         self.summaries()
         self.profile()
         self.sinks()
+        self.sink_share()
         self.position0()
         self.states()
         self.balance()
@@ -223,6 +224,12 @@ class ArmTables:
             }
         )
 
+    def sink_share(self) -> None:
+        """Share of the heads that sink at position 0, over inputs."""
+        share = (self.store["a_1_64"].values > SINK_THRESHOLD).mean((0, 1))
+        found = sl.mean_slots(share, self.documents)
+        self.tables["sink_share"] = self.frame(self.interval_columns("sink_share", found[None]))
+
     def position0(self) -> None:
         """Norm and cross-input variance of the state at position 0 through depth."""
         norm = sl.mean_slots(self.store["state_norm"].values, self.documents)
@@ -352,8 +359,8 @@ def tabulate(
     Args:
         stores: component stores, one per arm, and their manifests.
         replicates: store of slots, by arm and bin (pair, layer, head, slot), and its manifest. The
-            tables go beside it: energies, layers, summary, profile, sinks, position0, states,
-            balance, loss and controls, each a CSV.
+            tables go beside it: energies, layers, summary, profile, sinks, sink_share,
+            position0, states, balance, loss and controls, each a CSV.
         arms: (variant, condition) of each store.
         model: its name; the tables' first column.
         revision: of the model; the tables' second column.

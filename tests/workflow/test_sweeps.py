@@ -6,6 +6,7 @@ tests/test_models.py, names and files of the hub in tests/test_hub.py.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -143,3 +144,19 @@ def test_gaps_stop_nothing_and_are_tried_again_on_request(
     assert "--configfile studies/tiny.yaml`" in text
     assert pin(project, monkeypatch) == cli.FINDINGS
     assert "step9: no such revision" in capsys.readouterr().err
+
+
+def test_a_data_set_is_fetched_once_for_all_models(project, loopback, monkeypatch) -> None:
+    loopback.publish("org/texts", "main", {"a.jsonl": b'{"text": "x"}\n'})
+    data = {"repo": "org/texts", "files": ["a.jsonl"]}
+    project.configure(inputs={"number": 16, "length": 48, "dataset": data})
+    assert pin(project, monkeypatch) == cli.FINE
+    code, text = project.snakemake("-n", *project_inputs("step0", "step1"))
+    assert code == 0, text
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
+    assert counts == {"corpus": "1", "models": "2", "inputs": "2", "total": "5"}
+
+
+def project_inputs(*revisions: str) -> list[str]:
+    """The inputs of some revisions, as targets."""
+    return [f"results/tiny/inputs/toy/{revision}.manifest.json" for revision in revisions]

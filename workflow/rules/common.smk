@@ -9,7 +9,6 @@ sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.code import sources
-from abspos.figures import FIGURES
 from abspos.inputs import InputError, check_corpus
 from abspos.layout import TABLES, Layout, figure_facts
 from abspos.lock import LockError, require_pins
@@ -21,7 +20,8 @@ from abspos.study import EXCHANGES, SLURM, ConfigError, load_study
 
 try:
     STUDY = load_study(config)
-    check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
+    if STUDY.inputs.dataset is None:
+        check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
@@ -51,11 +51,6 @@ def result(path):
 def checkpoint_path(path):
     """A path, or a pattern of paths, below the checkpoints that all studies share."""
     return f"{CHECKPOINTS}/{path}"
-
-
-def corpus_folder(wildcards):
-    """The folder whose files are the corpus."""
-    return STUDY.inputs.corpus
 
 
 def code(script, *modules):

@@ -4,7 +4,7 @@
 SHOWN = next((f for f in ("svg", "png") if f in STUDY.figures.formats), STUDY.figures.formats[0])
 
 
-for figure in FIGURES:
+for figure in LAYOUT.figures():
 
     rule:
         name:

@@ -1,6 +1,23 @@
 # Windows of text as token ids, the same for every arm of a model.
 
 
+# Only for a study whose corpus is a data set of the hub.
+rule corpus:
+    output:
+        folder=directory(result("corpus")),
+        manifest=result("corpus.manifest.json"),
+    log:
+        result("logs/corpus.log"),
+    localrule: STUDY.slurm_download == "local"
+    conda:
+        environment("corpus")
+    params:
+        *code("corpus.py"),
+        config=LAYOUT.dataset(),
+    script:
+        "../scripts/corpus.py"
+
+
 rule inputs:
     input:
         corpus=LAYOUT.corpus(),
@@ -18,6 +35,6 @@ rule inputs:
     params:
         *code("inputs.py"),
         config=LAYOUT.inputs(),
-        corpus=corpus_folder,
+        corpus=LAYOUT.corpus_folder(),
     script:
         "../scripts/inputs.py"

@@ -22,5 +22,5 @@ FIGURES = (
     "verdicts",
 )
 
-#: Figures of targets that `all` does not make.
-OTHERS = ("calibration",)
+#: Figures of some studies only (abspos.layout), and of targets that `all` does not make.
+OTHERS = ("training", "calibration")

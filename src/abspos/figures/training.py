@@ -1,0 +1,136 @@
+"""Components, sinks and the BOS swap against training tokens: a sweep of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
+
+from abspos.figures import style
+
+TABLES = ("checkpoints", "summary", "sink_share", "swaps")
+STORES = ()
+CATEGORY = "Training"
+LABELS = {"figure": "Training", "shows": "components, sinks and BOS swap by training tokens"}
+CAPTION = (
+    "How absolute position comes in during training: energy of the mask and of the residual-stream "
+    "component at early queries (median head, mean of layers), the share of heads that sink at "
+    "position 0, and how much of the residual energy goes when the BOS embedding is replaced "
+    "(dashed: the claimed 40 %), each against the tokens that a checkpoint has seen. The axis is "
+    "linear from 0 to the first checkpoint after it and logarithmic from there. Dotted lines are "
+    "gaps: checkpoints that are missing or broken. Bands are jackknife intervals over inputs."
+)
+CLAIMED = 0.4
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """A part per model with known training tokens; four panels each.
+
+    Args:
+        tables: ``checkpoints`` (see abspos.checkpoints), ``summary`` and ``sink_share`` (see
+            abspos.tables), ``swaps`` (see abspos.claims).
+        stores: not used.
+        confidence: level of the intervals, stated in the figure.
+    """
+    known = tables["checkpoints"].dropna(subset=["tokens"])
+    models = list(known["model"].unique()) or ["no model with tokens_per_step"]
+    rows = {
+        "summary": style.of(under_bos(tables["summary"]), bin="early", summary="median"),
+        "sink_share": under_bos(tables["sink_share"]),
+        "swaps": style.of(
+            tables["swaps"], replacement="swap-token", number="energy reduction", summary="median"
+        ),
+    }
+    note = (
+        f"{style.inputs(*rows.values())}, variant standard; "
+        f"bands: {style.level(confidence)} jackknife intervals; dotted: gaps"
+    )
+    named = [(model, "") for model in models]
+    figure, parts = style.sheet(named, "Position during training", note, 5.6)
+    for part, model in zip(parts, models, strict=True):
+        own = style.of(known, model=model)
+        along = {name: with_tokens(table, own) for name, table in rows.items()}
+        part.suptitle(
+            f"{model}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints",
+            x=0.01, ha="left", fontsize=10.5,
+        )  # fmt: skip
+        draw_model(part, along, own)
+    return figure
+
+
+def under_bos(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the reference arm."""
+    return style.of(table, variant="standard", condition="bos")
+
+
+def with_tokens(table: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one model's checkpoints, with their training tokens."""
+    if "revision" not in table:
+        return table
+    return table.merge(checkpoints[["model", "revision", "tokens"]], on=style.RUN)
+
+
+def draw_model(
+    part: SubFigure, rows: Mapping[str, pd.DataFrame], checkpoints: pd.DataFrame
+) -> None:
+    """One model: energies in both lenses above, sinks and BOS swap below."""
+    panels = part.subplots(2, 2, sharex=True)
+    for ax, lens in zip(panels[0], style.LENSES, strict=True):
+        found = style.of(rows["summary"], lens=lens)
+        for name in ("mask", "residual"):
+            one = style.of(found, component=name)
+            if len(one):
+                style.curve(ax, one, "tokens", "energy", style.COMPONENTS[name], name)
+        if len(found):
+            style.energy_axis(ax, style.span(found))
+        ax.set(title=f"early energy, {lens} lens", ylabel=f"energy [{style.UNITS[lens]}]")
+    sinks, swap = panels[1]
+    if len(rows["sink_share"]):
+        look = style.VARIANTS["standard"]
+        style.curve(sinks, rows["sink_share"], "tokens", "sink_share", look, "sinks")
+    sinks.set(title="heads that sink at position 0", ylabel="share of heads", ylim=(-0.03, 1.03))
+    draw_swap(swap, rows["swaps"])
+    for ax in panels.flat:
+        for tokens in checkpoints.loc[checkpoints["gap"].notna(), "tokens"]:
+            ax.axvline(tokens, color="#808080", linestyle=":", linewidth=1.2, zorder=0)
+    token_axis(panels[1], checkpoints["tokens"])
+    style.key(part, {name: style.COMPONENTS[name] for name in ("mask", "residual")})
+
+
+def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
+    """What replacing the BOS embedding does, in both lenses."""
+    if rows.empty:
+        style.absent(ax, "no swap-token arm in this study")
+        return
+    for lens in style.LENSES:
+        one = style.of(rows, lens=lens)
+        style.curve(ax, one, "tokens", "estimate", style.LENS_LOOKS[lens], f"{lens} lens")
+    ax.axhline(CLAIMED, color="#808080", linestyle="--", linewidth=1)
+    ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
+    low, high = ax.get_ylim()
+    ax.set(title="BOS swapped: residual energy that goes", ylabel="energy reduction",
+           ylim=(max(low, -1.5), min(max(high, 0.5), 1.5)))  # fmt: skip
+    ax.legend(fontsize=9)
+
+
+def token_axis(panels: list[Axes], tokens: pd.Series) -> None:
+    """Tokens on a logarithmic axis that also holds 0, the checkpoint before training."""
+    values = sorted(float(t) for t in tokens)
+    positive = [t for t in values if t > 0]
+    for ax in panels:
+        if positive and positive[-1] > 20 * positive[0]:
+            ax.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
+            powers = [10.0**k for k in range(1, 16) if positive[0] <= 10.0**k <= positive[-1]]
+            ax.xaxis.set_major_locator(FixedLocator([*([0.0] if values[0] == 0 else []), *powers]))
+            ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.set_xlabel("training tokens")

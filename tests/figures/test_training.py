@@ -1,0 +1,80 @@
+"""The figure of training: a part per model, tokens on its axis, gaps where checkpoints lack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from abspos import checkpoints
+from abspos.figures import training
+
+STEPS = {"step0": 0, "step1": 2e6, "step1000": 2e9, "step2000": 4e9}
+
+
+@pytest.fixture
+def tables() -> dict[str, pd.DataFrame]:
+    """A model with three checkpoints and a gap, and one without training tokens."""
+    rows = [
+        {"model": "swept", "revision": name, "tokens": int(tokens),
+         "gap": "no such revision" if name == "step1000" else None}
+        for name, tokens in STEPS.items()
+    ] + [{"model": "packaged", "revision": "0123"}]  # fmt: skip
+    interval = {"ci_low": 0.1, "ci_high": 0.5, "n_inputs": 16}
+    runs = [
+        {"model": row["model"], "revision": row["revision"], **interval}
+        for row in rows if not row.get("gap")
+    ]  # fmt: skip
+    arm = {"variant": "standard", "condition": "bos"}
+    return {
+        "checkpoints": checkpoints.table(rows),
+        "summary": pd.DataFrame(
+            {**run, **arm, "bin": "early", "lens": lens, "component": component,
+             "summary": "median", "energy": 0.3}
+            for run in runs for lens in ("log", "probability")
+            for component in ("mask", "residual", "row")
+        ),
+        "sink_share": pd.DataFrame({**run, **arm, "sink_share": 0.3} for run in runs),
+        "swaps": pd.DataFrame(
+            {**run, "replacement": "swap-token", "number": "energy reduction", "lens": lens,
+             "summary": "median", "estimate": 0.3}
+            for run in runs for lens in ("log", "probability")
+        ),
+    }  # fmt: skip
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_models_with_tokens_have_their_part(tables):
+    figure = training.draw(tables, confidence=0.9)
+    figure.canvas.draw()
+    shown = texts(figure)
+    assert "swept: 3 of 4 checkpoints" in shown
+    assert "packaged" not in shown
+    assert "N = 16 inputs" in shown
+    assert "90 %" in shown
+    assert "training tokens" in shown
+    assert len(figure.axes) == 4
+
+
+def test_every_checkpoint_is_drawn_at_its_tokens_and_a_gap_is_marked(tables):
+    for ax in training.draw(tables).axes:
+        curves = [line for line in ax.lines if len(line.get_xdata()) == 3]
+        assert curves
+        for line in curves:
+            np.testing.assert_allclose(line.get_xdata(), [0, 2e6, 4e9])
+        gaps = [line for line in ax.lines if line.get_linestyle() == ":" and
+                set(line.get_xdata()) == {2e9}]  # fmt: skip
+        assert len(gaps) == 1
+
+
+@pytest.mark.parametrize("missing", ["swaps", "all"])
+def test_what_a_study_lacks_is_said(tables, missing):
+    empty = [missing] if missing != "all" else list(tables)
+    given = {name: t.iloc[:0] if name in empty else t for name, t in tables.items()}
+    figure = training.draw(given)
+    figure.canvas.draw()
+    assert "no swap-token arm in this study" in texts(figure)
