@@ -28,8 +28,7 @@ COMPARED = (
 #: Tables of one model that are also joined over all models.
 TABLES = (
     "energies", "sinks", "sink_share", "layers", "summary", "profile", "position0", "states",
-    "balance", 
-    "loss", "masses", "controls",
+    "balance", "loss", "masses", "controls",
 )  # fmt: skip
 
 

@@ -228,7 +228,8 @@ class ArmTables:
         """Share of the heads that sink at position 0, over inputs."""
         share = (self.store["a_1_64"].values > SINK_THRESHOLD).mean((0, 1))
         found = sl.mean_slots(share, self.documents)
-        self.tables["sink_share"] = self.frame(self.interval_columns("sink_share", found[None]))
+        columns = self.interval_columns("sink_share", found[None])
+        self.tables["sink_share"] = self.frame({**columns, "kind": sl.pooled(self.kinds)})
 
     def position0(self) -> None:
         """Norm and cross-input variance of the state at position 0 through depth."""

@@ -31,11 +31,14 @@ def tables() -> dict[str, pd.DataFrame]:
         "checkpoints": checkpoints.table(rows),
         "summary": pd.DataFrame(
             {**run, **arm, "bin": "early", "lens": lens, "component": component,
-             "summary": "median", "energy": 0.3}
+             "summary": "median", "energy": 0.3, "kind": kind}
             for run in runs for lens in ("log", "probability")
             for component in ("mask", "residual", "row")
+            for kind in ("full+sliding", "full", "sliding")
         ),
-        "sink_share": pd.DataFrame({**run, **arm, "sink_share": 0.3} for run in runs),
+        "sink_share": pd.DataFrame(
+            {**run, **arm, "sink_share": 0.3, "kind": "full+sliding"} for run in runs
+        ),
         "swaps": pd.DataFrame(
             {**run, "replacement": "swap-token", "number": "energy reduction", "lens": lens,
              "summary": "median", "estimate": 0.3}
@@ -52,7 +55,7 @@ def test_models_with_tokens_have_their_part(tables):
     figure = training.draw(tables, confidence=0.9)
     figure.canvas.draw()
     shown = texts(figure)
-    assert "swept: 3 of 4 checkpoints" in shown
+    assert "swept: 3 of 4 checkpoints, layers full+sliding together" in shown
     assert "packaged" not in shown
     assert "N = 16 inputs" in shown
     assert "90 %" in shown

@@ -58,11 +58,11 @@ def draw(
     figure, parts = style.sheet(named, "Position during training", note, 5.6)
     for part, model in zip(parts, models, strict=True):
         own = style.of(known, model=model)
-        along = {name: with_tokens(table, own) for name, table in rows.items()}
-        part.suptitle(
-            f"{model}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints",
-            x=0.01, ha="left", fontsize=10.5,
-        )  # fmt: skip
+        along = {name: of_all_layers(with_tokens(table, own)) for name, table in rows.items()}
+        heading = f"{model}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints"
+        kinds = "".join(along["summary"].get("kind", pd.Series(dtype=str)).unique())
+        heading += f", layers {kinds} together" if "+" in kinds else ""
+        part.suptitle(heading, x=0.01, ha="left", fontsize=10.5)
         draw_model(part, along, own)
     return figure
 
@@ -77,6 +77,13 @@ def with_tokens(table: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
     if "revision" not in table:
         return table
     return table.merge(checkpoints[["model", "revision", "tokens"]], on=style.RUN)
+
+
+def of_all_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that average all layers of a model: in hybrids their kind names all kinds."""
+    if "kind" not in table or table.empty:
+        return table
+    return style.of(table, kind=max(table["kind"].unique(), key=len))
 
 
 def draw_model(
@@ -118,19 +125,22 @@ def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
     ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
     low, high = ax.get_ylim()
     ax.set(title="BOS swapped: residual energy that goes", ylabel="energy reduction",
-           ylim=(max(low, -1.5), min(max(high, 0.5), 1.5)))  # fmt: skip
-    ax.legend(fontsize=9)
+           ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3))  # fmt: skip
+    ax.legend(fontsize=9, loc="upper left", ncols=2)
 
 
 def token_axis(panels: list[Axes], tokens: pd.Series) -> None:
     """Tokens on a logarithmic axis that also holds 0, the checkpoint before training."""
     values = sorted(float(t) for t in tokens)
     positive = [t for t in values if t > 0]
+    if not positive:
+        return
+    first = -0.3 * positive[0] if values[0] == 0 else 0.7 * positive[0]
     for ax in panels:
-        if positive and positive[-1] > 20 * positive[0]:
+        if positive[-1] > 20 * positive[0]:
             ax.set_xscale("symlog", linthresh=positive[0], linscale=0.4)
             powers = [10.0**k for k in range(1, 16) if positive[0] <= 10.0**k <= positive[-1]]
             ax.xaxis.set_major_locator(FixedLocator([*([0.0] if values[0] == 0 else []), *powers]))
             ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.set_xlabel("training tokens")
+        ax.set(xlabel="training tokens", xlim=(first, 1.4 * positive[-1]))
