@@ -26,7 +26,11 @@ def study_of(path):
     return load_study(config)
 
 
-STUDIES = {path.stem: study_of(path) for path in sorted((ROOT / "studies").glob("*.yaml"))}
+STUDIES = {
+    path.stem: study_of(path)
+    for path in sorted((ROOT / "studies").glob("*.yaml"))
+    if not path.stem.endswith(".lock")
+}
 PAPER = STUDIES["paper"]
 
 
