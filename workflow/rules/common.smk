@@ -53,6 +53,11 @@ def checkpoint_path(path):
     return f"{CHECKPOINTS}/{path}"
 
 
+def corpus_folder(wildcards):
+    """The folder whose files are the corpus."""
+    return LAYOUT.corpus_folder()
+
+
 def code(script, *modules):
     """Digests of a script and all it imports: a rule's sign that its code has changed.
 

@@ -35,6 +35,6 @@ rule inputs:
     params:
         *code("inputs.py"),
         config=LAYOUT.inputs(),
-        corpus=LAYOUT.corpus_folder(),
+        corpus=corpus_folder,
     script:
         "../scripts/inputs.py"
