@@ -57,13 +57,20 @@ def speed(checkpoint: Path, repeats: int) -> list[Row]:
 
 
 def timed(found: dict[str, Any]) -> list[Row]:
-    """One row a contestant: median seconds, and the median over repetitions of its ratio."""
-    bare = found["seconds"]["bare"]
+    """One row a contestant: median seconds, and the medians over repetitions of its ratios.
+
+    Of elapsed time, and of processor time, which other work on the machine disturbs less.
+    """
+
+    def ratio(kind: str, name: str) -> float:
+        pairs = zip(found[kind][name], found[kind]["bare"], strict=True)
+        return round(median(a / b for a, b in pairs), 3)
+
     return [
         {
             "T": found["length"], "N": found["inputs"], "what": name,
             "seconds": round(median(seconds), 2),
-            "ratio": round(median(a / b for a, b in zip(seconds, bare, strict=True)), 3),
+            "ratio": ratio("seconds", name), "cpu_ratio": ratio("cores", name),
             "bytes_MB": round(found["bytes"].get(name, 0) / 1e6, 1),
         }
         for name, seconds in found["seconds"].items()

@@ -99,8 +99,8 @@ def extraction(task: Task) -> Callable[[], None]:
     model = models.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
     activations.models.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
-    setting = activations.setting_for(model, Path(task.checkpoint), [], 32, 0)
-    activations.setting_for = lambda *_: setting  # type: ignore[assignment]
+    ids = activations.tokens_for(Path(task.checkpoint), "bos", [])
+    activations.tokens_for = lambda *_: ids  # type: ignore[assignment]
     task.clears["extraction"] = folder / "a.zarr"
 
     def run() -> None:
@@ -191,17 +191,22 @@ def main(arguments: list[str]) -> None:
     try:
         runs = {name: globals()[name](task) for name in names}
         seconds: dict[str, list[float]] = {name: [] for name in names}
+        cores: dict[str, list[float]] = {name: [] for name in names}
         for repeat in range(int(repeats) + 1):  # the first warms up
             for name, run in runs.items():
                 if name in task.clears:
                     shutil.rmtree(task.clears[name], ignore_errors=True)
-                began = time.perf_counter()
+                began, busy = time.perf_counter(), time.process_time()
                 run()
                 if repeat or int(repeats) == 0:
                     seconds[name].append(round(time.perf_counter() - began, 3))
+                    cores[name].append(round(time.process_time() - busy, 3))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"length": task.length, "inputs": task.inputs, "seconds": seconds,
-                          "peak": peak, "bytes": task.kept}))  # fmt: skip
+        found = {
+            "length": task.length, "inputs": task.inputs, "seconds": seconds, "cores": cores,
+            "peak": peak, "bytes": task.kept,
+        }  # fmt: skip
+        print(json.dumps(found))
     finally:
         shutil.rmtree(task.folder, ignore_errors=True)
 

@@ -157,7 +157,7 @@ class Sums:
         }
         for name, axes in dims.items():
             data = getattr(self, name)
-            array = create_array(
-                group, name, axes, data.shape, (1, *data.shape[1:]), str(data.dtype)
-            )
-            array[:] = data
+            chunks = (1, *data.shape[1:])
+            array = create_array(group, name, axes, data.shape, chunks, str(data.dtype))
+            for depth, one in enumerate(data):
+                write_chunk(array, (depth, *[0] * one.ndim), one[None])

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 #: All queries are taken up to this many in each half, which is T = 384; of more, about as many.
 MOST = 192
 #: Queries whose mean fields are stored, about, where a grid is taken.
-SHOWN = 64
+SHOWN = 32
 #: Queries from 0 on that are always taken, or up to the end of the early bin if that is later.
 DENSE = 64
 

@@ -52,12 +52,15 @@ def hidden_split(total: np.ndarray, square: np.ndarray, inputs: int) -> xr.Datas
         square: sum over inputs of squared norms (depth, position).
         inputs: N.
     """
-    mean_t = total[:, 1:] / inputs
-    mu = mean_t.mean(1, keepdims=True)
-    mean = (mu**2).sum(-1)[:, 0]
-    position = ((mean_t - mu) ** 2).sum(-1).mean(1)
-    whole = (square[:, 1:] / inputs).mean(1)
-    parts = np.stack([mean, position, whole - mean - position])
+    parts = np.empty((3, len(total)))
+    for depth, (summed, squared) in enumerate(zip(total, square, strict=True)):
+        mean_t = summed[1:].astype(np.float64) / inputs
+        mu = mean_t.mean(0)
+        mean = mu @ mu
+        mean_t -= mu
+        position = np.vdot(mean_t, mean_t) / len(mean_t)
+        whole = (squared[1:].astype(np.float64) / inputs).mean()
+        parts[:, depth] = mean, position, whole - mean - position
     names = ["mean", "position", "context"]
     return xr.Dataset({"hidden_split": (("part", "depth"), parts)}, coords={"part": names})
 
