@@ -86,7 +86,7 @@ def extraction(task: Task) -> Callable[[], None]:
     """
     import xarray as xr
 
-    from abspos import activations, models
+    from abspos import activations, variants
     from abspos.stores import save_dataset
 
     folder = task.folder
@@ -96,8 +96,8 @@ def extraction(task: Task) -> Callable[[], None]:
     })  # fmt: skip
     save_dataset(windows, folder / "inputs.zarr", folder / "inputs.json")
     variant = {"rope": None, "window": None, "untrained": False}
-    model = models.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
-    activations.models.load = lambda *_: model  # type: ignore[assignment]
+    model = variants.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
+    activations.variants.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
     ids = activations.tokens_for(Path(task.checkpoint), "bos", [])
     activations.tokens_for = lambda *_: ids  # type: ignore[assignment]

@@ -15,8 +15,9 @@ from abspos import activation_store
 from abspos import activations as module
 from abspos.capture import NAME, forward, listening
 from abspos.interventions import InterventionError
-from abspos.models import ModelError, load
+from abspos.models import ModelError
 from abspos.stores import NonFiniteError, StoreError, from_bits, open_dataset, to_bits
+from abspos.variants import load
 
 LAYERS, INPUTS, HEADS, KV, LENGTH, SIZE, HIDDEN = 3, 16, 4, 2, 32, 8, 32
 

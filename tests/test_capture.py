@@ -12,7 +12,8 @@ from abspos import capture
 from abspos.capture import NAME, attention, forward, listening, residual_stream
 from abspos.certificates import allowed
 from abspos.components import rebuilt_logits
-from abspos.models import ModelError, decoder_layers, fetch, fetch_random, load
+from abspos.models import ModelError, fetch, fetch_random
+from abspos.variants import decoder_layers, load
 
 
 def embeddings(inputs=2, length=20, hidden=32, seed=0):

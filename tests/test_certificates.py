@@ -12,7 +12,8 @@ from abspos import capture, certificates
 from abspos.capture import NAME, forward, listening
 from abspos.certificates import TOLERANCE, allowed, certify, relative
 from abspos.components import rebuilt_logits
-from abspos.models import ModelError, fetch, load
+from abspos.models import ModelError, fetch
+from abspos.variants import load
 
 
 def model_of(folder, window=None, dtype="float32"):

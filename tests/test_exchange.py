@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from abspos import activations as module
 from abspos.capture import NAME, forward, listening
 from abspos.exchange import Exchange, exchanging
 from abspos.interventions import InterventionError
-from abspos.models import load
+from abspos.models import ModelError
 from abspos.stores import open_dataset
+from abspos.variants import load
 
 LAYERS, HEADS, KV, LENGTH = 3, 4, 2, 32
 
@@ -131,7 +131,7 @@ def test_the_certificate_finds_another_exchange(run, components, tmp_path, monke
         "abspos.capture.exchange.read_by_head",
         lambda layer, key, value: tuple(x.roll(1, 1) for x in real(layer, key, value)),
     )
-    with pytest.raises(module.models.ModelError, match="certificate"):
+    with pytest.raises(ModelError, match="certificate"):
         run(tmp_path, "exchange-all", reference=bos.store, reference_manifest=bos.manifest)
 
 

@@ -20,7 +20,8 @@ from abspos.capture import NAME, forward, listening
 from abspos.certificates import certify, eager_logits
 from abspos.components import decompose
 from abspos.kinds import layers_of
-from abspos.models import ModelError, apply_rope, fetch, fetch_random, load
+from abspos.models import ModelError, fetch, fetch_random
+from abspos.variants import apply_rope, load
 
 LENGTH, WINDOW, LOUD = 32, 6, 8.0
 

@@ -12,9 +12,10 @@ from snakemake.utils import update_config
 
 from abspos import registry
 from abspos.layout import Layout
-from abspos.models import ModelError, fetch_random, variant_config
+from abspos.models import ModelError, fetch_random
 from abspos.registry import RegistryError
 from abspos.study import load_study
+from abspos.variants import variant_config
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = registry.load()

@@ -17,7 +17,7 @@ import zarr
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from abspos import models
+from abspos import variants
 from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
 from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
@@ -188,7 +188,7 @@ def extract(
     windows = open_dataset(inputs, inputs_manifest)
     tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
     bos, swaps = tokens_for(checkpoint, condition, swap_tokens)
-    model = models.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
+    model = variants.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
     model.set_attn_implementation(NAME)
     setting = setting_for(model, bos, swaps, early, seed)
     exchange = None
@@ -336,6 +336,6 @@ def facts(
         "softcap": [layer.softcap for layer in layers],
         "window": [layer.window(*seen) for layer in layers],
         "kind": [layer.kind(*seen) for layer in layers],
-        "checkpoint": models.describe(checkpoint),
+        "checkpoint": variants.describe(checkpoint),
     }
     return json.loads(json.dumps(values))

@@ -27,7 +27,8 @@ from transformers.masking_utils import (
 )  # fmt: skip
 
 from abspos import exchange
-from abspos.models import CausalLM, ModelError, decoder_layers
+from abspos.models import CausalLM, ModelError
+from abspos.variants import decoder_layers
 
 NAME, EAGER = "abspos", "abspos-eager"
 

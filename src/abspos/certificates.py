@@ -19,7 +19,8 @@ from torch import Tensor
 from abspos.capture import EAGER, NAME, Attention, attention_module, listening, narrowest
 from abspos.components import rebuilt_logits
 from abspos.exchange import active
-from abspos.models import CausalLM, ModelError, decoder_layers
+from abspos.models import CausalLM, ModelError
+from abspos.variants import decoder_layers
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
 #: is compared within one layer; the others through the depth of two forward passes, along which

@@ -116,6 +116,7 @@ def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) 
     [
         ("src/abspos/models.py", EVERYTHING),
         ("src/abspos/inputs.py", EVERYTHING.keys() - {"models"}),
+        ("src/abspos/variants.py", {*STORES, *COUNTED}),
         ("src/abspos/interventions.py", {*STORES, *COUNTED}),
         ("src/abspos/grams.py", {"components", *COUNTED}),
         ("src/abspos/slots.py", COUNTED),

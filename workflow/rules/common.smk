@@ -167,7 +167,8 @@ def refuse_without_gpu():
     """Stop a GPU study here, before any job, where its jobs would run here and there is no GPU."""
     jobs = workflow.dag.needrun_jobs()
     if workflow.local_exec and any(job.rule.name.startswith(ON_DEVICE) for job in jobs):
-        from abspos.models import ModelError, require_device
+        from abspos.models import ModelError
+        from abspos.variants import require_device
 
         try:
             require_device(STUDY.device)
