@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from abspos.figures import FIGURES
-from abspos.layout import TABLES, Layout, figure_facts, revision_of
+from abspos.layout import ONLY_WITH, TABLES, Layout, figure_facts, revision_of
 from abspos.study import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +168,17 @@ def test_every_path_lies_in_the_results_of_the_study():
     assert Path(paths[0]).parts[2:] == (
         "activations", "{model}", "{revision}", "{variant}", "{condition}"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", ONLY_WITH)
+def test_a_figure_that_would_show_nothing_is_left_out(figure):
+    def figures(*conditions: str) -> tuple[str, ...]:
+        variants = [{"name": "standard", "conditions": ["bos", "swap-token", *conditions]}]
+        return layout(config(variants=variants)).figures()
+
+    assert figure not in figures()
+    for condition in ONLY_WITH[figure]:
+        assert figure in figures(condition)
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "/tmp", ".", "..", ".hidden", "a b", "", "~"])

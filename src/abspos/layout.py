@@ -17,7 +17,7 @@ from typing import Any
 
 from abspos import lock
 from abspos.figures import FIGURES
-from abspos.study import Run, Study
+from abspos.study import EXCHANGES, Run, Study
 from abspos.study_parts import HubSource
 from abspos.sweeps import Sweep
 
@@ -25,6 +25,11 @@ from abspos.sweeps import Sweep
 COMPARED = (
     "swap-", "ablate-", "control-later", "control-shift", "control-shuffle", "exchange-",
 )  # fmt: skip
+#: Figures that show nothing without one of these conditions.
+ONLY_WITH = {
+    "readers": EXCHANGES,
+    "controls": ("control-later", "control-shift", "control-shuffle"),
+}
 #: Tables of one model that are also joined over all models.
 TABLES = (
     "energies", "sinks", "sink_share", "layers", "summary", "profile", "position0", "states",
@@ -228,9 +233,12 @@ class Layout:
         }  # fmt: skip
 
     def figures(self) -> tuple[str, ...]:
-        """The study's figures: that of training where a model has checkpoints along it."""
+        """The study's figures: those that it has arms for, and that of training where a model has
+        checkpoints along it."""
+        conditions = {condition.name for v in self.study.variants for condition in v.conditions}
+        found = [f for f in FIGURES if f not in ONLY_WITH or conditions & set(ONLY_WITH[f])]
         trained = any(len(sweep.trained) > 1 for sweep in self.sweeps.values())
-        return (*FIGURES, "training") if trained else FIGURES
+        return (*found, *(["training"] if trained else []))
 
     def figure_tables(self, figure: str) -> list[str]:
         """Tables that a figure reads."""

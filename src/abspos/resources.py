@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from abspos import grid
 from abspos.partitions import Limit, Request, ResourceError, within
 from abspos.shapes import Sizes, sizes
 from abspos.study import Study
@@ -29,8 +30,8 @@ BASE_BYTES = 700e6
 MEMORY_MARGIN, TIME_MARGIN = 1.3, 10.0
 #: No job asks for less: MB, and minutes (a cold file system can take minutes to import torch).
 FEWEST_MB, FEWEST_MINUTES = 1500, 15
-#: Bytes of logits in one block of a decomposition, and of q and k that are held at a time.
-BLOCK_BYTES, READ_BYTES = 2**28, 2**30
+#: Bytes of logits in one block of a decomposition, by device, and of q and k held at a time.
+BLOCK_BYTES, READ_BYTES = {"cpu": 2**22, "cuda": 2**28}, 2**30
 #: Copies of a block's logits, and of its heads' fields of all inputs, that live at a time.
 LOGIT_COPIES, FIELD_COPIES = 7, 12
 #: Bytes of an array of all layers from which on a decomposition keeps it in a file.
@@ -60,13 +61,13 @@ class Machine:
         start: seconds from a job's submission to its first line of work, imports included.
     """
 
-    cpu_flops: float = 6e10
+    cpu_flops: float = 7.5e10
     cpu_half: float = 0.25
     gpu_flops: float = 1e13
     gpu_half: float = 10.0
-    cpu_fields: float = 2.7e7
+    cpu_fields: float = 1.5e8
     gpu_fields: float = 3e9
-    statistics: float = 5e7
+    statistics: float = 8e7
     disk: float = 5e8
     network: float = 1e7
     start: float = 3.0
@@ -121,8 +122,23 @@ class Load:
 
     @property
     def half(self) -> int:
-        """T // 2, the number of early queries that are explained, and of offsets."""
+        """T // 2, the number of offsets."""
         return self.length // 2
+
+    @property
+    def references(self) -> int:
+        """Reference queries that are taken (abspos.grid)."""
+        return len(grid.references(self.length))
+
+    @property
+    def explained(self) -> int:
+        """Early queries that are explained, but for a few that the study names."""
+        return len(grid.explained(self.length, self.early))
+
+    @property
+    def shown(self) -> int:
+        """Early queries whose mean fields are stored."""
+        return len(grid.shown(grid.explained(self.length, self.early)))
 
     @property
     def early_elements(self) -> int:
@@ -161,7 +177,7 @@ def component_bytes(load: Load) -> int:
     kinds = 4 + load.anchored + 2 + load.bins - 2
     grams = (2 * kinds + load.writes) * n * (n + 1) // 2
     profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
-    fields = 3 * half * half + half + n * half + 4 * n
+    fields = 3 * load.shown * half + half + n * half + 4 * n
     early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
     return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
 
@@ -192,21 +208,22 @@ def _activations_memory(load: Load) -> float:
     logits = 3 * 4 * tokens // SCORED * s.vocabulary
     kept = 4 * s.layers * load.inputs * (2 * s.heads * s.hidden * load.writes + s.hidden)
     sums = 8 * s.layers * load.length * s.hidden
-    return BASE_BYTES + 2 * item * s.parameters + working + logits + kept + sums
+    return BASE_BYTES + item * s.parameters + working + logits + kept + sums
 
 
 def _components_memory(load: Load) -> float:
     s = load.sizes
-    group = s.heads // s.kv_heads
-    logits = 4 * load.inputs * load.length**2
-    heads = min(s.heads, max(group, BLOCK_BYTES // logits))
-    block = min(max(BLOCK_BYTES, 4 * group * load.length**2), logits * heads)
-    fields = 4 * load.inputs * heads * load.half**2
+    group, most = s.heads // s.kv_heads, BLOCK_BYTES[load.device]
+    field = 4 * load.inputs * load.explained * load.half
+    heads = min(s.heads, max(group, most // field))
+    rows = 4 * heads * load.references * load.length
+    block = min(max(most, rows), load.inputs * rows)
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
     held = min(layer, max(READ_BYTES, layer // s.kv_heads))
-    means = 12 * s.layers * s.heads * load.half**2  # three fields, in files where they are large
-    kept = 3 * (component_bytes(load) - means) + (3 * means if means <= 3 * STACK_BYTES else 0)
-    return BASE_BYTES + LOGIT_COPIES * block + FIELD_COPIES * fields + 2 * held + kept
+    # Three fields, in files where they are large.
+    means = 12 * s.layers * s.heads * load.shown * load.half
+    kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
+    return BASE_BYTES + LOGIT_COPIES * block + FIELD_COPIES * heads * field + 2 * held + kept
 
 
 def _statistics_memory(load: Load) -> float:
@@ -237,9 +254,10 @@ def forward_flops(load: Load) -> float:
 def decomposition_flops(load: Load) -> float:
     """Operations of the matrix products of one decomposition: logits, predicted, Grams."""
     s, n, half = load.sizes, load.inputs, load.half
-    logits = 2 * n * load.length**2 * s.head_size
-    predicted = 2 * n * half**3
-    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * half * half // 2
+    queries = load.references + load.explained
+    logits = 2 * n * queries * load.length * s.head_size
+    predicted = 2 * n * load.explained * load.references * half
+    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * load.explained * half // 2
     return float(s.layers * s.heads * (logits + predicted + grams))
 
 
@@ -249,7 +267,8 @@ def _activations_seconds(load: Load, machine: Machine) -> float:
 
 
 def _components_seconds(load: Load, machine: Machine) -> float:
-    fields = load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
+    queries = load.references + load.explained
+    fields = load.inputs * load.sizes.layers * load.sizes.heads * queries * load.length
     on_gpu = load.device == "cuda"
     rate = machine.gpu_fields if on_gpu else machine.cpu_fields * load.threads
     flops = machine.gpu_flops if on_gpu else machine.cpu_flops * load.threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,12 @@ TARGET = "results/tiny/inputs/tiny/seed-0.manifest.json"
 BODY = "with job(snakemake):\n"
 
 
+def heed_sigint() -> None:
+    """Let a child be interrupted, whatever these tests were started by: what a shell puts in the
+    background ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Project:
     """A copy of the project in a folder of its own."""
 
@@ -78,6 +85,7 @@ class Project:
             return subprocess.Popen(
                 self.command(*options), cwd=self.folder, env=self.env, text=True,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=heed_sigint,
             )  # fmt: skip
 
     @property

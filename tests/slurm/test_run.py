@@ -41,7 +41,7 @@ def test_gpu_jobs_get_a_device_and_cpu_jobs_do_not(whole: Project, slurm: Cluste
 def test_only_heavy_steps_are_submitted(whole: Project, slurm: Cluster) -> None:
     rules = Counter(rule_of(record) for record in slurm.jobs(whole.folder))
     expected = {"inputs": 1, "activations": 1, "activations_bos": 2, "components": 3}
-    assert rules == {**expected, "statistics": 1}
+    assert rules == {**expected, "statistics": 1, "choices": 1}
 
 
 def test_jobs_ask_for_memory_and_time(whole: Project, slurm: Cluster) -> None:
