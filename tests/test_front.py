@@ -202,10 +202,10 @@ def test_several_models_are_counted_and_nothing_is_said_of_architectures():
 
 @pytest.mark.parametrize(
     ("found", "text"),
-    [([], ""), ([("contradicted", False)], "contradicted"),
-     ([("reproduced", True)], "reproduced (fragile)"),
-     ([("reproduced", False)] * 3, "reproduced: 3 of 3"),
-     ([("not testable", False), ("contradicted", True)],
+    [([], ""), ([("contradicted", [])], "contradicted"),
+     ([("reproduced", ["preliminary", "fragile"])], "reproduced (preliminary, fragile)"),
+     ([("reproduced", [])] * 3, "reproduced: 3 of 3"),
+     ([("not testable", []), ("contradicted", ["fragile"])],
       "not testable: 1 of 2; contradicted: 1 of 2, 1 fragile")],
 )  # fmt: skip
 def test_verdicts_are_tallied(found, text):
@@ -218,13 +218,16 @@ def test_every_verdict_has_its_place():
 
 def test_preliminary_verdicts_say_so():
     given = [one | {"preliminary": True} for one in numbers("bos-swap")]
-    _, rows = shown(table(given))
+    overall, rows = shown(table(given))
     marked = {r["claim"]: r["verdict"] for r in rows if "preliminary" in r["verdict"]}
     assert marked == {"bos-swap": "reproduced (preliminary)"}
     assert "Preliminary:" not in render(front.page(table(given), SETTINGS))
     few = copy.deepcopy(SETTINGS)
     few["inputs"]["number"] = 16
     assert "<strong>Preliminary:</strong> 16 inputs" in render(front.page(table(), few))
+    (found,) = [r[2:] for r in overall if r[0] == "bos-swap"]
+    assert found == ["reproduced (preliminary)"] * 2
+    assert sum("preliminary" in r[2] for r in overall) == 1
 
 
 def test_models_are_told_apart():

@@ -79,6 +79,8 @@ def estimate(row: Mapping[Any, Any]) -> str:
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 
+#: Columns that put a verdict under a reservation, and the words for it.
+MARKS = ("preliminary", "fragile")
 #: Of several verdicts on one claim the first of these counts.
 VERDICTS_WEAKEST_FIRST = (
     "contradicted", "not reproduced", "not testable", "direction only", "reproduced",
@@ -110,11 +112,12 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    marks = [
-        mark for mark, holds in (("preliminary", row["preliminary"]), ("fragile", row["fragile"]))
-        if holds
-    ]  # fmt: skip
-    return row["verdict"] + (f" ({', '.join(marks)})" if marks else ""), estimate(row)
+    return marked(row["verdict"], [mark for mark in MARKS if row[mark]]), estimate(row)
+
+
+def marked(verdict: str, marks: Sequence[str]) -> str:
+    """A verdict with its reservations behind it."""
+    return f"{verdict} ({', '.join(marks)})" if marks else verdict
 
 
 def models_of(claims: pd.DataFrame) -> list[str]:
@@ -165,23 +168,24 @@ def overall(claims: pd.DataFrame) -> list[list[str]]:
     return rows
 
 
-def weakest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
-    """The weakest verdict of the rows that decide a claim, and whether any of them is fragile."""
+def weakest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The weakest verdict of the rows that decide a claim, and the marks that any of them has."""
     verdicts = [str(row["verdict"]) for row in rows]
-    fragile = any(bool(row["fragile"]) for row in rows)
-    return min(verdicts, key=VERDICTS_WEAKEST_FIRST.index), fragile
+    marks = [mark for mark in MARKS if any(bool(row[mark]) for row in rows)]
+    return min(verdicts, key=VERDICTS_WEAKEST_FIRST.index), marks
 
 
-def tally(found: Sequence[tuple[str, bool]]) -> str:
+def tally(found: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Verdicts of one claim over models: the one there is, or how many models have which."""
     if len(found) < 2:
-        return "".join(f"{verdict} (fragile)" if flips else verdict for verdict, flips in found)
+        return "".join(marked(verdict, marks) for verdict, marks in found)
     texts = []
     for verdict in reversed(VERDICTS_WEAKEST_FIRST):
-        flips = [flip for name, flip in found if name == verdict]
-        fragile = f", {sum(flips)} fragile" if any(flips) else ""
-        if flips:
-            texts.append(f"{verdict or 'shown beside'}: {len(flips)} of {len(found)}{fragile}")
+        alike = [marks for name, marks in found if name == verdict]
+        counts = {mark: sum(mark in marks for marks in alike) for mark in MARKS}
+        reserved = "".join(f", {number} {mark}" for mark, number in counts.items() if number)
+        if alike:
+            texts.append(f"{verdict or 'shown beside'}: {len(alike)} of {len(found)}{reserved}")
     return "; ".join(texts)
 
 
