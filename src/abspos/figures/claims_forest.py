@@ -28,13 +28,6 @@ CAPTION = (
     "bold are those of numbers named primary beforehand. Nothing is claimed of what is "
     "shown beside a claim."
 )
-MARKS = {
-    "reproduced": style.Look(style.BLACK, "-", "o"),
-    "direction only": style.Look(style.BLACK, "-", "^"),
-    "not reproduced": style.Look(style.BLACK, "-", "o", filled=False),
-    "contradicted": style.Look(style.BLACK, "-", "X"),
-    "holds by construction": style.Look(style.BLACK, "-", "s"),
-}
 ROW, HEAD = 0.25, 0.62  # inches of a row, and of a panel around its rows
 MOST_DECADES = 7  # of an axis whose numbers differ that much
 
@@ -155,7 +148,7 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
 def draw_claim(ax: Axes, row: Mapping[Any, Any], y: int) -> None:
     """One number: its interval, what is claimed, its verdict."""
     verdict = row["verdict"] if isinstance(row["verdict"], str) else "shown beside"
-    look = MARKS.get(verdict, MARKS["not reproduced"])
+    look = style.VERDICTS.get(verdict, style.VERDICTS["not reproduced"])
     estimate, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
     style.estimate(ax, y, (estimate, low, high), look)
     if not math.isfinite(estimate) and isinstance(row["note"], str):
@@ -181,17 +174,17 @@ def parse_claimed(text: str) -> tuple[float, str]:
 
 
 def set_scale(ax: Axes, rows: pd.DataFrame) -> None:
-    """Linear, or symmetric-logarithmic where the rows' sizes differ by more than a hundred."""
+    """Linear, or logarithmic down to 0 where sizes differ by more than a hundred; never where an
+    estimate is negative, for there a small number would look like a large one."""
     claimed = [parse_claimed(str(text))[0] for text in rows["claimed"]]
     estimates = rows["estimate"].astype(float)
     sizes = np.abs([*estimates, *claimed])
     sizes = sizes[sizes > 0]
-    if sizes.size and sizes.max() > 100 * sizes.min():
+    if sizes.size and sizes.max() > 100 * sizes.min() and not (estimates < 0).any():
         decades = min(MOST_DECADES, math.ceil(math.log10(sizes.max() / sizes.min())) + 1)
-        stride = max(2, decades // 2 if (estimates >= 0).all() else decades - 1)
-        style.energy_axis(ax, [0.0, *sizes], decades, "x", stride)
+        style.energy_axis(ax, [0.0, *sizes], decades, "x", max(2, decades // 2))
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
     units = str(rows["unit"].iloc[0])
     if rows["number"].isin(["mask energy", "residual energy"]).all():

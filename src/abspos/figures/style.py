@@ -52,6 +52,16 @@ class Look:
         }  # fmt: skip
 
 
+#: Marks of verdicts, the same wherever one is drawn.
+VERDICTS = {
+    "reproduced": Look(BLACK, "-", "o"),
+    "direction only": Look(BLACK, "-", "^"),
+    "not reproduced": Look(BLACK, "-", "o", filled=False),
+    "contradicted": Look(BLACK, "-", "X"),
+    "holds by construction": Look(BLACK, "-", "s"),
+    "not testable": Look(BLACK, "-", "_"),
+}
+
 COMPONENTS = {
     "mask": Look(BLUE, "-", "o"),
     "residual": Look(VERMILLION, (0, (5, 1.5)), "s"),

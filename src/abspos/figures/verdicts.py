@@ -24,13 +24,6 @@ CAPTION = (
     "but of fewer inputs whose interval still holds the published estimate. Empty: the choice "
     "does not touch the number."
 )
-MARKS = {
-    "reproduced": style.Look(style.BLACK, "-", "o"),
-    "direction only": style.Look(style.BLACK, "-", "^"),
-    "not reproduced": style.Look(style.BLACK, "-", "o", filled=False),
-    "contradicted": style.Look(style.BLACK, "-", "X"),
-    "not testable": style.Look(style.BLACK, "-", "_"),
-}
 COLORS = {"same": style.BLACK, "flips": style.VERMILLION, "too few inputs": "#9A9A9A",
           "not testable": "#9A9A9A"}  # fmt: skip
 PUBLISHED = "published"
@@ -83,7 +76,8 @@ def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> No
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     handles = [
         Line2D([], [], label=name, **(look.line() | {"linestyle": "none"}))
-        for name, look in MARKS.items()
+        for name, look in style.VERDICTS.items()
+        if name in {*table["published"], *table["verdict"]}
     ]
     part.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
 
@@ -110,5 +104,5 @@ def draw_lens(
 
 def mark(ax: Axes, x: float, y: float, verdict: str, color: str) -> None:
     """One verdict."""
-    look = style.Look(color, "-", MARKS[verdict].marker, MARKS[verdict].filled)
+    look = style.Look(color, "-", style.VERDICTS[verdict].marker, style.VERDICTS[verdict].filled)
     ax.plot(x, y, markersize=6, **(look.line() | {"linestyle": "none"}))
