@@ -349,6 +349,15 @@ def test_both_ways_to_a_truncated_softmax_agree(monkeypatch):
     assert not torch.equal(one_by_one, product), "the other way was not taken"
 
 
+def test_fields_are_zero_where_nothing_is_visible_however_far_apart_logits_lie():
+    """What overflows there must not reach a Gram matrix, which sums over all offsets."""
+    rng = np.random.default_rng(3)
+    s = torch.as_tensor(rng.choice([-1e4, 0, 1e4], size=(2, 24, 24)).astype(np.float32))
+    parts = split(by_offset(s[:, :12, :12], 0, 12), by_offset(s[:, 12:], 12, 12), None)
+    for name in ("residual", "attention", "predicted"):
+        assert (getattr(parts, name)[:, ~parts.valid] == 0).all(), name
+
+
 def test_extreme_logits_stay_finite_in_float32():
     rng = np.random.default_rng(3)
     logits = rng.choice([-1e4, 0, 1e4], size=(2, 2, 24, 24)).astype(np.float32)

@@ -156,7 +156,8 @@ def split(
         denominator=denominator,
         residual=residual.mul_(seen),
         attention=attention,
-        predicted=predicted.mul_(seen),
+        # Not a product with 0: far below the largest logit it may have overflowed to infinity.
+        predicted=predicted.masked_fill_(~valid, 0),
         valid=valid,
     )
 
