@@ -20,6 +20,7 @@ import xarray as xr
 
 from abspos import calibration, estimands
 from abspos import slots as sl
+from abspos.synthetic import World
 
 NUMBER = 128
 
@@ -44,7 +45,7 @@ def numbers(
         yield "mask, each head", lens, mask
 
 
-def main(world: calibration.World, studies: int, seed: int) -> None:
+def main(world: World, studies: int, seed: int) -> None:
     """Print one line a number."""
     torch.set_num_threads(1)
     with patch.object(calibration, "numbers", numbers):

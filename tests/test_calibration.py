@@ -8,29 +8,32 @@ import pytest
 import torch
 
 from abspos import calibration as module
-from abspos.calibration import World, calibrate, fields, one_study, planted, simulate, summarise
+from abspos.calibration import LENGTH, calibrate, fields, one_study, simulate, summarise
 from abspos.components import rebuilt_logits
 from abspos.statistics import energy
+from abspos.synthetic import World, planted
 
 SMALL = World(0.5)
 
 
 def test_any_logits_are_those_of_some_queries_and_keys():
     """q = rows of s, k = unit vectors: what is planted could stand in an activation store."""
-    s = torch.as_tensor(planted()).flatten(0, 1)[None]
+    s = torch.as_tensor(planted(SMALL, LENGTH)).flatten(0, 1)[None]
     k = torch.eye(s.shape[-1], dtype=s.dtype).expand(*s.shape)
     torch.testing.assert_close(rebuilt_logits(s, k, 1.0), s, rtol=0, atol=0)
 
 
 def test_a_toeplitz_part_alone_has_no_residual():
-    flat = fields(planted(left=0.0)[None])
+    flat = fields(planted(SMALL, LENGTH, left=0.0)[None])
     assert float(flat["log", "residual"].abs().max()) < 1e-9
     assert float(flat["probability", "residual"].abs().max()) < 1e-9
     assert float(flat["log", "mask"].abs().max()) > 0.1
 
 
 def test_planted_residuals_grow_with_depth_and_shrink_with_what_is_left():
-    whole, less = (fields(planted(left)[None])["log", "residual"] for left in (1.0, 0.8))
+    whole, less = (
+        fields(planted(SMALL, LENGTH, left)[None])["log", "residual"] for left in (1.0, 0.8)
+    )
     sizes = (whole**2).sum((1, 2)).reshape(module.LAYERS, module.HEADS)
     assert (sizes.diff(dim=0) > 0).all()
     assert ((less**2).sum((1, 2)) < (whole**2).sum((1, 2))).all()
@@ -42,8 +45,8 @@ def test_the_truth_is_the_energy_of_the_population(monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 20)
     found = module.truth(SMALL, 3)
     rng = np.random.default_rng([3, 1])
-    own = np.concatenate([module.draw(SMALL, 20, rng) for _ in range(3)])
-    x = fields(planted() + own)["log", "mask"]
+    own = np.concatenate([module.draw(SMALL, 20, LENGTH, rng) for _ in range(3)])
+    x = fields(planted(SMALL, LENGTH) + own)["log", "mask"]
     by_head = energy((x @ x.mT).numpy()).reshape(module.LAYERS, module.HEADS)
     np.testing.assert_allclose(found["mask energy, head", "log"], by_head, rtol=1e-9)
     np.testing.assert_allclose(
@@ -63,7 +66,7 @@ def test_both_arms_have_the_same_inputs():
 def test_heavy_tails_are_heavy():
     rng = np.random.default_rng(0)
     sizes = {
-        tails: (module.draw(World(1.0, tails), 400, rng) ** 2).sum((1, 2, 3, 4))
+        tails: (module.draw(World(1.0, tails), 400, LENGTH, rng) ** 2).sum((1, 2, 3, 4))
         for tails in ("normal", "heavy")
     }
     share = {t: np.sort(s)[-5:].sum() / s.sum() for t, s in sizes.items()}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,64 +21,19 @@ from abspos import estimands, grams
 from abspos import slots as sl
 from abspos.components import by_offset, split
 from abspos.progress import progress
+from abspos.synthetic import World, draw, planted
 from abspos.tables import write_csv
 
 LAYERS, HEADS, LENGTH, EARLY = 4, 3, 32, 12
-#: Heads differ by this in the size of all that is planted in them.
-SCALES = (0.2, 1.0, 4.0)
 LENSES, COMPONENTS = grams.LENSES, ("mask", "residual")
 #: Of the second arm: how much of the planted residual is left.
 LEFT = 0.8
 #: Inputs that the truth is computed from.
 POPULATION, BLOCK = 20_000, 1000
-
-
-@dataclass(frozen=True)
-class World:
-    """What inputs are drawn from.
-
-    Attributes:
-        noise: size of an input's own logits, in units of the head's scale.
-        tails: ``normal``, or ``heavy``: Student's t with 3 degrees of freedom over inputs.
-    """
-
-    noise: float
-    tails: str = "normal"
-
-
-#: Worlds that are shown: noise of several sizes, and heavy tails.
-WORLDS = (World(0.5), World(1.0), World(2.0), World(1.0, "heavy"))
+#: Worlds that are shown: noise of several sizes, heavy tails, and few inputs that carry half of it.
+WORLDS = (World(0.5), World(1.0), World(2.0), World(1.0, "heavy"), World(1.0, "few"))
 
 Grams = dict[tuple[str, str, str], np.ndarray]
-
-
-def planted(left: float = 1.0) -> np.ndarray:
-    """Logits that all inputs share (layer, head, query, key): relative, sink and drift.
-
-    The relative part is Toeplitz; early queries alone see position 0 within the offsets that
-    count, and drift, so both make the residual part, which grows with depth.
-
-    Args:
-        left: what is left of sink and drift.
-    """
-    i, j = np.indices((LENGTH, LENGTH))
-    back, half = i - j, LENGTH // 2
-    relative = -0.15 * back + 0.5 * np.cos(back)
-    drift = np.where(i < half, (1 - i / half) * np.sin(1 + back), 0)
-    sink = np.where((j == 0) & (i < half), 1.5, 0)
-    depth = (1 + np.arange(LAYERS)[:, None, None, None]) / LAYERS
-    scale = np.array(SCALES)[None, :, None, None]
-    return scale * (0.5 * relative + left * depth * (sink + drift))
-
-
-def draw(world: World, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Inputs' own logits (input, layer, head, query, key): white, and a field of their own."""
-    own = rng.normal(size=(number, LAYERS, HEADS, LENGTH, LENGTH))
-    back = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
-    own += rng.normal(size=(number, LAYERS, HEADS, 1, 1)) * np.cos(0.7 * back)
-    if world.tails == "heavy":
-        own *= np.sqrt(3 / rng.chisquare(3, size=(number, 1, 1, 1, 1)))
-    return world.noise * np.array(SCALES)[:, None, None] * own
 
 
 def fields(logits: np.ndarray) -> dict[tuple[str, str], torch.Tensor]:
@@ -94,11 +48,11 @@ def fields(logits: np.ndarray) -> dict[tuple[str, str], torch.Tensor]:
 
 def simulate(world: World, number: int, rng: np.random.Generator) -> Grams:
     """Gram matrices (layer, head, input, input) of one study by arm, lens and component."""
-    own = draw(world, number, rng)
+    own = draw(world, number, LENGTH, rng)
     return {
         (arm, *key): grams.gram(x).reshape(LAYERS, HEADS, number, number).numpy()
         for arm, left in (("first", 1.0), ("second", LEFT))
-        for key, x in fields(planted(left) + own).items()
+        for key, x in fields(planted(world, LENGTH, left) + own).items()
     }
 
 
@@ -124,9 +78,9 @@ def truth(world: World, seed: int) -> dict[tuple[str, str], np.ndarray]:
     totals: dict[tuple[str, str, str], torch.Tensor] = {}
     squares: dict[tuple[str, str, str], torch.Tensor] = {}
     for _ in range(POPULATION // BLOCK):
-        own = draw(world, BLOCK, rng)
+        own = draw(world, BLOCK, LENGTH, rng)
         for arm, left in (("first", 1.0), ("second", LEFT)):
-            for key, x in fields(planted(left) + own).items():
+            for key, x in fields(planted(world, LENGTH, left) + own).items():
                 name = (arm, *key)
                 totals[name] = totals.get(name, 0) + x.sum(1)
                 squares[name] = squares.get(name, 0) + (x * x).sum((1, 2))

@@ -19,7 +19,8 @@ CAPTION = (
     "Simulated studies with planted components, through the decomposition, Gram matrices and "
     "jackknife of every study. Top, the mean estimate less the truth, as a share of the truth; "
     "bottom, the share of 95 % intervals that cover the truth, the grey band being 93 to 97 %. "
-    "Columns are worlds: the size of an input's own logits, and heavy tails over inputs."
+    "Columns are worlds: the size of an input's own logits, heavy tails over inputs, and few "
+    "inputs that carry half of the variance."
 )
 NUMBERS = {
     "residual energy, model": style.Look(style.BLACK, "-", "o"),
