@@ -220,8 +220,9 @@ def test_the_revision_of_a_packaged_model_is_its_files_digest():
     assert layout().models() == [(MODEL, DIGEST[:12])]
 
 
-def test_the_revision_of_a_random_model_is_its_seed():
-    assert revision_of({"type": "random", "seed": 7}) == "seed-7"
+@pytest.mark.parametrize("kind", ["random", "synthetic"])
+def test_the_revision_of_a_made_up_model_is_its_seed(kind):
+    assert revision_of({"type": kind, "seed": 7}) == "seed-7"
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def study(**changes: Any) -> Layout:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch) -> plan.Plan:
     """The default study's plan, with the shape of its model known."""
-    monkeypatch.setattr(resources, "sizes", lambda source, folder: SMOLLM)
+    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
     return plan.plan(study(), tmp_path, Machine(), cores=2)
 
 
@@ -61,7 +61,7 @@ def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
 
 @pytest.mark.parametrize("arm", STORES)
 def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, str]) -> None:
-    monkeypatch.setattr(resources, "sizes", lambda source, folder: SMOLLM)
+    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
     (runs,) = plan.loads(study(), tmp_path).values()
     activations, components = STORES[arm]
     assert resources.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)

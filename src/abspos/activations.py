@@ -17,7 +17,7 @@ import zarr
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from abspos import variants
+from abspos import synthetic, synthetic_store, variants
 from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
 from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
@@ -148,7 +148,7 @@ def extract(
     variant: Mapping[str, Any], condition: str, number: int, swap_tokens: Sequence[str],
     early: int, dtype: str, device: str, batch: int, seed: int, threads: int, label: str,
     checkpoint_manifest: Path | None = None, reference: Path | None = None,
-    reference_manifest: Path | None = None,
+    reference_manifest: Path | None = None, left: float = 1.0,
 ) -> None:  # fmt: skip
     """Run one model, variant and condition over its inputs and write the activation store.
 
@@ -175,6 +175,7 @@ def extract(
         label: names the run in progress lines and errors.
         checkpoint_manifest: what the checkpoint is checked against, byte by byte, where given.
         reference: the component store of bos and its manifest, for the heads of an exchange.
+        left: of a synthetic model, share of sink and drift in this arm (abspos.synthetic_store).
 
     Raises:
         StoreError: checkpoint or windows are missing or altered.
@@ -188,6 +189,15 @@ def extract(
     windows = open_dataset(inputs, inputs_manifest)
     tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
     bos, swaps = tokens_for(checkpoint, condition, swap_tokens)
+    if synthetic.is_world(checkpoint):
+        world = synthetic.read(checkpoint)
+        table = synthetic_store.embeddings(world, tokens.shape[1])
+        synthetic_store.write_store(
+            world, tokens, Setting(table, bos, swaps, 0, 0, seed), store, manifest,
+            variant=variant, condition=condition, left=left, dtype=dtype, batch=batch,
+            writes=condition in WRITES, label=label,
+        )  # fmt: skip
+        return
     model = variants.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
     model.set_attn_implementation(NAME)
     setting = setting_for(model, bos, swaps, early, seed)

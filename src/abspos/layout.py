@@ -18,7 +18,7 @@ from typing import Any
 from abspos import lock
 from abspos.figures import FIGURES
 from abspos.study import EXCHANGES, Run, Study
-from abspos.study_parts import HubSource
+from abspos.study_parts import HubSource, SyntheticSource
 from abspos.sweeps import Sweep
 
 #: Conditions that are compared with BOS field by field.
@@ -154,7 +154,7 @@ class Layout:
         """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
-        return self.study.model(model).source.model_dump(mode="json")
+        return self.study.model(model).source.model_dump(mode="json", exclude={"left"})
 
     def inputs(self) -> dict[str, Any]:
         """What the windows of text depend on."""
@@ -202,7 +202,15 @@ class Layout:
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
+            **self.left(model, variant, condition),
         }
+
+    def left(self, model: str, variant: str, condition: str) -> dict[str, float]:
+        """What a synthetic model leaves of sink and drift in an arm; nothing of other models."""
+        source = self.study.model(model).source
+        if not isinstance(source, SyntheticSource):
+            return {}
+        return {"left": source.remains(variant, condition)}
 
     def decomposition(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """What a decomposition depends on besides its activations."""
@@ -291,7 +299,7 @@ def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
     """
     if source["type"] == "packaged":
         return str(source["file_sha256"])[:12]
-    if source["type"] == "random":
+    if source["type"] in ("random", "synthetic"):
         return f"seed-{source['seed']}"
     path = root / Path(source["path"]).expanduser()
     files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from abspos import hub
+from abspos import hub, synthetic
 from abspos.gaps import Gap, note
 from abspos.stores import file_digest, whole_folder
 
@@ -72,7 +72,8 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
     try:
         with whole_folder(folder, manifest) as partial:
             SOURCES[source["type"]](source, revision, partial)
-            refuse_unsupported(read_config(partial))
+            if not synthetic.is_world(partial):
+                refuse_unsupported(read_config(partial))
     except Gap as gap:
         note(folder, source["commit"], str(gap))
         raise Gap(
@@ -266,11 +267,18 @@ def byte_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
     )
 
 
+def fetch_synthetic(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """No weights: a file that states what is planted, and the byte-level tokenizer."""
+    synthetic.write(synthetic.of_source(source), folder)
+    byte_tokenizer().save_pretrained(folder)
+
+
 SOURCES = {
     "packaged": fetch_packaged,
     "local": fetch_local,
     "hub": fetch_hub,
     "random": fetch_random,
+    "synthetic": fetch_synthetic,
 }
 
 

@@ -37,10 +37,12 @@ LOGIT_COPIES, FIELD_COPIES = 7, 12
 #: Bytes of an array of all layers from which on a decomposition keeps it in a file.
 STACK_BYTES = 2**28
 ITEM = {"float32": 4, "bfloat16": 2}
+#: Bytes of planted logits that are drawn and stored in a second, on one core.
+DRAWN = 2e8
 #: Every so many positions, one has its next token scored (see activations.scored_positions).
 SCORED = 8
 #: Bytes per weight that come over the network: a 4-bit file, or weights of 16 bits.
-FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0}
+FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,15 @@ def _inputs_memory(load: Load) -> float:
     return BASE_BYTES
 
 
+def _planted_bytes(load: Load) -> int:
+    """Bytes of the planted logits of all inputs, as they are drawn, in float64."""
+    return 8 * load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
+
+
 def _activations_memory(load: Load) -> float:
     s, item = load.sizes, ITEM[load.dtype]
+    if load.source == "synthetic":
+        return BASE_BYTES + 4 * _planted_bytes(load) * min(1, load.batch / load.inputs)
     tokens = load.batch * load.length
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
@@ -263,6 +272,8 @@ def decomposition_flops(load: Load) -> float:
 
 def _activations_seconds(load: Load, machine: Machine) -> float:
     moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
+    if load.source == "synthetic":
+        return _planted_bytes(load) / DRAWN + moved / machine.disk
     return forward_flops(load) / machine.flops(load) + moved / machine.disk
 
 
@@ -351,7 +362,7 @@ def load_of(study: Study, model: str, folder: Path, arms: int) -> Load:
     windows = {v.window for v in study.variants if v.window}
     inputs = study.inputs
     return Load(
-        sizes=sizes(source, folder),
+        sizes=sizes(source, folder, inputs.length),
         inputs=inputs.number,
         length=inputs.length,
         batch=inputs.batch,

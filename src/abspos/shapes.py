@@ -52,13 +52,17 @@ _UNKNOWN = 8500
 _COUNT = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
 
 
-def sizes(source: Mapping[str, Any], folder: Path) -> Sizes:
+def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
     """Sizes of a checkpoint: from its config where it is there, else from what its name says.
 
     Args:
         source: one ``models[].source`` of the config.
         folder: its checkpoint folder, which need not exist yet.
+        length: T, on which the sizes of a synthetic model depend (abspos.synthetic_store).
     """
+    if source["type"] == "synthetic":
+        heads = len(source["heads"])
+        return Sizes(source["layers"], heads, 1, length, length, 0, 258)
     if source["type"] == "random":
         inner = 2 * source["hidden_size"]
         return Sizes(

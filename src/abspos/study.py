@@ -33,6 +33,7 @@ from abspos.study_parts import (
     Text,
 )
 from abspos.study_reference import Allowed, json_schema, sections, table
+from abspos.study_synthetic import unfit
 
 PRELIMINARY_BELOW = 128
 """With fewer inputs than this, every verdict is preliminary (docs/method.md, section 3)."""
@@ -314,7 +315,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
         mistakes = mistakes_of(error, Study, config)
     mistakes += cross_checks(View(Study, config, mistakes))
     if study is not None and not mistakes:
-        mistakes = list(idle(study))
+        mistakes = [*idle(study), *unfit(study)]
     if study is None or mistakes:
         raise ConfigError(tuple(dict.fromkeys(mistake.line(config) for mistake in mistakes)))
     return study

@@ -1,5 +1,6 @@
 """The smaller parts of a config: kinds of values, sources of models, changes of RoPE."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
@@ -153,8 +154,63 @@ class RandomSource(Part):
     bos: Bool = Field(default=True, description="Whether its tokenizer has a BOS token.")
 
 
+class SyntheticSource(Part):
+    """No model but planted logits, whose true energies are known (docs/method.md, section 7)."""
+
+    type: Literal["synthetic"] = Field(description="The kind of source.")
+    seed: Seed = Field(default=0, description="Seed of the inputs' own logits.")
+    layers: Size = Field(default=4, description="Number of layers; sink and drift grow with depth.")
+    heads: tuple[Positive, ...] = Field(
+        default=(0.2, 1.0, 4.0),
+        min_length=1,
+        description="Scale of each head, its inputs' own logits included.",
+    )
+    sinks: tuple[Float, ...] = Field(
+        default=(3.0, 1.5, 0.75),
+        min_length=1,
+        description="Strength of each head's sink, in units of its scale; as many as heads.",
+    )
+    drift: Float = Field(
+        default=1.0, description="Strength of what changes with the query, in the same units."
+    )
+    noise: Annotated[Float, Field(ge=0)] = Field(
+        default=1.0, description="Size of an input's own logits, in the same units."
+    )
+    tails: Literal["normal", "heavy", "few"] = Field(
+        default="normal",
+        description="How that size varies over inputs: not, by Student's t with 3 degrees of "
+        "freedom, or so that one input in 32 carries half of the variance.",
+    )
+    left: Annotated[
+        dict[Text, Annotated[Float, Field(ge=0)]],
+        Allowed("a mapping from arms to numbers, each at least 0"),
+    ] = Field(
+        default={},
+        description="Share of the amplitude of sink and drift that is left in an arm: a variant, a "
+        "condition, or variant/condition. Of a variant and a condition that are both named the "
+        "shares multiply; 1 where nothing is named.",
+    )
+
+    def remains(self, variant: str, condition: str) -> float:
+        """Share of the amplitude of sink and drift that is left in an arm (see ``left``).
+
+        A numbered ``swap-token-2`` counts before ``swap-token``.
+        """
+
+        def stated(*names: str) -> float | None:
+            return next((self.left[name] for name in names if name in self.left), None)
+
+        several = "swap-token" if condition.startswith("swap-token-") else condition
+        pair = stated(f"{variant}/{condition}", f"{variant}/{several}")
+        if pair is not None:
+            return pair
+        parts = (stated(variant), stated(condition, several))
+        return math.prod(1.0 if part is None else part for part in parts)
+
+
 Source = Annotated[
-    PackagedSource | HubSource | LocalSource | RandomSource, Field(discriminator="type")
+    PackagedSource | HubSource | LocalSource | RandomSource | SyntheticSource,
+    Field(discriminator="type"),
 ]
 
 

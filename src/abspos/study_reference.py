@@ -34,11 +34,13 @@ class Node:
     default: Any = None
 
     def child(self, step: str | int) -> "Node":
-        """The node of a mapping's key, or of a list's items; an untyped node for anything else."""
+        """The node of a mapping's key or a list's item; an untyped node for anything else."""
         if self.is_model and step in self.kind.model_fields:
             return node_of_field(self.kind.model_fields[step])
         if self.is_list and isinstance(step, int):
             return node_of(typing.get_args(self.kind)[0])
+        if typing.get_origin(self.kind) is dict:
+            return node_of(typing.get_args(self.kind)[1])
         return Node(Any)
 
     def accepts(self, value: Any) -> bool:
