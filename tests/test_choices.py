@@ -8,10 +8,11 @@ import pytest
 
 from abspos import choices
 from abspos import slots as sl
+from abspos.arm_tables import ArmTables
 from abspos.choices import anchored_slots, choices_of, choose, early_slots, some_slots
 from abspos.statistics import holdout
 from abspos.stores import open_dataset
-from abspos.tables import ArmTables, tabulate
+from abspos.tables import tabulate
 
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
 KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}

@@ -12,10 +12,11 @@ from scipy.stats import t
 
 from abspos import replicates, statistics, tables
 from abspos import slots as sl
+from abspos.arm_tables import ArmTables
 from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
-from abspos.tables import ArmTables, tabulate
+from abspos.tables import tabulate
 
 LENSES = ("log", "probability")
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}

@@ -20,13 +20,14 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from abspos import slots as sl
+from abspos.arm_tables import stack
 from abspos.claims import bos_swap, both_present, ntk_suppresses, window_accumulates
 from abspos.evidence import LENSES, Evidence, Row
 from abspos.progress import progress
 from abspos.replicates import named
 from abspos.statistics import holdout
 from abspos.stores import open_dataset
-from abspos.tables import stack, write_csv
+from abspos.tables import write_csv
 
 #: Other ends of the early bin, and other anchors, as far as the inputs are long enough.
 EARLY, ANCHORS = (16, 32, 64), (15, 31, 47, 63)
