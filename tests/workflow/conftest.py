@@ -125,6 +125,7 @@ class Project:
     def __init__(self, root: Path, **changes: Any) -> None:
         self.root = root
         self.study: dict[str, Any] = STUDY
+        self.environment: dict[str, str] | None = None
         self.results = root / "results" / str(STUDY["study"])
         self.clone()
         self.configure(**changes)
@@ -150,6 +151,7 @@ class Project:
     def copy(self, root: Path, snakemake: bool = True) -> Project:
         """A fresh clone beside copied results, and by choice Snakemake's own records."""
         made = Project(root, **self.study)
+        made.environment = self.environment
         for name in ("results", *([".snakemake"] if snakemake else [])):
             shutil.copytree(self.root / name, root / name, symlinks=True)
         return made
@@ -163,6 +165,7 @@ class Project:
         return subprocess.Popen(
             [*within, *self.command(*arguments)],
             cwd=self.root,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -351,6 +354,12 @@ def project(finished, tmp_path) -> Iterator[Project]:
     """A copy of the finished study, to be changed."""
     yield finished.copy(tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_project() -> type[Project]:
+    """Makes copies of the repository, for runs that several tests share."""
+    return Project
 
 
 @pytest.fixture
