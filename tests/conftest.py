@@ -162,9 +162,10 @@ def run(checkpoint, windows) -> Callable[..., None]:
         }  # fmt: skip
         given |= others
         folder_of_model = given.pop("checkpoint")
+        inputs = given.pop("windows", windows)
         extract(
             # Paths are plain text, as Snakemake hands them to a script.
-            str(folder_of_model), *map(str, (*windows, *made)),
+            str(folder_of_model), *map(str, (*inputs, *made)),
             variant=variant or {"name": "standard"}, condition=condition, **given,
         )  # fmt: skip
         return made
