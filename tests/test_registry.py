@@ -120,14 +120,19 @@ def test_the_papers_design_has_each_kind_of_model_and_its_arms():
     by_rope = {m.name: ENTRIES[m.source.repo] for m in PAPER.models}
     assert {e.rope for e in by_rope.values()} == {"default", "llama3"}
     assert {e.prepends_bos for e in by_rope.values()} == {True, False}
-    (sliding,) = [name for name, e in by_rope.items() if e.window]
-    assert by_rope[sliding].window < PAPER.inputs.length // 2, "queries lie beyond it"
+    sliding = {name: e.window for name, e in by_rope.items() if e.window}
+    assert sliding == {"gemma-3-270m": 512, "tinymistral-248m": 32}
+    assert max(sliding.values()) < PAPER.inputs.length // 2, "queries lie beyond them"
     arms = {model.name: layout.arms(model.name) for model in PAPER.models}
     assert {name: len(found) for name, found in arms.items()} == {
-        "tinyllama": 14, "qwen2.5-0.5b": 12, "llama-3.2-1b": 12, "gemma-3-270m": 14
+        "tinyllama": 14, "qwen2.5-0.5b": 12, "llama-3.2-1b": 12, "gemma-3-270m": 14,
+        "tinymistral-248m": 12,
     }  # fmt: skip
-    for found in arms.values():
+    for name, found in arms.items():
         base = "bos" if ("standard", "bos") in found else "no-bos"
-        assert {(v, base) for v in ("standard", "window", "untrained-window")} <= set(found)
+        assert {("standard", base), ("untrained", base)} <= set(found)
+        own = by_rope[name].window or PAPER.inputs.length
+        narrower = own > PAPER.variant("window").window
+        assert (("window", base) in found) == (("untrained-window", base) in found) == narrower
         assert base == "bos" or not any(condition == "bos" for _, condition in found)
         assert not PAPER.preliminary
