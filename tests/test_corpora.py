@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from abspos import corpora, hub, lock
+from abspos.gaps import Gap
 from abspos.inputs import InputError, read_corpus
 from abspos.layout import Layout
 from abspos.study import load_study
@@ -56,6 +60,77 @@ def test_what_is_no_document_is_told(fetched, content, tmp_path):
     with pytest.raises(InputError, match=r"org/texts: a.jsonl line 2: not a document"):
         fetched({"a.jsonl": lines("one") + content})
     assert not (tmp_path / "corpus").exists()
+
+
+# Parquet
+
+
+def table(**columns) -> bytes:
+    """A Parquet file in row groups of four, uncompressed so that a test can find a text in it."""
+    found = io.BytesIO()
+    parquet.write_table(
+        pa.table(columns), found, row_group_size=4, compression="none", use_dictionary=False
+    )
+    return found.getvalue()
+
+
+TEXTS = [f"document {number}" for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())],
+)
+def test_rows_of_parquet_are_documents(fetched, kind):
+    files = {
+        "a.parquet": table(other=list(range(10)), text=pa.array(TEXTS).cast(kind)),
+        "b.jsonl": lines("last"),
+    }
+    found = {document.id: document.text for document in fetched(files)}
+    rows = {f"a.parquet:{number}": text for number, text in enumerate(TEXTS, 1)}
+    assert found == {**rows, "b.jsonl:1": "last"}
+
+
+def test_of_parquet_no_other_column_and_no_later_row_group_is_read(fetched):
+    """Both are destroyed, their texts' lengths that is, and nobody notices until they are read."""
+    names = [f"other {number}" for number in range(10)]
+    content = table(other=names, content=TEXTS)
+    for destroyed in (b"other 0", b"document 8"):
+        place = content.index(destroyed)
+        content = content[: place - 4] + b"\xff" * 4 + content[place:]
+    found = fetched({"a.parquet": content}, "content", 8)
+    assert [document.text for document in found] == TEXTS[:8]
+    for column, documents in (("content", 9), ("other", 1)):
+        with pytest.raises(InputError, match=r"a\.parquet: cannot be read as Parquet"):
+            fetched({"a.parquet": content}, column, documents)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            table(body=TEXTS, n=[1] * 10),
+            "no column 'text'; inputs.dataset.text names one of body, n",
+        ),
+        (table(text=[1, 2], body=["a", "b"]), "'text' holds int64, not text; .*of text: body"),
+        (table(text=[[1], [2]]), "not text; .*there is none"),
+        (table(text=["a", None]), " row 2: its 'text' is null, no document"),
+        (table(text=TEXTS)[:-9], "cannot be read as Parquet"),
+        (b"no parquet", "cannot be read as Parquet"),
+        (b"", "cannot be read as Parquet"),
+    ],
+)
+def test_parquet_without_text_is_told_in_a_line(fetched, content, told, tmp_path):
+    with pytest.raises(InputError, match=f"org/texts: a.parquet.*{told}") as error:
+        fetched({"a.parquet": content})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_parquet_that_comes_altered_is_no_corpus(fetched, loopback):
+    loopback.faults["a.parquet"] = ["altered"] * 2
+    with pytest.raises(Gap, match=r"a\.parquet: its sha256 is .* the lock states"):
+        fetched({"a.parquet": table(text=TEXTS)})
 
 
 def test_a_study_pins_its_data_set(loopback, tmp_path):

@@ -57,9 +57,12 @@ DataFile = Annotated[
     Text,
     Field(
         pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*"
-        r"\.(jsonl|json|txt)(\.gz)?$"
+        r"\.((jsonl|json|txt)(\.gz)?|parquet)$"
     ),
-    Allowed("a path in the repository that ends in .jsonl, .json or .txt, or in one of them.gz"),
+    Allowed(
+        "a path in the repository that ends in .jsonl, .json or .txt, in one of them.gz, or "
+        "in .parquet"
+    ),
 ]
 
 
@@ -110,14 +113,16 @@ class HubSource(Part):
 
 
 class HubData(Part):
-    """A data set of the hub: files of JSON lines or plain text, plain or with .gz."""
+    """A data set of the hub: files of JSON lines or plain text, plain or with .gz, or Parquet."""
 
     repo: Repo = Field(description="The repository.")
     revision: Revision = Field(
         default="main", description="Its revision; `abspos pin` resolves it once to a commit."
     )
     files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
-    text: Text = Field(default="text", description="The key of a record that holds its text.")
+    text: Text = Field(
+        default="text", description="The key, or the column, that holds a record's text."
+    )
     documents: Size = Field(
         default=10000, description="At most so many documents are taken, the first of the files."
     )
