@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from abspos.activation_store import Shape, Sums, Writer, is_finite, to_numpy
 from abspos.capture import Attention
@@ -85,15 +86,23 @@ def test_nothing_is_written_after_a_failure(tmp_path, monkeypatch) -> None:
     assert len(written) == before
 
 
-def test_sums_are_those_of_all_inputs() -> None:
+def test_moments_are_those_of_all_inputs(tmp_path) -> None:
     states = [torch.randn(5, 6, 16) for _ in range(3)]
-    sums = Sums.empty(SHAPE)
+    sums = Sums(SHAPE)
     for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
-        sums.add(part, [state[part] for state in states])
-    whole = torch.stack(states).numpy()
-    np.testing.assert_array_equal(sums.state0, whole[:, :, 0])
-    np.testing.assert_allclose(sums.total, whole.sum(1), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(sums.square, (whole**2).sum((1, 3)), rtol=1e-5)
+        sums.inputs = part
+        for depth, state in enumerate(states):
+            sums(depth, state[part])
+    whole = torch.stack(states).double().numpy()
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
+    sums.save(group)
+    mean_t = whole.mean(1)
+    mu = mean_t[:, 1:].mean(1)
+    away = ((mean_t - mu[:, None]) ** 2).sum(-1)
+    np.testing.assert_array_equal(group["state0"][:], whole[:, :, 0])
+    np.testing.assert_allclose(group["grand_mean"][:], mu, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(group["by_position"][:], away, rtol=1e-5)
+    np.testing.assert_allclose(group["square"][:], (whole**2).sum((1, 3)), rtol=1e-5)
 
 
 def test_to_numpy():

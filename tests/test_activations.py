@@ -69,7 +69,8 @@ def test_dimensions(bos):
               (LAYERS, INPUTS, KV, LENGTH, SIZE)),
         "v0": (("layer", "input", "kv_head", "feature"), (LAYERS, INPUTS, KV, SIZE)),
         "state0": (("depth", "input", "hidden"), (LAYERS + 1, INPUTS, HIDDEN)),
-        "total": (("depth", "position", "hidden"), (LAYERS + 1, LENGTH, HIDDEN)),
+        "grand_mean": (("depth", "hidden"), (LAYERS + 1, HIDDEN)),
+        "by_position": (("depth", "position"), (LAYERS + 1, LENGTH)),
         "square": (("depth", "position"), (LAYERS + 1, LENGTH)),
         "loss": (("input",), (INPUTS,)),
     }  # fmt: skip
@@ -97,7 +98,10 @@ def test_states_and_loss_are_those_of_the_eager_model(bos, given, checkpoint):
     for depth in range(LAYERS):  # the last one stands before the final norm
         state = out.hidden_states[depth].double().numpy()
         np.testing.assert_allclose(bos["state0"][depth], state[:, 0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(bos["total"][depth], state.sum(0), rtol=1e-4, atol=1e-5)
+        mu = state[:, 1:].mean((0, 1))
+        away = ((state.mean(0) - mu) ** 2).sum(-1)
+        np.testing.assert_allclose(bos["grand_mean"][depth], mu, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(bos["by_position"][depth], away, rtol=1e-4)
         np.testing.assert_allclose(bos["square"][depth], (state**2).sum((0, 2)), rtol=1e-4)
     log_p = out.logits.double().log_softmax(-1)
     scored = range(LENGTH // 2, LENGTH - 1, module.LOSS_STRIDE)

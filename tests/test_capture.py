@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from abspos import capture
-from abspos.capture import NAME, attention, forward, listening, residual_stream
+from abspos.capture import NAME, attention, forward, listening, passing, residual_stream
 from abspos.certificates import allowed
 from abspos.components import rebuilt_logits
 from abspos.models import ModelError, fetch, fetch_random
@@ -188,6 +188,16 @@ def test_residual_stream_is_before_each_layer_and_after_the_last(checkpoint):
     for found, state in zip(seen.states[:3], expected[:3], strict=True):
         torch.testing.assert_close(found, state, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(model.model.norm(seen.states[3]), final)
+
+
+def test_states_are_handed_over_as_they_pass(checkpoint):
+    model, taken = captured(checkpoint), []
+    with (
+        torch.no_grad(), residual_stream(model) as seen, passing(model, lambda *s: taken.append(s)),
+    ):  # fmt: skip
+        forward(model, embeddings(), None)
+    assert [depth for depth, _ in taken] == [0, 1, 2, 3]
+    assert all(torch.equal(a, b) for (_, a), b in zip(taken, seen.states, strict=True))
 
 
 def test_residual_stream_is_of_the_last_pass_and_ends(checkpoint):

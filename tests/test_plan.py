@@ -31,6 +31,9 @@ STORES = {
     ("standard", "control-noop"): (113451314, 15471524),
     ("window", "bos"): (1540368621, 305058846),
 }
+#: Those stores held sums of hidden states (depth, position, hidden) in float64; since then stores
+#: hold moments of them (depth, hidden or position). To be replaced by bytes of a run made since.
+LESS = 8 * 31 * (128 * 576 - 576 - 128)
 
 
 def study(**changes: Any) -> Layout:
@@ -64,7 +67,7 @@ def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, 
     monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
     (runs,) = plan.loads(study(), tmp_path).values()
     activations, components = STORES[arm]
-    assert resources.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
+    assert resources.activation_bytes(runs[arm]) == pytest.approx(activations - LESS, rel=0.03)
     assert resources.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
 
 

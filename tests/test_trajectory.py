@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import xarray as xr
 
-from abspos.trajectory import hidden_split, massive, state_norm, state_variance, trajectory
+from abspos.trajectory import massive, state_norm, state_variance, trajectory
 
 
 def states(seed=0, depth=3, inputs=4, length=5, hidden=6):
     return np.random.default_rng(seed).normal(size=(depth, inputs, length, hidden))
-
-
-def split_of(h):
-    return hidden_split(h.sum(1), (h**2).sum((1, 3)), h.shape[1])["hidden_split"]
 
 
 def test_state_norm():
@@ -34,42 +29,12 @@ def test_state_variance_is_summed_over_features():
     np.testing.assert_allclose(state_variance(state0), expected, rtol=1e-9)
 
 
-def test_hidden_split_by_loops():
-    h = states()
-    split = split_of(h)
-    for depth in range(h.shape[0]):
-        kept = h[depth, :, 1:]
-        mu = kept.mean((0, 1))
-        position = kept.mean(0) - mu
-        rest = kept - kept.mean(0)
-        expected = {
-            "mean": (mu**2).sum(),
-            "position": np.mean([(p**2).sum() for p in position]),
-            "context": np.mean([(r**2).sum() for row in rest for r in row]),
-        }
-        for part, value in expected.items():
-            assert split.sel(part=part)[depth] == pytest.approx(value, rel=1e-9)
-
-
-def test_hidden_split_adds_up_without_position_0():
-    h = states(1)
-    whole = (h[:, :, 1:] ** 2).sum(-1).mean((1, 2))
-    np.testing.assert_allclose(split_of(h).sum("part"), whole, rtol=1e-9)
-    loud = h.copy()
-    loud[:, :, 0] *= 1e4
-    np.testing.assert_allclose(split_of(loud), split_of(h), rtol=1e-9)
-
-
-def test_states_that_know_only_their_position():
-    h = np.repeat(states(2)[:, :1], 4, axis=1)
-    np.testing.assert_allclose(split_of(h).sel(part="context"), 0, atol=1e-12)
-
-
 def test_trajectory_of_a_store():
     h = states(3).astype(np.float32)
     store = xr.Dataset({
         "state0": (("depth", "input", "hidden"), h[:, :, 0]),
-        "total": (("depth", "position", "hidden"), h.sum(1)),
+        "grand_mean": (("depth", "hidden"), h[:, :, 1:].mean((1, 2))),
+        "by_position": (("depth", "position"), np.ones((3, 5))),
         "square": (("depth", "position"), (h**2).sum((1, 3))),
     })  # fmt: skip
     found = trajectory(store)

@@ -5,7 +5,6 @@ Source: docs/method.md, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import zarr
 from torch import Tensor
 
 from abspos.capture import Attention
+from abspos.hidden import moments
 from abspos.stores import NonFiniteError, create_array, write_chunk
 
 
@@ -121,43 +121,35 @@ class Writer:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
 
-@dataclass
 class Sums:
-    """What is kept of the residual stream: position 0 itself, sums over inputs elsewhere."""
+    """What is kept of the residual stream: position 0 itself, and moments elsewhere."""
 
-    state0: np.ndarray
-    total: np.ndarray
-    square: np.ndarray
-
-    @classmethod
-    def empty(cls, s: Shape) -> Sums:
-        """Zeros of the right shapes."""
+    def __init__(self, s: Shape) -> None:
         depth = s.layers + 1
-        return cls(
-            np.zeros((depth, s.inputs, s.hidden), dtype=np.float32),
-            np.zeros((depth, s.length, s.hidden)),
-            np.zeros((depth, s.length)),
-        )
+        self.inputs = slice(0, 0)
+        self.number = s.inputs
+        self.state0 = np.zeros((depth, s.inputs, s.hidden), dtype=np.float32)
+        #: Sums over inputs of states, and of their squared norms, at every position.
+        self.total = torch.zeros(depth, s.length, s.hidden, dtype=torch.float64)
+        self.square = np.zeros((depth, s.length))
 
-    def add(self, inputs: slice, states: Sequence[Tensor]) -> None:
-        """Take the residual stream of one batch, one tensor (input, position, feature) a depth."""
-        for depth, state in enumerate(states):
-            state = state.float()
-            self.state0[depth, inputs] = state[:, 0].cpu().numpy()
-            self.total[depth] += state.sum(0).cpu().numpy()
-            norm = torch.linalg.vector_norm(state, dim=2)
-            self.square[depth] += norm.square_().sum(0).cpu().numpy()
+    def __call__(self, depth: int, state: Tensor) -> None:
+        """Take the residual stream (input, position, feature) of the current batch at a depth."""
+        state = state.float()
+        self.state0[depth, self.inputs] = state[:, 0].cpu().numpy()
+        self.total[depth] += state.sum(0).cpu()
+        norm = torch.linalg.vector_norm(state, dim=2)
+        self.square[depth] += norm.square_().sum(0).cpu().numpy()
 
     def save(self, group: zarr.Group) -> None:
-        """Write into the store, one chunk per depth."""
-        dims = {
-            "state0": ("depth", "input", "hidden"),
-            "total": ("depth", "position", "hidden"),
-            "square": ("depth", "position"),
-        }
-        for name, axes in dims.items():
-            data = getattr(self, name)
-            chunks = (1, *data.shape[1:])
-            array = create_array(group, name, axes, data.shape, chunks, str(data.dtype))
-            for depth, one in enumerate(data):
-                write_chunk(array, (depth, *[0] * one.ndim), one[None])
+        """Write into the store what is read again; the sums are used up."""
+        found = [moments(total.numpy(), self.number) for total in self.total]
+        grand_mean, by_position = (np.stack(part) for part in zip(*found, strict=True))
+        for name, axes, data in (
+            ("state0", ("depth", "input", "hidden"), self.state0),
+            ("grand_mean", ("depth", "hidden"), grand_mean),
+            ("by_position", ("depth", "position"), by_position),
+            ("square", ("depth", "position"), self.square),
+        ):
+            array = create_array(group, name, axes, data.shape, data.shape, str(data.dtype))
+            write_chunk(array, (0,) * data.ndim, data)

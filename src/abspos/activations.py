@@ -20,7 +20,15 @@ from transformers import AutoTokenizer
 from abspos import synthetic, synthetic_store, variants
 from abspos.activation_store import Shape, Sums, Writer
 from abspos.batches import halving
-from abspos.capture import NAME, Attention, forward, listening, residual_stream, writes
+from abspos.capture import (
+    NAME,
+    Attention,
+    forward,
+    listening,
+    passing,
+    residual_stream,
+    writes,
+)  # fmt: skip
 from abspos.certificates import certify
 from abspos.conditions import needs_bos
 from abspos.exchange import Exchange, exchanging
@@ -154,9 +162,10 @@ def extract(
 
     The store holds, with T positions, N inputs and L layers: ``q`` (layer, input, head, position,
     feature) and ``k`` (layer, input, kv_head, position, feature) after RoPE; ``v0`` the values at
-    position 0; ``state0`` (depth, input, hidden) the residual stream at position 0, ``total`` and
-    ``square`` its sums over inputs at every position; ``loss`` (input) in nats per token. Its
-    attributes hold each layer's scale, softcap, window and kind, RoPE, dtype and certificates.
+    position 0; ``state0`` (depth, input, hidden) the residual stream at position 0, and what its
+    split elsewhere reads (abspos.hidden): ``grand_mean`` (depth, hidden), ``by_position`` and
+    ``square`` (depth, position); ``loss`` (input) in nats per token. Its attributes hold each
+    layer's scale, softcap, window and kind, RoPE, dtype and certificates.
 
     Args:
         checkpoint: a checkpoint folder.
@@ -216,7 +225,7 @@ def extract(
         exchanging(exchange),
     ):
         group = writer.group
-        sums = Sums.empty(shape)
+        sums = Sums(shape)
         losses = np.zeros(shape.inputs, dtype=np.float32)
         starts = []
         scored = scored_positions(shape.length).to(device)
@@ -224,15 +233,14 @@ def extract(
         for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
             part = slice(first, min(first + batch, shape.inputs))
             given = embed(model, tokens, part, condition, setting)
-            writer.inputs = part
-            with listening(writer), residual_stream(model) as seen:
+            writer.inputs = sums.inputs = part
+            with listening(writer), passing(model, sums):
                 output = model(
                     inputs_embeds=given.embeddings, position_ids=given.position_ids,
                     use_cache=False, logits_to_keep=scored,
                 )  # fmt: skip
             losses[part] = token_loss(output.logits, tokens[part]).cpu().numpy()
             starts.append(given.embeddings[:, 0])
-            sums.add(part, seen.states)
             writer.drain()
             require_finite(losses, label)
         sums.save(group)

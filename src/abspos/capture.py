@@ -161,6 +161,36 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+@contextmanager
+def passing(model: CausalLM, take: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Hand over the residual stream (input, position, feature) as it passes, with its depth.
+
+    Depth 0 is before the first layer, depth L after the last. ``output_hidden_states`` would give
+    the last state after the final norm; hooks give it before.
+    """
+    layers = decoder_layers(model)
+    handles = []
+    for depth, layer in enumerate(layers):
+
+        def before(
+            module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any],
+            depth: int = depth,
+        ) -> None:  # fmt: skip
+            take(depth, args[0] if args else kwargs["hidden_states"])
+
+        handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+
+    def after(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        take(len(layers), output[0] if isinstance(output, tuple) else output)
+
+    handles.append(layers[-1].register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @dataclass
 class Residuals:
     """The residual stream (input, position, feature): before each layer, and after the last."""
@@ -170,28 +200,16 @@ class Residuals:
 
 @contextmanager
 def residual_stream(model: CausalLM) -> Iterator[Residuals]:
-    """Collect the residual stream of the forward passes made while the context is open.
-
-    ``output_hidden_states`` would give the last state after the final norm; hooks give it before.
-    """
+    """Collect the residual stream of the last forward pass made while the context is open."""
     seen = Residuals()
-    layers = decoder_layers(model)
 
-    def before(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if module is layers[0]:
+    def keep(depth: int, state: Tensor) -> None:
+        if depth == 0:
             seen.states.clear()
-        seen.states.append(args[0] if args else kwargs["hidden_states"])
+        seen.states.append(state)
 
-    def after(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        seen.states.append(output[0] if isinstance(output, tuple) else output)
-
-    handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
-    handles.append(layers[-1].register_forward_hook(after))
-    try:
+    with passing(model, keep):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def body(model: CausalLM) -> CausalLM:

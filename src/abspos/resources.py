@@ -163,12 +163,12 @@ def input_bytes(load: Load) -> int:
 
 
 def activation_bytes(load: Load) -> int:
-    """Bytes of one activation store: q and k of all layers, states of position 0, sums."""
+    """Bytes of one activation store: q and k of all layers, states of position 0."""
     s = load.sizes
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
     write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
-    states = s.hidden * (4 * load.inputs + 8 * load.length)
+    states = 4 * load.inputs * s.hidden + 8 * (s.hidden + 2 * load.length)
     return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
 
 

@@ -78,7 +78,7 @@ def write_store(
         whole_folder(store, manifest) as folder,
         Writer(folder, shape, dtype, label) as writer,
     ):
-        group, sums = writer.group, Sums.empty(shape)
+        group, sums = writer.group, Sums(shape)
         starts = []
         blocks = range(0, number, shape.batch)
         for first in progress(blocks, len(blocks), label, f"batches of {shape.batch} inputs"):
@@ -89,9 +89,10 @@ def write_store(
             for layer in range(world.layers):
                 writer.write(layer, part, planted[:, layer], unit)
             given = apply(condition, Batch(setting.table[tokens[part]], inputs), setting)
-            states = stream(world, given.embeddings)
             starts.append(given.embeddings[:, :1])
-            sums.add(part, states)
+            sums.inputs = part
+            for depth, state in enumerate(stream(world, given.embeddings)):
+                sums(depth, state)
         sums.save(group)
         v0 = sums.state0[:-1, :, None]
         loss = np.full(number, np.log(len(setting.table)), dtype=np.float32)
