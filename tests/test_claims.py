@@ -92,7 +92,7 @@ def bins(variant: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) 
     half = LENGTH // 2
     windows = sorted({v["window"] for v in variants.values() if v["window"]})
     windows = [variant["window"]] if variant["window"] else windows
-    names = [f"beyond-{w}" if len(windows) > 1 else "beyond" for w in windows]
+    names = [f"beyond-{w}" for w in windows]
     beyond = {name: [w, half] for name, w in zip(names, windows, strict=True) if w < half}
     return {"early": [1, 8], "late": [8, half], **beyond}
 
@@ -329,12 +329,13 @@ def test_a_models_own_windows_are_shown_over_its_sliding_layers():
     assert len(rows) == 4
     assert not rows["primary"].any()
     assert set(rows["note"]) == {
-        "4 sliding layers of 6; position 0 stays visible through 2 full layers"
+        "queries beyond a window of 12 keys; 4 sliding layers of 6; position 0 stays visible "
+        "through 2 full layers"
     }
     log = rows[(rows["lens"] == "log") & (rows["summary"] == "median")].squeeze()
     assert log["estimate"] == pytest.approx(0.3 * OF["median"])
     # The full layers of the standard arm count for nothing: a bend there changes no number.
-    given.data["standard:bos:beyond"].values[:, [0, 4]] = 99.0
+    given.data["standard:bos:beyond-12"].values[:, [0, 4]] = 99.0
     again = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
     assert list(again["estimate"]) == list(rows["estimate"])
 
@@ -349,9 +350,9 @@ def test_windows_of_too_few_reached_layers_are_left_out():
 @pytest.mark.parametrize("window", [WINDOW, 20])
 def test_the_bin_beyond_a_window_is_told_by_where_it_begins(window):
     plan = study()
-    plan["standard:bos"] |= {"facts": {"bins": {"early": [1, 8], "beyond": [20, 32]}}}
+    plan["standard:bos"] |= {"facts": {"bins": {"early": [1, 8], "beyond-20": [20, 32]}}}
     found = evidence(plan).beyond("standard:bos", window)
-    assert found == ("beyond" if window == 20 else None)
+    assert found == ("beyond-20" if window == 20 else None)
 
 
 def tokenless() -> Evidence:
@@ -560,7 +561,7 @@ def test_window_accumulates(slope, verdicts):
 def test_slopes_are_over_the_layers_that_position_0_can_have_reached():
     """Half 32, window 12: 11 keys a layer reach query 31 from layer 2 on."""
     given = evidence(study())
-    found = given.data["window:bos:beyond"]
+    found = given.data["window:bos:beyond-12"]
     found.values[:, :2] = 1e6
     row = judged("window-accumulates", given, arms="window/bos vs standard/bos",
                   lens="log", summary="median").squeeze()  # fmt: skip
@@ -579,6 +580,8 @@ def test_windows_of_several_sizes_find_their_bins():
         "window/bos vs standard/bos": 0.98, "window/bos vs untrained-window/bos": 0.96,
         "narrow/bos vs standard/bos": 0.4, "narrow/bos vs untrained-narrow/bos": 0.4,
     }  # fmt: skip
+    told = rows["note"].str.extract(r"beyond a window of (\d+) keys")[0]
+    assert list(told) == [("12", "9")[arms.startswith("narrow")] for arms in rows["arms"]]
 
 
 def test_bos_swap(table):

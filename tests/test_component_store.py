@@ -138,7 +138,7 @@ def test_beyond_grams(found, attention, name, lens):
         x = model - reference.mean(-2, keepdims=True)
     for layer in range(3):
         wanted = grams_of(x[layer], range(HALF - WINDOW), lens)
-        stored = stored_grams(found[name], "beyond", lens, "residual")[layer]
+        stored = stored_grams(found[name], f"beyond-{WINDOW}", lens, "residual")[layer]
         np.testing.assert_allclose(stored, wanted, **CLOSE)
 
 
@@ -257,7 +257,7 @@ def test_attributes(found, activations):
         assert max(dataset.attrs["identity_error"]) < 1e-5
         assert dataset.attrs["anchor"] == HALF - 1, "the anchor asked for lies beyond half"
         assert dataset.attrs["length"] == LENGTH
-        assert dataset.attrs["bins"] == {"early": [1, 8], "late": [8, 16], "beyond": [6, 16]}
+        assert dataset.attrs["bins"] == {"early": [1, 8], "late": [8, 16], "beyond-6": [6, 16]}
         np.testing.assert_array_equal(dataset["loss"], source["loss"])
     assert (found["bos"]["state_variance"] == 0).all()
     assert (found["no-bos"]["state_variance"] > 0).all()

@@ -202,7 +202,7 @@ def test_row_and_sink_exist_where_position_0_is_in_sight(window, split_up):
 
 def test_bins_of_a_study():
     assert grams.bins(64, 32, []) == [Bin("early", 1, 32), Bin("late", 32, 64)]
-    assert grams.bins(64, 32, [32, 32])[2:] == [Bin("beyond", 32, 64, 32)]
+    assert grams.bins(64, 32, [32, 32])[2:] == [Bin("beyond-32", 32, 64, 32)]
     several = [Bin("beyond-8", 8, 64, 8), Bin("beyond-16", 16, 64, 16)]
     assert grams.bins(64, 32, [16, 8])[2:] == several
 

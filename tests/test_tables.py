@@ -12,7 +12,7 @@ from scipy.stats import t
 
 from abspos import replicates, statistics, tables
 from abspos import slots as sl
-from abspos.arm_tables import ArmTables
+from abspos.arm_tables import ArmTables, named
 from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
@@ -24,7 +24,7 @@ KEYS = ["model", "revision", "variant", "condition"]
 COLUMNS = {
     "energies": [
         "layer", "head", "bin", "lens", "component", "energy", "ci_low", "ci_high", "p_value",
-        "p_adjusted", "influence", "kind", "n_inputs",
+        "p_adjusted", "influence", "kind", "window", "n_inputs",
     ],
     "sinks": [
         "layer", "head", "a_1", "sink_excess", "a_1_64", "sink_share", "to_first", "sink_low",
@@ -32,10 +32,11 @@ COLUMNS = {
     ],
     "layers": [
         "layer", "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",
-        "n_inputs",
+        "window", "n_inputs",
     ],
     "summary": [
-        "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind", "n_inputs",
+        "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind", "window",
+        "n_inputs",
     ],
     "profile": [
         "first", "last", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",
@@ -139,6 +140,7 @@ def test_every_arm_is_there_in_order_with_its_inputs(read, name):
         ARMS.values()
     )
     assert (table["n_inputs"] == 16).all()
+    table = table.drop(columns="window", errors="ignore")  # of beyond alone
     assert table.notna().all().all() or name == "energies"
 
 
@@ -149,7 +151,9 @@ def test_energies_of_every_head(read, stores, arm):
         for lens in LENSES:
             for component in components_of(store, which):
                 gram = gram_of(store, which, lens, component)
-                found = of(read["energies"], arm, bin=which, lens=lens, component=component)
+                found = of(
+                    read["energies"], arm, bin=named(which)[0], lens=lens, component=component
+                )
                 assert list(zip(found["layer"], found["head"], strict=True)) == [
                     (layer, head) for layer in range(3) for head in range(4)
                 ]
@@ -175,6 +179,12 @@ def test_which_components_each_bin_has(read):
         assert found[(*arm, "beyond")] == {"residual"}
 
 
+@pytest.mark.parametrize("name", ["energies", "layers", "summary"])
+def test_the_bin_beyond_says_of_which_window(read, name):
+    windows = read[name].groupby("bin")["window"].agg(lambda found: set(found.dropna()))
+    assert dict(windows) == {"early": set(), "late": set(), "beyond": {6.0}}
+
+
 def test_parts_of_the_residual_add_up(read):
     early = read["energies"].query("variant == 'standard' and bin == 'early'")
     wide = early.pivot_table(
@@ -190,7 +200,12 @@ def test_layers_and_models(read, stores, arm):
         for lens in LENSES:
             gram = gram_of(stores[arm], which, lens, "residual")
             for summary, over in (("median", np.median), ("mean", np.mean)):
-                chosen = {"bin": which, "lens": lens, "component": "residual", "summary": summary}
+                chosen = {
+                    "bin": named(which)[0],
+                    "lens": lens,
+                    "component": "residual",
+                    "summary": summary,
+                }
                 rows = of(read["layers"], arm, **chosen)
                 layers = statistics.jackknife(
                     gram, statistic=lambda u, f=over: f(u, axis=-2), confidence=0.9
@@ -368,14 +383,14 @@ def test_the_balance_pairs_its_two_energies_by_document(paired):
 def test_slots_start_with_the_estimate(slots, read):
     for arm in ARMS.values():
         name = ":".join(arm)
-        for which in ("early", "late", "beyond"):
+        for which in ("early", "late", "beyond-6"):
             found = slots[f"{name}:{which}"]
             assert found.dims == tuple(
                 f"{name}:{which}:{d}" for d in ("pair", "layer", "head", "slot")
             )
             assert found.shape[-1] == 17
             pairs = list(found.coords[f"{name}:{which}:pair"].values)
-            rows = of(read["energies"], arm, bin=which, lens="log", component="residual")
+            rows = of(read["energies"], arm, bin=named(which)[0], lens="log", component="residual")
             np.testing.assert_allclose(
                 found[pairs.index("log/residual"), ..., 0].values.ravel(), rows["energy"], rtol=1e-7
             )

@@ -76,6 +76,7 @@ class ArmTables:
         """Energy, interval and sign-flip test of every head, bin, lens and component."""
         frames = []
         for which in sl.bin_names(self.store):
+            name, window = named(which)
             pieces: dict[tuple[str, str], np.ndarray] = {}
             for (lens, component), packed in sl.packed_grams(self.store, which).items():
                 gram = sl.full_gram(packed, self.number)
@@ -93,13 +94,13 @@ class ArmTables:
                 frames.append(
                     self.frame(
                         {
-                            "layer": layer, "head": head.ravel(), "bin": which,
+                            "layer": layer, "head": head.ravel(), "bin": name,
                             "lens": lens, "component": component,
                             **self.interval_columns("energy", found[has]),
                             "p_value": np.ravel(p),
                             "p_adjusted": np.ravel(benjamini_hochberg(p)),
                             "influence": np.ravel(sl.slot_interval(found[has]).influence),
-                            "kind": self.kinds[layer],
+                            "kind": self.kinds[layer], "window": window,
                         }
                     )
                 )  # fmt: skip
@@ -146,22 +147,25 @@ class ArmTables:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
         layers, models = [], []
         for which, array in self.slots.items():
+            name, window = named(which)
             for summary in sl.SUMMARIES:
                 by_layer = sl.over_heads(array, summary)
                 for (lens, component), one in split_pairs(by_layer):
                     if component == "anchored":
                         continue
-                    common = {"bin": which, "lens": lens, "component": component}
+                    common = {"bin": name, "lens": lens, "component": component}
                     common["summary"] = summary
                     has = np.flatnonzero(np.isfinite(one.isel(slot=0)))
                     columns = self.interval_columns("energy", one.isel(layer=has))
                     layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
+                    layer["window"] = window
                     layers.append(self.frame(layer))
                     for kind, chosen in sl.by_kind(self.kinds).items():
                         if np.isin(chosen, has).all():
                             mean = one.isel(layer=chosen).mean("layer")
                             columns = self.interval_columns("energy", mean)
-                            models.append(self.frame({**common, **columns, "kind": kind}))
+                            model = {**common, **columns, "kind": kind, "window": window}
+                            models.append(self.frame(model))
         self.tables["layers"] = pd.concat(layers, ignore_index=True)
         self.tables["summary"] = pd.concat(models, ignore_index=True)
 
@@ -323,6 +327,12 @@ class ArmTables:
                 }
             )
         return found | (self.halves() if halves else {})
+
+
+def named(which: str) -> tuple[str, float]:
+    """A bin of a store as tables have it: its name, and of ``beyond-W`` the window W, else NaN."""
+    name, _, window = which.partition("-")
+    return name, float(window or "nan")
 
 
 def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:

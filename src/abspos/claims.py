@@ -236,7 +236,8 @@ def compared_slopes(
             yield measured(
                 evidence, "window-accumulates", [arm, other],
                 "difference of slopes [energy per layer]", slopes[0] - slopes[1], POSITIVE,
-                lens=lens, summary=summary, layers="" if decides else chosen,
+                lens=lens, summary=summary, note=f"queries beyond a window of {window} keys",
+                layers="" if decides else chosen,
                 primary=decides and lens == "log" and summary == "median",
             )  # fmt: skip
 

@@ -26,7 +26,7 @@ class Bin:
     """A range of queries whose energies are reported together.
 
     Attributes:
-        name: early, late or beyond.
+        name: early, late or beyond-W.
         first: its first query.
         stop: the query after its last.
         keys: where given, attention is renormalised on this many nearest keys.
@@ -55,9 +55,8 @@ def bins(half: int, early: int, windows: Sequence[int]) -> list[Bin]:
         early: first query after the early bin.
         windows: keys of the windows that the study's variants have.
     """
-    several = len(set(windows)) > 1
     found = [Bin("early", 1, min(early, half)), Bin("late", early, half)]
-    found += [Bin(f"beyond-{w}" if several else "beyond", w, half, w) for w in sorted(set(windows))]
+    found += [Bin(f"beyond-{w}", w, half, w) for w in sorted(set(windows))]
     return [b for b in found if b.first < b.stop]
 
 

@@ -75,6 +75,7 @@ class Factory:
             self.row(
                 "energy", self.size(arm["variant"], lens, component) * (0.1 + layer), **arm,
                 layer=layer, bin=which, lens=lens, component=component, summary=summary,
+                window=float(WINDOW) if which == "beyond" else np.nan,
             )
             for arm in self.arms()
             for which, lens, summary, layer in product(
@@ -275,8 +276,7 @@ def stores_of(tmp_path_factory) -> Callable[..., dict[str, Any]]:
     Factory(1, True, 0).store().to_zarr(folder, zarr_format=3, consolidated=False)
 
     def make(tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-        runs = tables["energies"][["model", "revision"]].drop_duplicates()
-        pairs = runs.itertuples(index=False)
-        return {f"{model}/{revision}/standard/bos": folder for model, revision in pairs}
+        runs = tables["energies"][["model", "revision", "condition"]].drop_duplicates()
+        return {"/".join((m, r, "standard", c)): folder for m, r, c in runs.itertuples(index=False)}
 
     return make

@@ -17,12 +17,15 @@ CATEGORY = "Components"
 LABELS = {"figure": "Components by layer", "shows": "all variants, early and beyond the window"}
 CAPTION = (
     "Energy of the causal mask and of the residual stream in every layer (median head) under BOS, "
-    "one line per variant, untrained models dotted and hollow. The last row shows the residual "
-    "energy of queries beyond the window, from which position 0 is out of sight, with attention "
+    "one line per variant, untrained models dotted and hollow. The last rows show the residual "
+    "energy of queries beyond each window, from which position 0 is out of sight, with attention "
     "renormalised on the window's keys in every variant: where it grows with depth, position "
     "accumulates. Bands are jackknife intervals over inputs. The early residual energy is on a "
     "logarithmic scale that turns linear near 0, the others on linear scales."
 )
+
+#: A component, a bin, and the window that the bin lies beyond.
+Place = tuple[str, str, float | None]
 
 
 @style.theme()
@@ -41,8 +44,8 @@ def draw(
     rows = style.base(tables["layers"], summary="median")
     found = style.runs(tables["layers"])
     sliding = any(style.hybrid_sliding(style.of(rows, run)) for run in found)
-    beyond = sorted({b for b in rows["bin"].unique() if str(b).startswith("beyond")}) or ["beyond"]
-    shown = [("mask", "early"), ("residual", "early"), *(("residual", b) for b in beyond)]
+    shown: list[Place] = [("mask", "early", None), ("residual", "early", None)]
+    shown += [("residual", "beyond", window) for window in windows_of(rows)]
     note = (
         f"{style.inputs(rows)}, {style.under(rows)}; median head of each layer; "
         f"bands: {style.level(confidence)} jackknife intervals"
@@ -56,35 +59,41 @@ def draw(
     return figure
 
 
-def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[tuple[str, str]]) -> None:
+def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[Place]) -> None:
     """One run: lenses as columns, components and bins as rows."""
     looks = style.variants(list(rows["variant"].unique()))
     panels = part.subplots(len(shown), 2, squeeze=False, sharex=True)
-    for (component, which), line in zip(shown, panels, strict=True):
+    for (component, which, window), line in zip(shown, panels, strict=True):
         for ax, lens in zip(line, style.LENSES, strict=True):
             seen = style.of(rows, lens=lens, component=component, bin=which)
+            seen = seen if window is None else style.of(seen, window=window)
             draw_panel(ax, seen, looks, which)
             if not seen.empty:
                 style.shade(ax, style.hybrid_sliding(rows))
-            ax.set_title(f"{component}, {place(which)} ({lens} lens)")
+            ax.set_title(f"{component}, {place(which, window)} ({lens} lens)")
             ax.set_ylabel(f"energy ({style.UNITS[lens]})")
     for ax in panels[-1]:
         style.layer_axis(ax)
     style.key(part, looks)
 
 
-def place(which: str) -> str:
+def windows_of(rows: pd.DataFrame) -> list[float | None]:
+    """Windows that some bin lies beyond; None alone where there is none."""
+    found = style.of(rows, bin="beyond").get("window", pd.Series(dtype=float))
+    return sorted(set(found.dropna())) or [None]
+
+
+def place(which: str, window: float | None) -> str:
     """What a bin is called in a title."""
-    window = which.removeprefix("beyond").lstrip("-")
-    if not which.startswith("beyond"):
+    if which != "beyond":
         return f"{which} queries"
-    return f"queries beyond the window{f' of {window}' if window else ''}"
+    return f"queries beyond {'a window' if window is None else f'{window:g} keys'}"
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look], which: str) -> None:
     """One component in one bin and lens, a line per variant."""
     if rows.empty:
-        reason = "no windowed arm in this study" if which.startswith("beyond") else "no such arm"
+        reason = "no windowed arm in this study" if which == "beyond" else "no such arm"
         style.absent(ax, reason)
         return
     for name, look in looks.items():
