@@ -356,3 +356,13 @@ def test_stores_of_figures_are_those_of_arms_that_run():
     ]
     without = config(variants=[{"name": "other", "window": 16, "conditions": ["bos"]}])
     assert layout(without).figure_stores("attention_rows") == []
+
+
+def test_stores_of_figures_are_those_of_no_bos_where_a_model_has_no_bos():
+    source = {"type": "random"}
+    models = [{"name": "a", "source": source}, {"name": "b", "source": source, "without": ["bos"]}]
+    variants = [{"name": "standard", "conditions": ["bos", "no-bos"]}]
+    found = layout(config(models=models, variants=variants)).figure_stores("attention_rows")
+    assert [path.removeprefix("results/default/components/") for path in found] == [
+        "a/seed-0/standard/bos.zarr", "b/seed-0/standard/no-bos.zarr",
+    ]  # fmt: skip

@@ -255,13 +255,14 @@ class Layout:
         return [paths.get(t, f"{self.results}/statistics/{t}.csv") for t in named]
 
     def figure_stores(self, figure: str, suffix: str = ".zarr") -> list[str]:
-        """Component stores that a figure reads: those of its arms that the study has."""
+        """Component stores that a figure reads: those of its arms that the study has, under no-bos
+        of a model that has no bos."""
         wanted = {tuple(arm.split("/")) for arm in figure_facts(figure, self.root)["STORES"]}
         return [
             self.store("components").format(model=m, revision=r, variant=v, condition=c) + suffix
             for m, r in self.models()
             for v, c in self.arms(m)
-            if (v, c) in wanted
+            if (v, "bos" if c == "no-bos" and (v, "bos") not in self.arms(m) else c) in wanted
         ]
 
     def other_studies(self) -> list[str]:

@@ -29,8 +29,10 @@ BESIDE = {
 
 
 def of_arm(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of standard under bos."""
-    return table[(table["variant"] == "standard") & (table["condition"] == "bos")]
+    """Rows of standard under bos, or under no-bos where there is no bos."""
+    rows = table[table["variant"] == "standard"]
+    has_bos = (rows["condition"] == "bos").any()
+    return rows[rows["condition"] == ("bos" if has_bos else "no-bos")]
 
 
 def sinks_table(sinks: pd.DataFrame, energies: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from abspos.figures import FIGURES, style
@@ -77,6 +78,49 @@ def test_estimates_that_are_nan_leave_gaps(name, draw, tables_of):
 def test_a_study_without_window_says_so(draw, tables_of):
     shown = texts(draw("components_by_layer", tables_of(windowed=False)))
     assert "no windowed arm in this study" in shown
+
+
+def test_beyond_each_window_has_its_row(draw, tables_of):
+    tables = dict(tables_of())
+    layers = tables["layers"]
+    wider = layers[layers["bin"] == "beyond"].assign(window=48.0)
+    tables["layers"] = pd.concat([layers, wider], ignore_index=True)
+    figure = draw("components_by_layer", tables)
+    titles = [ax.get_title() for ax in figure.findobj(Axes)]
+    assert [t for t in titles if "beyond" in t] == [
+        f"residual, queries beyond {w} keys ({lens} lens)"
+        for w in (32, 48) for lens in ("log", "probability")
+    ]  # fmt: skip
+    of_one = [len(ax.get_lines()) for ax in figure.findobj(Axes) if "beyond 32" in ax.get_title()]
+    assert len(set(of_one)) == 1, "a line per variant, not one per window"
+
+
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"bos_swap", "readers", "controls"}))
+def test_models_without_bos_are_drawn_under_no_bos(name, draw, tables_of):
+    def without(table):
+        if "condition" not in table:
+            return table
+        rows = table[table["condition"] == "bos"]
+        return rows.assign(condition="no-bos") if len(rows) else table
+
+    tables = {key: without(table) for key, table in tables_of().items()}
+    shown = texts(draw(name, tables))
+    assert "no standard" not in shown
+    assert "no arm" not in shown
+    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_of_many_revisions_a_few_have_their_part(name, draw, tables_of):
+    def many(table):
+        of_one = [table.assign(revision=f"step{i}") for i in range(30)]
+        return pd.concat(of_one, ignore_index=True)
+
+    tables = {key: many(table) for key, table in tables_of().items()}
+    shown = texts(draw(name, tables))
+    drawn = [i for i in range(30) if f"model-0 @ step{i}\n" in shown + "\n"]
+    assert drawn == [0, 7, 14, 22, 29]
+    assert "25 further revisions are in the tables alone" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])

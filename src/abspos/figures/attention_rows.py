@@ -22,11 +22,11 @@ CATEGORY = "Heads"
 LABELS = {"figure": "Attention rows", "shows": "model and mask-only prediction"}
 CAPTION = (
     "Mean attention of single queries by offset (keys back from the query; the last point is "
-    "position 0), standard model under BOS, against what the same head does later when it is cut "
-    "to as many keys. Rows: the head with the largest sink excess, the head with the largest "
-    "log-lens residual energy among those that read no sink, the head with most of its attention "
-    "on the four nearest keys, and the head with the smallest residual energy. Chosen on the same "
-    "inputs: illustrations, not estimates."
+    "position 0), standard model under BOS (no-bos where a model has none), against what the "
+    "same head does later when it is cut to as many keys. Rows: the head with the largest sink "
+    "excess, the head with the largest log-lens residual energy among those that read no sink, the "
+    "head with most of its attention on the four nearest keys, and the head with the smallest "
+    "residual energy. Chosen on the same inputs: illustrations, not estimates."
 )
 QUERIES = (4, 12, 31)
 NEAR = 4  # keys that count as local
@@ -57,27 +57,28 @@ def draw(
 
     Args:
         tables: ``energies`` and ``sinks`` (see abspos.tables), by which heads are chosen.
-        stores: component stores by ``model/revision/standard/bos``.
+        stores: component stores by ``model/revision/standard/bos``, or ``no-bos``.
         confidence: not used: the curves are means.
     """
-    energies, sinks = (
-        style.of(tables[name], variant="standard", condition="bos") for name in TABLES
-    )
+    energies, sinks = (style.base(tables[name], variant="standard") for name in TABLES)
     energies = style.of(energies, bin="early", component="residual")
     found = style.runs(tables["energies"], tables["sinks"])
     note = (
-        f"{style.inputs(energies, sinks)}, standard / bos; means over inputs, no intervals; "
-        "cube-root scale; the last offset is position 0"
+        f"{style.inputs(energies, sinks)}, standard, {style.under(energies)}; means over inputs, "
+        "no intervals; cube-root scale; the last offset is position 0"
     )
     figure, parts = style.sheet(
         found, "Mean attention rows: model and mask-only prediction", note, 8.0
     )
     for part, run in zip(parts, found, strict=True):
-        path = (stores or {}).get("/".join([*run, *STORES[0].split("/")]))
-        if path is None or style.of(energies, run).empty:
-            style.absent(part.subplots(), "no standard / bos arm in this study")
+        own = style.of(energies, run)
+        path = None
+        if not own.empty:
+            path = (stores or {}).get("/".join([*run, "standard", own["condition"].iloc[0]]))
+        if path is None:
+            style.absent(part.subplots(), "no standard arm with bos or no-bos in this study")
             continue
-        draw_run(part, open_dataset(path), style.of(energies, run), style.of(sinks, run))
+        draw_run(part, open_dataset(path), own, style.of(sinks, run))
     return figure
 
 

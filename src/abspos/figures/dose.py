@@ -46,8 +46,8 @@ def draw(
     table = tables["changes"]
     found = style.runs(table)
     note = (
-        f"{style.inputs(table)}, bos, early queries, median head; bars: "
-        f"{style.level(confidence)} jackknife intervals"
+        f"{style.inputs(table)}, bos (no-bos where there is none), early queries, median head; "
+        f"bars: {style.level(confidence)} jackknife intervals"
     )
     figure, parts = style.sheet(found, "Dose and response", note, 7.2)
     for part, run in zip(parts, found, strict=True):

@@ -46,8 +46,9 @@ def draw(
     found = style.runs(tables["energies"], tables["sinks"])
     layers = int(max([0, *sinks.get("layer", []), *energies.get("layer", [])])) + 1
     note = (
-        f"{style.inputs(energies, sinks)}, standard / bos, early queries; estimates of single "
-        "heads (intervals: energies.csv, sinks.csv); ✕ marks estimates of 0 or less"
+        f"{style.inputs(energies, sinks)}, standard, {style.under(sinks)}, early queries; "
+        "estimates of single heads (intervals: energies.csv, sinks.csv); ✕ marks estimates of 0 or "
+        "less"
     )
     figure, parts = style.sheet(
         found, "Sink excess and residual-stream energy of every head", note,
@@ -76,7 +77,7 @@ def draw_map(
     table = rows.pivot_table(index="layer", columns="head", values=value, dropna=False)
     grid = table.to_numpy(dtype=float)
     if not np.isfinite(grid).any():
-        style.absent(ax, "no standard / bos arm in this study")
+        style.absent(ax, "no standard arm with bos or no-bos in this study")
         return
     blank = ~np.isfinite(grid) | ((grid <= 0) if log else np.zeros(grid.shape, bool))
     norm, cmap = scale(grid, log)

@@ -28,6 +28,7 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 
 CROWDED = 20  # points from which a curve gets small markers
 NOTE = 13  # characters of a note to an inch
+MOST_REVISIONS = 5  # of a model that have a part each in a figure
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
 RUN = ["model", "revision"]
 LENSES = ("log", "probability")
@@ -127,14 +128,36 @@ def title(model: str, revision: str) -> str:
     return f"{model} @ {short(revision)}"
 
 
-def runs(*tables: pd.DataFrame) -> list[tuple[str, str]]:
-    """All (model, revision) of some tables, in order of appearance; one dummy if there is none."""
+class Runs(list[tuple[str, str]]):
+    """(model, revision) of each part of a figure.
+
+    Attributes:
+        left_out: how many more there are, which the figure has no room for.
+    """
+
+    left_out = 0
+
+
+def runs(*tables: pd.DataFrame) -> Runs:
+    """(model, revision) of some tables, in order of appearance; one dummy if there is none.
+
+    Of a model with more than MOST_REVISIONS the first, the last, and some evenly between.
+    """
     found: dict[tuple[str, str], None] = {}
     for table in tables:
         if set(RUN) <= set(table.columns):
             pairs = zip(table["model"].astype(str), table["revision"].astype(str), strict=True)
             found |= dict.fromkeys(pairs)
-    return list(found) or [("no model", "-")]
+    models = dict.fromkeys(model for model, _ in found)
+    shown = Runs(run for model in models for run in few([r for r in found if r[0] == model]))
+    shown.left_out = len(found) - len(shown)
+    return shown if shown else Runs([("no model", "-")])
+
+
+def few(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most MOST_REVISIONS of them: the first, the last, and others evenly between."""
+    places = np.linspace(0, len(found) - 1, min(len(found), MOST_REVISIONS))
+    return [found[round(place)] for place in places]
 
 
 def of(table: pd.DataFrame, run: tuple[str, str] | None = None, **wanted: Any) -> pd.DataFrame:
@@ -176,6 +199,8 @@ def sheet(
         height: of one part, in inches.
         width: of the figure, in inches.
     """
+    if left_out := getattr(found, "left_out", 0):
+        note += f"; {left_out} further revisions are in the tables alone, for want of room"
     figure = Figure(figsize=(width, height * len(found) + 0.9), layout="constrained")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(fill(note, int(NOTE * width)), x=0.01, ha="left", fontsize=9, color="#404040")

@@ -44,8 +44,8 @@ def draw(
     known = tables["checkpoints"].dropna(subset=["tokens"])
     models = list(known["model"].unique()) or ["no model with tokens_per_step"]
     rows = {
-        "summary": style.of(under_bos(tables["summary"]), bin="early", summary="median"),
-        "sink_share": under_bos(tables["sink_share"]),
+        "summary": style.base(tables["summary"], variant="standard", bin="early", summary="median"),
+        "sink_share": style.base(tables["sink_share"], variant="standard"),
         "swaps": style.of(
             tables["swaps"], replacement="swap-token", number="energy reduction", summary="median"
         ),
@@ -65,11 +65,6 @@ def draw(
         part.suptitle(heading, x=0.01, ha="left", fontsize=10.5)
         draw_model(part, along, own)
     return figure
-
-
-def under_bos(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the reference arm."""
-    return style.of(table, variant="standard", condition="bos")
 
 
 def with_tokens(table: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
