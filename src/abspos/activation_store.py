@@ -129,8 +129,9 @@ class Sums:
         self.inputs = slice(0, 0)
         self.number = s.inputs
         self.state0 = np.zeros((depth, s.inputs, s.hidden), dtype=np.float32)
-        #: Sums over inputs of states, and of their squared norms, at every position.
-        self.total = torch.zeros(depth, s.length, s.hidden, dtype=torch.float64)
+        #: Sums over inputs of states, and of their squared norms, at every position. In float32,
+        #: as states are: of long inputs they are most of what is held beside the model.
+        self.total = torch.zeros(depth, s.length, s.hidden)
         self.square = np.zeros((depth, s.length))
 
     def __call__(self, depth: int, state: Tensor) -> None:

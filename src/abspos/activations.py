@@ -37,7 +37,15 @@ from abspos.kinds import Layer, layers_of, tell_inert
 from abspos.models import CausalLM
 from abspos.progress import progress
 from abspos.sinks import SETS, heads_of
-from abspos.stores import NonFiniteError, check, create_array, from_bits, open_dataset, whole_folder
+from abspos.stores import (
+    NonFiniteError,
+    check,
+    create_array,
+    from_bits,
+    open_dataset,
+    whole_folder,
+    write_chunk,
+)  # fmt: skip
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
@@ -248,10 +256,13 @@ def extract(
             axes = ("layer", "input", "kv_head", "feature") if name == "v0" else ("input",)
             create_array(group, name, axes, data.shape, data.shape, "float32")[:] = data
         if condition in WRITES:
-            write = writes(model, writer.v0)
+            one = (shape.inputs, shape.heads, shape.hidden)
             axes = ("layer", "input", "head", "hidden")
-            chunks = (1, *write.shape[1:])
-            create_array(group, "write0", axes, write.shape, chunks, "float32")[:] = write
+            array = create_array(
+                group, "write0", axes, (shape.layers, *one), (1, *one), "float32"
+            )  # fmt: skip
+            for layer, write in enumerate(writes(model, writer.v0)):
+                write_chunk(array, (layer, 0, 0, 0), write[None])
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
         group.attrs.update(
             certificates=certificate(

@@ -240,22 +240,20 @@ def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
     raise ModelError(f"{type(module).__name__}: no output projection found in it")
 
 
-def writes(model: CausalLM, v0: np.ndarray) -> np.ndarray:
-    """v_0 W_O: what each head would write if it attended to position 0 alone.
+def writes(model: CausalLM, v0: np.ndarray) -> Iterator[np.ndarray]:
+    """v_0 W_O, layer by layer: what each head would write if it attended to position 0 alone.
 
     Args:
         model: the model of the run.
         v0: values at position 0 (layer, input, kv_head, feature).
 
-    Returns:
-        (layer, input, head, hidden) float32.
+    Yields:
+        (input, head, hidden) float32.
     """
-    found = []
     for layer, values in zip(decoder_layers(model), v0, strict=True):
         weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
         size = values.shape[-1]
         heads = weight.shape[1] // size
         value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
         by_head = weight.reshape(weight.shape[0], heads, size)
-        found.append(torch.einsum("nhf,ohf->nho", value, by_head).numpy())
-    return np.stack(found)
+        yield torch.einsum("nhf,ohf->nho", value, by_head).numpy()

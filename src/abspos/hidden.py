@@ -15,7 +15,7 @@ def moments(total: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     """What the split needs of the mean over inputs of the hidden states of one depth.
 
     Args:
-        total: sum over inputs (position, hidden) float64; overwritten.
+        total: sum over inputs (position, hidden).
         inputs: N.
 
     Returns:
@@ -23,7 +23,8 @@ def moments(total: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray]:
         distance of its mean over inputs from that (position). Both float64. Position 0 is no part
         of the grand mean, as its norm would drown the rest.
     """
-    mean_t = np.divide(total, inputs, out=total)
+    mean_t = total.astype(np.float64)
+    mean_t /= inputs
     grand_mean = mean_t[1:].mean(0)
     mean_t -= grand_mean
     return grand_mean, np.vecdot(mean_t, mean_t)

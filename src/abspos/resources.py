@@ -215,8 +215,8 @@ def _activations_memory(load: Load) -> float:
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
     logits = 3 * 4 * tokens // SCORED * s.vocabulary
-    kept = 4 * s.layers * load.inputs * (2 * s.heads * s.hidden * load.writes + s.hidden)
-    sums = 8 * s.layers * load.length * s.hidden
+    kept = 4 * load.inputs * s.hidden * (s.layers + 2 * s.heads * load.writes)
+    sums = 4 * s.layers * load.length * s.hidden
     return BASE_BYTES + item * s.parameters + working + logits + kept + sums
 
 
