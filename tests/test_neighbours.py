@@ -13,7 +13,17 @@ def test_a_page_of_one_study(tmp_path):
     heads = range(4)
     attention = [0.1, 0.2, 0.5, 0.9]
     sinks = [
-        ARM | {"layer": 0, "head": h, "a_1_64": a, "sink_share": float(a > 0.3), "sink_excess": a}
+        ARM
+        | {
+            "layer": 0,
+            "head": h,
+            "a_1_64": a,
+            "sink_share": float(a > 0.3),
+            "sink_excess": a,
+            "map_sink": -a,
+            "map_spread": 1.5 + h,
+            "map_error": 2e-6 * h,
+        }
         for h, a in zip(heads, attention, strict=True)
     ]
     energies = [
@@ -36,4 +46,7 @@ def test_a_page_of_one_study(tmp_path):
     assert "2 of 4 heads" in text
     assert "| energy of R, log | 4 | 1.00 |" in text
     assert "| energy of the mask, log | 4 | -1.00 |" in text
+    assert "differ by at most 6.0e-06 nats in any of 4 heads" in text
+    assert "of 3.00 nats in the median head (1.50 to 4.50)" in text
+    assert "| sink excess A_i(i) - P_i(i) | 4 | -1.00 |" in text, "of the map"
     assert "| 1 | 10 | 50 % | 12.5 % | 25.0 % | 62.5 % |" in text

@@ -28,7 +28,7 @@ COLUMNS = {
     ],
     "sinks": [
         "layer", "head", "a_1", "sink_excess", "a_1_64", "sink_share", "to_first", "sink_low",
-        "sink_high", "kind", "n_inputs",
+        "sink_high", "kind", "map_sink", "map_spread", "map_error", "n_inputs",
     ],
     "layers": [
         "layer", "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",

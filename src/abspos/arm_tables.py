@@ -217,8 +217,44 @@ class ArmTables:
                 "sink_low": np.ravel(excess.low),
                 "sink_high": np.ravel(excess.high),
                 "kind": self.kinds[layer.ravel()],
+                **{name: np.ravel(values) for name, values in self.maps().items()},
             }
         )
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """Kim et al.'s logit map at early queries (layer, head), and how it stands to ours.
+
+        ``map_sink``: what it gives to position 0 beyond the mean of its row's other keys; over
+        queries that see position 0. ``map_error``: its largest difference, within rows, from our
+        mean log attention rel(d) + mask_i + R_i(d), from which it differs by one number a row;
+        ``map_spread``: the standard deviation of that number over rows.
+        Source: docs/method.md, section 3 (neighbours).
+        """
+        first, stop = self.store.attrs["bins"]["early"]
+        shown = self.store["query"].values
+        rows = np.flatnonzero((shown >= first) & (shown < stop))
+        queries = shown[rows]
+        found, residual = (
+            self.store[name].values[:, :, rows].astype(np.float64)
+            for name in ("logit_map", "residual")
+        )
+        cut = self.store["denominator"].values.astype(np.float64).mean(2)
+        mask = cut[..., -1:] - cut[..., queries]
+        attention = residual + self.store["relative"].values[:, :, None] + mask[..., None]
+        offset = np.arange(found.shape[-1])
+        windows = [w or self.store.attrs["length"] for w in self.store.attrs["window"]]
+        keys = np.minimum(queries + 1, np.array(windows)[:, None])[:, None, :, None]
+        seen = offset < keys
+        apart = np.where(seen, found - attention, 0)
+        by_row = apart.sum(-1) / keys[..., 0]
+        others = np.where(offset < queries[:, None], found, 0).sum(-1) / queries
+        excess = found[..., np.arange(len(queries)), queries] - others
+        sees = (keys > queries[:, None])[..., 0]
+        return {
+            "map_sink": np.where(sees, excess, 0).sum(-1) / np.maximum(sees.sum(-1), 1),
+            "map_spread": by_row.std(-1),
+            "map_error": np.where(seen, np.abs(apart - by_row[..., None]), 0).max((-1, -2)),
+        }
 
     def sink_share(self) -> None:
         """Share of the heads that sink at position 0, over inputs."""

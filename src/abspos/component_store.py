@@ -21,6 +21,7 @@ from abspos import grams, grid
 from abspos.blocks import block_parts, identity_error
 from abspos.components import Parts
 from abspos.layers import Stack
+from abspos.logit_map import logit_map
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset, stored_chunk
 from abspos.trajectory import trajectory
@@ -55,6 +56,11 @@ class Plan:
     length: int
     documents: Tensor
     device: str
+
+    @property
+    def shown(self) -> Tensor:
+        """Explained queries whose mean fields are stored."""
+        return self.queries[grid.shown(self.queries.tolist())]
 
 
 def head_blocks(heads: int, kv_heads: int, bytes_per_head: int, most: int) -> Iterator[slice]:
@@ -211,6 +217,7 @@ def decompose_layer(
                 for lens in grams.LENSES
             }
         summary = block_summary(parts, to_first, plan, other)
+        summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
         if "write0" in store:
             write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
             summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
@@ -242,9 +249,10 @@ def decompose_run(
 
     The store holds, by layer and head: packed Gram matrices ``gram_<bin>`` (lens, component,
     layer, head, pair) float32; ``profile`` (lens, component, query_bin, layer, head, input), row
-    sums of narrow bins' Grams; mean fields ``residual``, ``attention``, ``predicted`` (layer, head,
-    query, offset), ``relative``; ``denominator`` (layer, head, input, query), minus the mask up to
-    the anchor's; sinks by input; and position 0 through depth (see trajectory).
+    sums of narrow bins' Grams; mean fields ``residual``, ``attention``, ``predicted`` and
+    ``logit_map`` (layer, head, query, offset), ``relative``; ``denominator`` (layer, head, input,
+    query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
+    trajectory).
     With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
     products of this run's early R with the reference run's; with ``keep_fields`` the store can be
     such a reference.
@@ -338,7 +346,7 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
             data[f"{kind}_{lens}"] = (("layer", "head", *own), value)
     field = ("layer", "head", "query", "offset")
     dims = {
-        "residual": field, "attention": field, "predicted": field,
+        "residual": field, "attention": field, "predicted": field, "logit_map": field,
         "relative": ("layer", "head", "offset"), "denominator": ("layer", "head", "input", "cut"),
     }  # fmt: skip
     for kind, values in grouped.items():

@@ -17,6 +17,8 @@ from scipy.stats import spearmanr
 from abspos.results import markdown_table
 from abspos.sinks import SINK_THRESHOLD
 
+#: Measures that heads are ranked by, columns of sinks.csv.
+MEASURES = {"a_1_64": "a_1 at T = 64", "map_sink": "the map at position 0, less its row's mean"}
 #: Ranks of heads by one measure against their ranks by another.
 BESIDE = {
     "sink excess A_i(i) - P_i(i)": ("sinks", "sink_excess"),
@@ -35,8 +37,8 @@ def of_arm(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["condition"] == ("bos" if has_bos else "no-bos")]
 
 
-def sinks_table(sinks: pd.DataFrame, energies: pd.DataFrame) -> str:
-    """How heads rank by a_1 at T = 64 (Gu et al.), and by each of our numbers."""
+def ranks(measure: str, sinks: pd.DataFrame, energies: pd.DataFrame) -> str:
+    """How heads rank by a neighbour's measure, a column of sinks, and by each of our numbers."""
     keys = ["model", "revision", "layer", "head"]
     early = energies[energies["bin"] == "early"]
     rows = []
@@ -46,10 +48,12 @@ def sinks_table(sinks: pd.DataFrame, energies: pd.DataFrame) -> str:
         else:
             chosen = (early["lens"] == kind) & (early["component"] == which)
             own = early.loc[chosen, [*keys, "energy"]]
-        both = sinks[[*keys, "a_1_64"]].merge(own, on=keys)
-        rank = spearmanr(both["a_1_64"], both.iloc[:, -1]).statistic if len(both) > 2 else None
+        both = sinks[[*keys, measure]].merge(own, on=keys)
+        rank = spearmanr(both[measure], both.iloc[:, -1]).statistic if len(both) > 2 else None
         rows.append([name, len(both), "" if rank is None else f"{rank:.2f}"])
-    return markdown_table(["our number", "heads", "rank correlation with a_1 at T = 64"], rows)
+    return markdown_table(
+        ["our number", "heads", f"rank correlation with {MEASURES[measure]}"], rows
+    )
 
 
 def sink_line(sinks: pd.DataFrame) -> str:
@@ -59,6 +63,18 @@ def sink_line(sinks: pd.DataFrame) -> str:
     return (
         f"Sink_1 = {100 * share:.1f} % of (input, layer, head) at T = 64, N = {number}; "
         f"{mean} of {len(sinks)} heads have a mean a_1 above {SINK_THRESHOLD}."
+    )
+
+
+def map_line(sinks: pd.DataFrame) -> str:
+    """Kim et al.'s map: how near it is to our components within rows, and how far between them."""
+    error, spread, sink = (sinks[f"map_{what}"] for what in ("error", "spread", "sink"))
+    return (
+        f"Within rows, map and rel(d) + mask_i + R_i(d) differ by at most {error.max():.1e} nats in "
+        f"any of {len(sinks)} heads. Between rows they move apart by a standard deviation of "
+        f"{spread.median():.2f} nats in the median head ({spread.min():.2f} to {spread.max():.2f}). "
+        f"The map gives position 0 {sink.median():.2f} nats more than the mean of its row's other "
+        f"keys in the median head ({sink.min():.2f} to {sink.max():.2f})."
     )
 
 
@@ -86,7 +102,10 @@ def page(folder: Path) -> str:
     names = ("sinks", "energies", "position0", "states")
     tables = [of_arm(pd.read_csv(folder / "statistics" / f"{name}.csv")) for name in names]
     sinks, energies, position0, states = tables
-    parts = [sink_line(sinks), sinks_table(sinks, energies), depths_table(position0, states)]
+    parts = [
+        sink_line(sinks), ranks("a_1_64", sinks, energies), map_line(sinks),
+        ranks("map_sink", sinks, energies), depths_table(position0, states),
+    ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

@@ -179,7 +179,7 @@ def component_bytes(load: Load) -> int:
     kinds = 4 + load.anchored + 2 + load.bins - 2
     grams = (2 * kinds + load.writes) * n * (n + 1) // 2
     profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
-    fields = 3 * load.shown * half + half + n * half + 4 * n
+    fields = 4 * load.shown * half + half + n * half + 4 * n
     early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
     return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
 
@@ -229,8 +229,8 @@ def _components_memory(load: Load) -> float:
     block = min(max(most, rows), load.inputs * rows)
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
     held = min(layer, max(READ_BYTES, layer // s.kv_heads))
-    # Three fields, in files where they are large.
-    means = 12 * s.layers * s.heads * load.shown * load.half
+    # Four fields, in files where they are large.
+    means = 16 * s.layers * s.heads * load.shown * load.half
     kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
     return BASE_BYTES + LOGIT_COPIES * block + FIELD_COPIES * heads * field + 2 * held + kept
 

@@ -1,0 +1,49 @@
+"""The normalised logit map of Kim et al. (arXiv 2509.21042), from queries and keys.
+
+Mean logits over inputs, less the mean of their diagonal. Its road is its own, past the
+decomposition, so that one can be held against the other. Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from abspos.components import rebuilt_logits
+
+
+def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries: Tensor) -> Tensor:
+    """The map of a block of heads, of some early queries, by offset.
+
+    Args:
+        q: (input, head, position, feature) after RoPE.
+        k: (input, kv_head, position, feature) after RoPE.
+        scale: of the logits.
+        softcap: of the logits, or None.
+        queries: which queries, below T // 2 (query).
+
+    Returns:
+        (head, query, offset), in nats: mean over inputs of s[i, i-d], less the mean over these
+        queries of that of s[i, i]; offsets below T // 2, 0 where d > i.
+    """
+    offsets = torch.arange(q.shape[2] // 2, device=q.device)
+    rows = mean_logits(q[:, :, queries], k[:, :, : len(offsets)], scale, softcap)
+    keys = queries[:, None] - offsets
+    found = rows.gather(-1, keys.clamp_min(0).expand_as(rows))
+    return (found - found[..., :1].mean(1, keepdim=True)) * (keys >= 0)
+
+
+def mean_logits(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:
+    """Logits (head, query, key) averaged over inputs.
+
+    One matrix product over inputs and features, unless the logits of each input are bounded first.
+    """
+    number, heads, length, size = q.shape
+    if softcap is not None:
+        rows = q.new_zeros(heads, length, k.shape[2])
+        for n in range(number):
+            rows += rebuilt_logits(q[n : n + 1], k[n : n + 1], scale, softcap)[0]
+        return rows / number
+    grouped = q.reshape(number, k.shape[1], -1, size)
+    rows = torch.einsum("ngqf,ngkf->gqk", grouped, k)
+    return rows.reshape(heads, length, k.shape[2]) * (scale / number)

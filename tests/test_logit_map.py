@@ -1,0 +1,82 @@
+"""Kim et al.'s map: against plain logits, and beside the components."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from abspos.arm_tables import ArmTables
+from abspos.logit_map import logit_map
+from abspos.stores import from_bits, open_dataset
+
+INPUTS, HEADS, GROUP, LENGTH, SIZE = 5, 4, 2, 12, 6
+EARLY, WINDOW = 8, 6
+KEYS = {"model": "m", "revision": "0", "variant": "standard", "condition": "bos"}
+
+
+def plain(logits: np.ndarray, queries: list[int]) -> np.ndarray:
+    """The map by its definition, (head, query, offset), of logits (input, head, query, key)."""
+    half = logits.shape[-1] // 2
+    mean = logits.mean(0)
+    mean = mean - mean[:, queries, queries].mean(-1)[:, None, None]
+    found = np.zeros((len(mean), len(queries), half))
+    for place, i in enumerate(queries):
+        found[:, place, : i + 1] = mean[:, i, i::-1]
+    return found
+
+
+@pytest.mark.parametrize("queries", [[0, 1, 2, 3, 4, 5], [0, 2, 5]])
+@pytest.mark.parametrize("softcap", [None, 1.5])
+def test_the_map_of_queries_and_keys_is_that_of_their_logits(queries, softcap):
+    torch.manual_seed(0)
+    q = torch.randn(INPUTS, HEADS, LENGTH, SIZE)
+    k = torch.randn(INPUTS, HEADS // GROUP, LENGTH, SIZE)
+    logits = 0.7 * (q @ k.repeat_interleave(GROUP, 1).mT).numpy()
+    if softcap:
+        logits = softcap * np.tanh(logits / softcap)
+    found = logit_map(q, k, 0.7, softcap, torch.tensor(queries))
+    np.testing.assert_allclose(found, plain(logits, queries), atol=1e-5)
+
+
+def test_logits_of_the_offset_alone_give_rows_that_are_alike():
+    """f(d) on every input, plus c_i on row i: f(d) - f(0) + c_i less the mean of c."""
+    f, gauge = np.linspace(1, -2, LENGTH) ** 3, np.cos(np.arange(LENGTH))
+    i = np.arange(LENGTH)
+    rows = f[np.abs(i[:, None] - i)] + gauge[:, None]
+    q = torch.tensor(np.broadcast_to(rows, (3, 1, LENGTH, LENGTH)).copy())
+    k = torch.eye(LENGTH, dtype=torch.float64).expand(3, 1, -1, -1)
+    found = logit_map(q, k, 1.0, None, torch.arange(LENGTH // 2))[0].numpy()
+    for query in range(LENGTH // 2):
+        wanted = f[: query + 1] - f[0] + gauge[query] - gauge[: LENGTH // 2].mean()
+        np.testing.assert_allclose(found[query, : query + 1], wanted, atol=1e-12)
+        assert (found[query, query + 1 :] == 0).all()
+
+
+def float_of(data: np.ndarray) -> np.ndarray:
+    return from_bits(data) if data.dtype == np.uint16 else data
+
+
+@pytest.mark.parametrize("name", ["bos", "no-bos", "window"])
+def test_beside_the_components(name, activations, components):
+    """Within rows both are the same; between rows the map moves as the log denominator does."""
+    source, store = open_dataset(*activations[name]), open_dataset(*components[name])
+    table = ArmTables(store, KEYS, 0.95, 100, 0).tables["sinks"]
+    by_head = {
+        c: table[c].to_numpy().reshape(3, 4) for c in ("map_sink", "map_spread", "map_error")
+    }
+    assert by_head["map_error"].max() < 1e-4
+    window = WINDOW if name == "window" else LENGTH * 10
+    for layer in range(3):
+        q, k = (torch.tensor(float_of(source[n].values[layer])) for n in ("q", "k"))
+        logits = source.attrs["scale"][layer] * (q @ k.repeat_interleave(2, 1).mT).numpy()
+        found = store["logit_map"].values[layer]
+        np.testing.assert_allclose(found, plain(logits, list(range(16))), atol=1e-4)
+        sink, denominator = [], []
+        for i in range(1, EARLY):
+            row = logits[:, :, i, max(0, i + 1 - window) : i + 1]
+            denominator.append(np.log(np.exp(row).sum(-1)).mean(0))
+            if i < window:
+                sink.append((row[..., 0] - row[..., 1:].mean(-1)).mean(0))
+        np.testing.assert_allclose(by_head["map_sink"][layer], np.mean(sink, 0), atol=1e-4)
+        np.testing.assert_allclose(by_head["map_spread"][layer], np.std(denominator, 0), atol=1e-4)
