@@ -70,11 +70,11 @@ def map_line(sinks: pd.DataFrame) -> str:
     """Kim et al.'s map: how near it is to our components within rows, and how far between them."""
     error, spread, sink = (sinks[f"map_{what}"] for what in ("error", "spread", "sink"))
     return (
-        f"Within rows, map and rel(d) + mask_i + R_i(d) differ by at most {error.max():.1e} nats in "
-        f"any of {len(sinks)} heads. Between rows they move apart by a standard deviation of "
-        f"{spread.median():.2f} nats in the median head ({spread.min():.2f} to {spread.max():.2f}). "
-        f"The map gives position 0 {sink.median():.2f} nats more than the mean of its row's other "
-        f"keys in the median head ({sink.min():.2f} to {sink.max():.2f})."
+        f"Within rows, map and rel(d) + mask_i + R_i(d) differ by at most {error.max():.1e} nats "
+        f"in any of {len(sinks)} heads. Between rows they move apart by a standard deviation of "
+        f"{spread.median():.2f} nats in the median head ({spread.min():.2f} to "
+        f"{spread.max():.2f}). The map gives position 0 {sink.median():.2f} nats more than the "
+        f"mean of its row's other keys in the median head ({sink.min():.2f} to {sink.max():.2f})."
     )
 
 
