@@ -143,7 +143,8 @@ def block_summary(
             out[f"profile/{name}/{lens}/{component}"] = row
     shown = grid.shown(parts.queries.tolist())
     for name in ("residual", "attention", "predicted"):
-        out[name] = getattr(parts, name).mean(0)[:, shown]
+        field = getattr(parts, name)
+        out[name] = (field if len(shown) == field.shape[2] else field[:, :, shown]).mean(0)
     out["relative"] = parts.relative.mean(0)
     out["denominator"] = parts.denominator.transpose(0, 1)
     out["a_1"] = (to_first @ stands_for(parts.queries, plan.length).to(to_first)).T

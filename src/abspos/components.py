@@ -111,10 +111,13 @@ def backwards_by_offset(rows: Tensor, first: int, offsets: int, step: int = 1) -
     )
 
 
-def visible(half: int, window: int | None, device: torch.device | str = "cpu") -> Tensor:
-    """Which offsets an early query has: (query, offset) bool, d < min(i + 1, W)."""
+def visible(
+    half: int, window: int | None, device: torch.device | str = "cpu",
+    queries: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Which offsets each early query has: (query, offset) bool, d < min(i + 1, W)."""
     d = torch.arange(half, device=device)
-    last = d.clamp_max((window or half) - 1)
+    last = (d if queries is None else queries).clamp_max((window or half) - 1)
     return d[None, :] <= last[:, None]
 
 
@@ -138,13 +141,12 @@ def split(
     half = reference.shape[-1]
     if queries is None:
         queries = torch.arange(half, device=early.device)
-    valid = visible(half, window, early.device)
+    valid = visible(half, window, early.device, queries)
     last = (window or half) - 1
     denominator, predicted = truncated(reference, queries.clamp_max(last))
     denominator = denominator[..., torch.arange(half, device=early.device).clamp_max(last)]
     mean_logit = reference.mean(-2)
     relative = (mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0)
-    valid = valid[queries]
     seen = valid.to(early.dtype)
     residual = (early + hiding(valid, early.dtype)).log_softmax(-1)
     attention = residual.exp()
