@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
+from scipy import special
 
 from abspos import verdicts
 from abspos.slots import slot_interval
@@ -122,7 +122,7 @@ def measured(
     if verdict == verdicts.NOT_TESTABLE:
         note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * stats.t.sf(abs(estimate / found.se), values.shape[-1] - 2)
+        p = 2 * special.stdtr(values.shape[-1] - 2, -abs(estimate / found.se))
     return {
         "claim": claim, "arms": compared(arms), "number": number,
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
