@@ -11,6 +11,7 @@
 #   results/<study>/statistics/sensitivity.csv                                    sensitivity
 #   results/<study>/figures/{figure}.{pdf,svg}                                    figures
 #   results/<study>/calibration/calibration.{csv,pdf,svg}      (on request)       calibration
+#   results/<study>/calibration/{truth,numbers}.csv    (of synthetic models)      calibration
 #   results/<study>/front.rst                                                     audit
 #
 # Beside every store lies its manifest; jobs log to results/<study>/logs, and

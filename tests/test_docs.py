@@ -13,6 +13,7 @@ import yaml
 from snakemake.utils import update_config
 
 from abspos.claims import COLUMNS, judge
+from abspos.comparison import NUMBER_COLUMNS, TRUTH_COLUMNS
 from abspos.layout import TABLES
 from abspos.study import Study, load_study
 from abspos.tables import tabulate
@@ -170,6 +171,13 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
 def test_columns_of_tables_are_documented(table, headers):
     assert headers[table][:4] == KEYS
     assert sorted(documented(table)) == sorted(headers[table][4:])
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"), [("truth", TRUTH_COLUMNS), ("numbers", NUMBER_COLUMNS)]
+)
+def test_columns_of_the_truth_are_documented(table, columns):
+    assert sorted(documented(table)) == sorted(columns)
 
 
 @pytest.mark.parametrize("table", ["claims", "swaps", "changes", "guards"])

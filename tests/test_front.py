@@ -230,6 +230,14 @@ def test_preliminary_verdicts_say_so():
     assert sum("preliminary" in r[2] for r in overall) == 1
 
 
+def test_planted_logits_are_said_to_be():
+    made = copy.deepcopy(SETTINGS)
+    assert "Synthetic:" not in render(front.page(table(), made))
+    made["models"] = [{"name": "noise_1*", "source": {"type": "synthetic"}}]
+    page = plain(render(front.page(table(), made)))
+    assert "Synthetic: the logits of noise_1* are planted. No verdict on them says" in page
+
+
 def test_models_are_told_apart():
     one, other = ([r | {"model": m, "revision": v} for r in numbers("bos-swap")]
                   for m, v in (("a", "0123"), ("b", "main")))  # fmt: skip

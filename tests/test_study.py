@@ -302,7 +302,7 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (tiny(study="checkpoints"), "study", "which is taken"),
     (tiny(study="x.csv"), "study", "without the ending of a file"),
     # sources
-    (source(type="hugging"), "models[m].source.type", "one of packaged, hub, local, random, synthetic"),
+    (source(type="hugging"), "models[m].source.type", "packaged, hub, local, random, synthetic"),
     (source(type="locl", path="x"), "models[m].source.type", "did you mean 'local'?"),
     (source(path="x"), "models[m].source.type", "missing — one of packaged, hub"),
     (source(type="hub"), "models[m].source.repo", "missing — a repository's name"),

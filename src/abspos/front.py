@@ -218,6 +218,18 @@ them. ``abspos pin`` has them tried again.
 """
 
 
+def synthetic(settings: Mapping[str, Any]) -> str:
+    """What to say of models whose logits are planted; empty where there is none."""
+    names = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
+    if not names:
+        return ""
+    return f"""
+**Synthetic:** the logits of {cell(", ".join(names))} are planted. No verdict on them says anything
+of the paper: each has a right answer, which ``calibration/numbers.csv`` and the figure *Truth* put
+beside it.
+"""
+
+
 def page(
     claims: pd.DataFrame, settings: Mapping[str, Any], checkpoints: pd.DataFrame | None = None
 ) -> str:
@@ -248,7 +260,7 @@ def page(
 {"=" * len(title)}
 
 {OURS}
-{preliminary}
+{preliminary}{synthetic(settings)}
 The claims
 ----------
 

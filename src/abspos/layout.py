@@ -240,17 +240,53 @@ class Layout:
             "seed": self.study.seed,
         }  # fmt: skip
 
+    def synthetic(self) -> list[tuple[str, str]]:
+        """(model, revision) of the synthetic models, whose truth is known."""
+        kinds = {m.name for m in self.study.models if isinstance(m.source, SyntheticSource)}
+        return [(model, revision) for model, revision in self.models() if model in kinds]
+
+    def population(self, model: str) -> dict[str, Any]:
+        """What the true energies of a synthetic model depend on."""
+        study = self.study
+        arms = [
+            {
+                "variant": variant,
+                "condition": condition,
+                **self.left(model, variant, condition),
+                "untrained": study.variant(variant).untrained,
+                "window": study.variant(variant).window,
+                "windows": self.decomposition(model, variant, condition)["windows"],
+            }
+            for variant, condition in self.arms(model)
+        ]
+        return {
+            "source": self.source(model, ""),
+            "arms": arms,
+            "length": study.inputs.length,
+            "early": study.bins.early,
+            "anchor": study.anchor,
+            "population": study.calibration.population,
+        }
+
+    def comparison(self) -> dict[str, Any]:
+        """What the comparison with the truth depends on besides tables and slots."""
+        return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+
     def figures(self) -> tuple[str, ...]:
-        """The study's figures: those that it has arms for, and that of training where a model has
-        checkpoints along it."""
+        """The study's figures: those that it has arms for, that of training where a model has
+        checkpoints along it, and that of the truth where it is known."""
         conditions = {condition.name for v in self.study.variants for condition in v.conditions}
         found = [f for f in FIGURES if f not in ONLY_WITH or conditions & set(ONLY_WITH[f])]
         trained = any(len(sweep.trained) > 1 for sweep in self.sweeps.values())
-        return (*found, *(["training"] if trained else []))
+        known = ["truth"] if self.synthetic() else []
+        return (*found, *(["training"] if trained else []), *known)
 
     def figure_tables(self, figure: str) -> list[str]:
         """Tables that a figure reads."""
-        paths = {"claims": f"{self.results}/claims.csv"}
+        paths = {
+            "claims": f"{self.results}/claims.csv",
+            **{t: f"{self.results}/calibration/{t}.csv" for t in ("truth", "numbers")},
+        }
         named = figure_facts(figure, self.root)["TABLES"]
         return [paths.get(t, f"{self.results}/statistics/{t}.csv") for t in named]
 

@@ -24,6 +24,7 @@ from abspos.resources import (
     input_bytes,
     load_of,
     memory,
+    population_seconds,
     seconds,
     table_bytes,
 )
@@ -148,9 +149,15 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         for runs in models.values()
         for made in jobs_of_model(list(runs.values()), machine, study.keep_activations)
     ]
+    known = layout.synthetic()
+    for model, revision in known:
+        runs = list(models[model, revision].values())
+        worked = population_seconds(runs, study.calibration.population, machine)
+        populated = Job("population", machine.start + worked, LIGHT_BYTES, cores=study.threads)
+        jobs.append(populated)
     light = {
         "checkpoints": 1, "tables": 1, "claims": 1, "sensitivity": 1,
-        "figures": len(layout.figures()), "front": 1,
+        "figures": len(layout.figures()), "front": 1, "comparison": int(bool(known)),
     }  # fmt: skip
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)

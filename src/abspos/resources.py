@@ -37,6 +37,8 @@ LOGIT_COPIES, FIELD_COPIES = 7, 12
 #: Bytes of an array of all layers from which on a decomposition keeps it in a file.
 STACK_BYTES = 2**28
 ITEM = {"float32": 4, "bfloat16": 2}
+#: Time that a decomposition takes in float64 and without a store, over that of one with a store.
+IN_DOUBLE = 3.0
 #: Bytes of planted logits that are drawn and stored in a second, on one core.
 DRAWN = 2e8
 #: Every so many positions, one has its next token scored (see activations.scored_positions).
@@ -290,6 +292,13 @@ def _components_seconds(load: Load, machine: Machine) -> float:
 def _statistics_seconds(load: Load, machine: Machine) -> float:
     stores = load.arms * component_bytes(load)
     return stores / (machine.statistics * load.threads)
+
+
+def population_seconds(runs: Sequence[Load], inputs: int, machine: Machine) -> float:
+    """Seconds that the true energies of a synthetic model take: a population in every run."""
+    load = runs[0]
+    fields = inputs * load.sizes.layers * load.sizes.heads * load.length**2 * len(runs)
+    return IN_DOUBLE * fields / (machine.cpu_fields * load.threads)
 
 
 _MEMORY = {

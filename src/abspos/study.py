@@ -179,6 +179,10 @@ class Calibration(Part):
     inputs: tuple[Annotated[Int, Field(ge=3)], ...] = Field(
         default=(8, 16, 32, 64, 128), min_length=1, description="Numbers of inputs to look at."
     )
+    population: Annotated[Int, Field(ge=100)] = Field(
+        default=20000,
+        description="Inputs that the truth of a model of `source: {type: synthetic}` is of.",
+    )
 
 
 class Figures(Part):
@@ -236,7 +240,9 @@ class Study(Part):
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     calibration: Calibration = Field(
-        default=Calibration(), description="The simulated studies of the target `calibration`."
+        default=Calibration(),
+        description="The simulated studies of the target `calibration`, and the truth of synthetic "
+        "models.",
     )
     figures: Figures = Field(default=Figures(), description="The figures' files.")
     slurm_gpu: Literal["gpu", "gres"] = Field(

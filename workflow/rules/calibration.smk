@@ -1,4 +1,5 @@
-# Simulated studies with planted components: `snakemake --cores all calibration`.
+# Planted components: simulated studies (`snakemake --cores all calibration`), and the truth of
+# synthetic models beside what a study says of them.
 
 
 rule calibration:
@@ -43,3 +44,46 @@ rule calibration_figure:
         },
     script:
         "../scripts/figures.py"
+
+
+# A population that no study has: of every head its true energies.
+rule population:
+    output:
+        table=result("calibration/{model}/{revision}/population.csv"),
+    log:
+        result("logs/calibration/{model}/{revision}.log"),
+    conda:
+        environment("components")
+    threads: STUDY.threads
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        *code("population.py"),
+        config=slice_of(LAYOUT.population, "model"),
+    script:
+        "../scripts/population.py"
+
+
+rule comparison:
+    input:
+        populations=per_synthetic(result("calibration/{model}/{revision}/population.csv")),
+        energies=result("statistics/energies.csv"),
+        layers=result("statistics/layers.csv"),
+        summary=result("statistics/summary.csv"),
+        claims=rules.claims.output.claims,
+        stores=ancient(per_synthetic(result("statistics/{model}/{revision}/slots.zarr"))),
+        manifests=per_synthetic(result("statistics/{model}/{revision}/slots.manifest.json")),
+    output:
+        table=result("calibration/truth.csv"),
+        numbers=result("calibration/numbers.csv"),
+    log:
+        result("logs/calibration/comparison.log"),
+    localrule: True
+    conda:
+        environment("claims")
+    params:
+        *code("comparison.py"),
+        config=LAYOUT.comparison(),
+    script:
+        "../scripts/comparison.py"

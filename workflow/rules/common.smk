@@ -116,6 +116,11 @@ def per_model(pattern):
     return [pattern.format(model=m, revision=r) for m, r in LAYOUT.models()]
 
 
+def per_synthetic(pattern):
+    """Paths of a pattern for every synthetic model of the study."""
+    return [pattern.format(model=m, revision=r) for m, r in LAYOUT.synthetic()]
+
+
 def kept_activations():
     """Activation stores that the study wants to have at its end: all, or none."""
     pattern = LAYOUT.store("activations") + ".zarr"

@@ -23,4 +23,4 @@ FIGURES = (
 )
 
 #: Figures of some studies only (abspos.layout), and of targets that `all` does not make.
-OTHERS = ("training", "calibration")
+OTHERS = ("training", "truth", "calibration")

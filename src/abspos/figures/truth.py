@@ -1,0 +1,160 @@
+"""Synthetic models: every estimate with its interval against the planted truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from abspos.figures import style
+
+TABLES = ("truth", "numbers")
+STORES = ()
+CATEGORY = "Calibration"
+LABELS = {"figure": "Truth", "shows": "estimates against the planted truth"}
+CAPTION = (
+    "Synthetic models, whose truth is known: every estimate with its interval against the truth, "
+    "both on one scale. Small marks are single heads in every arm and bin of queries, large ones "
+    "models (median head, mean of layers); arms that agree in all are counted once, controls on "
+    "fewer inputs left out. Hollow: the interval does not hold the truth. Right, the claims' "
+    "numbers (black median head, grey mean head); above each panel, how many intervals of heads "
+    "or numbers hold the truth."
+)
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "mask": ("mask",), "residual stream": ("residual",), "its parts": ("row", "sink", "rest"),
+}  # fmt: skip
+#: Decades below the largest energy from which on the scale is linear.
+DECADES = 3
+
+
+@style.theme()
+def draw(
+    tables: Mapping[str, pd.DataFrame],
+    stores: Mapping[str, Path] | None = None,
+    confidence: float = 0.95,
+) -> Figure:
+    """One part per synthetic model; lenses as rows, components and claims as columns.
+
+    Args:
+        tables: ``truth`` and ``numbers`` (see abspos.comparison).
+        stores: not used.
+        confidence: level of the intervals, stated in the figure.
+    """
+    truth, numbers = whole(tables["truth"]), tables["numbers"]
+    found = style.runs(truth)
+    note = (
+        f"{style.inputs(truth)}; bars: {style.level(confidence)} jackknife intervals, hollow where "
+        "they miss the truth; grey: estimate = truth; small marks heads, large marks models; what "
+        "intervals have below an axis is cut"
+    )
+    figure, parts = style.sheet(found, "Estimate against planted truth", note, 6.2)
+    for part, run in zip(parts, found, strict=True):
+        draw_run(part, style.of(truth, run), style.of(numbers, run))
+    return figure
+
+
+def draw_run(part: SubFigure, truth: pd.DataFrame, numbers: pd.DataFrame) -> None:
+    """One model: a row of panels for each lens."""
+    if truth.empty:
+        style.absent(part.subplots(), "no synthetic model")
+        return
+    panels = part.subplots(2, len(COLUMNS) + 1)
+    for row, lens in zip(panels, style.LENSES, strict=True):
+        of_lens = style.of(truth, lens=lens)
+        for ax, (name, components) in zip(row, COLUMNS.items(), strict=False):
+            rows = of_lens[of_lens["component"].isin(components)]
+            energies(ax, rows, name, style.UNITS[lens])
+        row[0].set_ylabel(f"{lens} lens\nestimate [{style.UNITS[lens]}]")
+        own = numbers[(numbers["lens"] == lens) & (numbers["claim"] != "both-present")]
+        ratios(row[-1], own)
+    style.key(part, style.COMPONENTS)
+
+
+def whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of arms that have all inputs: controls on a few are left out."""
+    return rows[rows["n_inputs"] == rows["n_inputs"].max()]
+
+
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of arms that agree in truth, estimate and interval, once."""
+    same = ["bin", "component", "layer", "head", "truth", "estimate", "ci_low", "ci_high"]
+    return rows.drop_duplicates(same)
+
+
+def share(rows: pd.DataFrame) -> str:
+    """How many intervals hold the truth, as text."""
+    return f"{int(rows['covered'].sum())} of {len(rows)} hold it"
+
+
+def energies(ax: Axes, rows: pd.DataFrame, name: str, unit: str) -> None:
+    """Heads and models of some components on a symmetric scale of energies."""
+    heads = once(rows[rows["head"].notna()])
+    models = once(rows[rows["layer"].isna() & (rows["summary"] == "median")])
+    for component, look in style.COMPONENTS.items():
+        for one, size in ((heads, 2.2), (models, 6.0)):
+            points(ax, style.of(one, component=component), look, size)
+    scale(ax, heads)
+    ax.set_title(f"{name}: {share(heads)}")
+    ax.set_xlabel(f"truth [{unit}]")
+
+
+def ratios(ax: Axes, rows: pd.DataFrame) -> None:
+    """The claims' numbers on a linear symmetric scale."""
+    if rows.empty:
+        style.absent(ax, "no claim of this study\nhas a number that is known")
+        return
+    rows = rows.drop_duplicates(["truth", "estimate", "ci_low", "ci_high"])
+    for summary, filled in (("median", True), ("mean", False)):
+        look = style.Look(style.BLACK if filled else "#7F7F7F", "-", "o" if filled else "D")
+        points(ax, style.of(rows, summary=summary), look, 4.0)
+    ends = rows[["truth", "estimate"]].to_numpy(float)
+    low, high = min(0.0, np.nanmin(ends)), np.nanmax(ends)
+    room = 0.15 * (high - low or 1.0)
+    ax.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
+    diagonal(ax)
+    ax.set_title(f"claims: {share(rows)}")
+    ax.set_xlabel("truth [ratio, slope]")
+
+
+def points(ax: Axes, rows: pd.DataFrame, look: style.Look, size: float) -> None:
+    """Estimates with intervals; hollow where the interval misses the truth."""
+    ax.vlines(rows["truth"], rows["ci_low"], rows["ci_high"], color=look.color,
+              linewidth=0.6 if size < 5 else 1.4, alpha=0.6)  # fmt: skip
+    for holds in (True, False):
+        one = rows[rows["covered"].astype(bool) == holds]
+        mark = style.Look(look.color, "none", look.marker, filled=holds).line()
+        ax.plot(one["truth"], one["estimate"], markersize=size, zorder=3, **mark)
+
+
+def scale(ax: Axes, rows: pd.DataFrame) -> None:
+    """The same scale on both axes: logarithmic, and linear around 0.
+
+    A truth is not negative, an estimate may be: its axis reaches down to all of them, and what
+    intervals have below is cut.
+    """
+    values = np.abs(rows[["truth", "estimate"]].to_numpy(float))
+    largest = float(np.nanmax(values)) if values.size and np.nanmax(values) > 0 else 1.0
+    threshold = style.decade(largest) / 10 ** (DECADES - 1)
+    lowest = float(np.nanmin(rows["estimate"])) if len(rows) else 0.0
+    marks = [style.decade(largest) / 10.0**k for k in range(DECADES)]
+    for which, shown in ((ax.xaxis, marks[::2]), (ax.yaxis, [*marks, *(-m for m in marks)])):
+        getattr(ax, f"set_{which.axis_name}scale")("symlog", linthresh=threshold, linscale=0.6)
+        which.set_major_locator(FixedLocator([0.0, *shown]))
+        which.set_minor_locator(NullLocator())
+    ax.set(xlim=(-0.4 * threshold, 3 * largest))
+    ax.set(ylim=(1.5 * min(lowest, -0.4 * threshold), 3 * largest))
+    diagonal(ax)
+
+
+def diagonal(ax: Axes) -> None:
+    """Where estimate and truth agree: a straight line, for both axes have one scale."""
+    ends, room = ax.get_xlim(), ax.get_ylim()
+    ax.plot(ends, ends, color="#808080", linewidth=0.8, zorder=0)
+    ax.set(xlim=ends, ylim=room)
