@@ -358,6 +358,24 @@ def test_fields_are_zero_where_nothing_is_visible_however_far_apart_logits_lie()
         assert (getattr(parts, name)[:, ~parts.valid] == 0).all(), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_inputs_numbers_do_not_depend_on_what_stands_beside_it(dtype):
+    """Near and far logits in one block take different ways; each as if it were alone."""
+    rng = np.random.default_rng(5)
+    s = rng.normal(size=(6, 2, 24, 24)) * np.array([1, 30, 1, 400, 3, 4000])[:, None, None, None]
+    s = torch.as_tensor(s).to(dtype)
+
+    def parts(x):
+        return split(by_offset(x[..., :12, :12], 0, 12), by_offset(x[..., 12:, :], 12, 12), None)
+
+    together = parts(s)
+    for number in range(len(s)):
+        alone = parts(s[number : number + 1])
+        for name in ("denominator", "residual", "predicted"):
+            found, wanted = getattr(together, name)[number], getattr(alone, name)[0]
+            assert torch.equal(found, wanted), (number, name)
+
+
 def test_extreme_logits_stay_finite_in_float32():
     rng = np.random.default_rng(3)
     logits = rng.choice([-1e4, 0, 1e4], size=(2, 2, 24, 24)).astype(np.float32)

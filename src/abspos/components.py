@@ -180,15 +180,19 @@ def truncated(reference: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     """
     weights = reference.softmax(-1)
     sums = weights.cumsum(-1)
-    # The first sum is the smallest; half the exponent range keeps all of its digits.
-    if float(sums[..., 0].amin()) <= torch.finfo(sums.dtype).tiny ** 0.5:
-        log_z = reference.logcumsumexp(-1)
-        return log_z.mean(-2), truncated_attention(reference, log_z[..., last])
+    # The first sum is the smallest; half the exponent range keeps all of its digits. Each head of
+    # each input by itself: its numbers do not depend on what stands beside it in a block.
+    far = sums[..., 0].amin(-1) <= torch.finfo(sums.dtype).tiny ** 0.5
     whole = reference[..., 0] - weights[..., 0].log()
     every = len(last) == sums.shape[-1] and int(last[-1]) == len(last) - 1
     cut = (sums if every else sums[..., last]).reciprocal()
     predicted = (cut.mT @ weights).div_(reference.shape[-2])
-    return sums.log_().mean(-2) + whole.mean(-1, keepdim=True), predicted
+    denominator = sums.log_().mean(-2) + whole.mean(-1, keepdim=True)
+    if bool(far.any()):
+        log_z = reference[far].logcumsumexp(-1)
+        denominator[far] = log_z.mean(-2)
+        predicted[far] = truncated_attention(reference[far], log_z[..., last])
+    return denominator, predicted
 
 
 def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:
@@ -206,11 +210,14 @@ def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:
     """
     top = reference.amax(-1, keepdim=True)
     weights = (top - log_z).exp()
+    found = weights.mT @ (reference - top).exp() / reference.shape[-2]
     # Half the exponent range is left to the other factor, so that nothing visible underflows.
-    if float(weights.amax()) < torch.finfo(weights.dtype).max ** 0.5:
-        return weights.mT @ (reference - top).exp() / reference.shape[-2]
-    rows = [(reference - log_z[..., i, None]).exp().mean(-2) for i in range(log_z.shape[-1])]
-    return torch.stack(rows, -2)
+    far = weights.amax((-2, -1)) >= torch.finfo(weights.dtype).max ** 0.5
+    if bool(far.any()):
+        s, z = reference[far], log_z[far]
+        rows = [(s - z[..., i, None]).exp().mean(-2) for i in range(z.shape[-1])]
+        found[far] = torch.stack(rows, -2)
+    return found
 
 
 def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
