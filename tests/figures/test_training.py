@@ -81,3 +81,12 @@ def test_what_a_study_lacks_is_said(tables, missing):
     figure = training.draw(given)
     figure.canvas.draw()
     assert "no swap-token arm in this study" in texts(figure)
+
+
+def test_a_model_without_bos_is_drawn_under_no_bos(tables):
+    given = {
+        name: t.assign(condition="no-bos") if "condition" in t else t for name, t in tables.items()
+    }
+    figure, usual = training.draw(given), training.draw(tables)
+    assert [len(ax.lines) for ax in figure.axes] == [len(ax.lines) for ax in usual.axes]
+    assert "condition bos (no-bos: swept)" in " ".join(texts(figure).split())

@@ -50,8 +50,9 @@ def draw(
             tables["swaps"], replacement="swap-token", number="energy reduction", summary="median"
         ),
     }
+    shown = with_tokens(rows["summary"], known)
     note = (
-        f"{style.inputs(*rows.values())}, variant standard; "
+        f"{style.inputs(*rows.values())}, standard, {style.under(shown)}; "
         f"bands: {style.level(confidence)} jackknife intervals; dotted: gaps"
     )
     named = [(model, "") for model in models]
