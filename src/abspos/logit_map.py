@@ -27,7 +27,9 @@ def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries
         queries of that of s[i, i]; offsets below T // 2, 0 where d > i.
     """
     offsets = torch.arange(q.shape[2] // 2, device=q.device)
-    rows = mean_logits(q[:, :, queries], k[:, :, : len(offsets)], scale, softcap)
+    every = len(queries) == int(queries[-1]) + 1
+    taken = q[:, :, : len(queries)] if every else q[:, :, queries]  # a view spares a copy
+    rows = mean_logits(taken, k[:, :, : len(offsets)], scale, softcap)
     keys = queries[:, None] - offsets
     found = rows.gather(-1, keys.clamp_min(0).expand_as(rows))
     return (found - found[..., :1].mean(1, keepdim=True)) * (keys >= 0)
@@ -44,6 +46,7 @@ def mean_logits(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Te
         for n in range(number):
             rows += rebuilt_logits(q[n : n + 1], k[n : n + 1], scale, softcap)[0]
         return rows / number
-    grouped = q.reshape(number, k.shape[1], -1, size)
-    rows = torch.einsum("ngqf,ngkf->gqk", grouped, k)
-    return rows.reshape(heads, length, k.shape[2]) * (scale / number)
+    # Inputs and features of a query side by side; the heads of a group lie one below the other.
+    left = q.permute(1, 2, 0, 3).reshape(k.shape[1], -1, number * size)
+    right = k.permute(1, 2, 0, 3).reshape(k.shape[1], -1, number * size)
+    return (left @ right.mT).reshape(heads, length, -1).mul_(scale / number)
