@@ -1,6 +1,6 @@
 """All measurements: tables as CSV and Markdown, and a plot, in benchmarks/out.
 
-    python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only speed memory peers planning]
+    python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only speed memory peers planning start]
 
 Times are ratios to the bare forward pass of the same process, whose runs alternate with those
 measured; peaks are those of whole processes that do one thing once. Peers are left out where
@@ -100,9 +100,12 @@ def peers(checkpoint: Path, repeats: int) -> list[Row]:
         if python == PEERS and not PEERS.is_file():
             print(f"{name}: left out; benchmarks/peers.sh makes its environment")
             continue
-        row = timed(contest(python, checkpoint, case, repeats, "bare", name))[-1]
-        peak = contest(python, checkpoint, case, 0, name)["peak"]
-        rows.append({**row, "peak_MB": round(peak / 1e6)})
+        both = (name, "decomposition" if name == "extraction" else f"{name}_decomposed")
+        for row in timed(contest(python, checkpoint, case, repeats, "bare", *both))[1:]:
+            # A decomposition needs the store that an extraction leaves.
+            alone = both if row["what"] == "decomposition" else (row["what"],)
+            peak = contest(python, checkpoint, case, 0, *alone)["peak"]
+            rows.append({**row, "peak_MB": round(peak / 1e6)})
     return rows
 
 
@@ -113,8 +116,15 @@ def planning(checkpoint: Path, repeats: int) -> list[Row]:
     return measure()
 
 
+def start(checkpoint: Path, repeats: int) -> list[Row]:
+    """Seconds until each workflow script begins its work."""
+    from benchmarks.start import measure
+
+    return measure(repeats)
+
+
 MEASURES: dict[str, Callable[[Path, int], list[Row]]] = {
-    "speed": speed, "memory": memory, "peers": peers, "planning": planning,
+    "speed": speed, "memory": memory, "peers": peers, "planning": planning, "start": start,
 }  # fmt: skip
 
 

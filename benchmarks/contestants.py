@@ -3,7 +3,8 @@
     python benchmarks/contestants.py CHECKPOINT T N BATCH REPEATS NAME [NAME ...]
 
 prints one line of JSON. The names are functions below; ``transformerlens`` and ``nnsight`` need the
-environment of benchmarks/peers.sh, ``extraction`` and ``decomposition`` that of abspos.
+environment of benchmarks/peers.sh, ``extraction`` and ``decomposition`` that of abspos. The name of
+a peer with ``_decomposed`` takes what it gives through ``abspos.components.decompose`` as well.
 """
 
 from __future__ import annotations
@@ -64,19 +65,61 @@ def bare(task: Task) -> Callable[[], None]:
     return run
 
 
-def eager(task: Task) -> Callable[[], None]:
-    """Eager attention with output_attentions, all attention weights in memory."""
+Given = Callable[[], list[torch.Tensor]]
+
+
+def eager_weights(task: Task) -> Given:
+    """Attention weights (input, head, query, key) by batch and layer, of eager attention."""
     model = loaded(task, "eager")
 
-    def run() -> None:
+    def give() -> list[torch.Tensor]:
         kept = []
         for tokens in task.batches():
             out = model(tokens, use_cache=False, output_attentions=True,
                         logits_to_keep=scored(task.length))  # fmt: skip
             kept += list(out.attentions)
-        task.kept["eager"] = sum(a.nbytes for a in kept)
+        return kept
+
+    return give
+
+
+def holding(task: Task, name: str, give: Given) -> Callable[[], None]:
+    """Have a peer make its tensors, all in memory."""
+
+    def run() -> None:
+        kept = give()
+        if not kept:
+            raise SystemExit(f"{name}: nothing was kept")
+        task.kept[name] = sum(a.nbytes for a in kept)
 
     return run
+
+
+def decomposing(task: Task, name: str, give: Given) -> Callable[[], None]:
+    """Have a peer make its attention weights and decompose them, a layer of a batch at a time.
+
+    Log weights are logits up to a number for each row, which changes nothing (docs/method.md,
+    section 1); weights that vanished in float32 are taken as the smallest there is.
+    """
+    from abspos.components import decompose
+
+    def run() -> None:
+        kept = give()
+        task.kept[name] = sum(a.nbytes for a in kept)
+        for weights in kept:
+            decompose(weights.clamp_min(torch.finfo(weights.dtype).tiny).log())
+
+    return run
+
+
+def eager(task: Task) -> Callable[[], None]:
+    """Eager attention with output_attentions, all attention weights in memory."""
+    return holding(task, "eager", eager_weights(task))
+
+
+def eager_decomposed(task: Task) -> Callable[[], None]:
+    """The same, decomposed."""
+    return decomposing(task, "eager_decomposed", eager_weights(task))
 
 
 def extraction(task: Task) -> Callable[[], None]:
@@ -133,28 +176,35 @@ def decomposition(task: Task) -> Callable[[], None]:
     return run
 
 
-def transformerlens(task: Task) -> Callable[[], None]:
-    """TransformerLens, run_with_cache of attention scores and patterns."""
+def transformerlens_cache(task: Task, *hooks: str) -> Given:
+    """TransformerLens, run_with_cache of some hooks of every layer."""
     from transformer_lens.model_bridge import TransformerBridge
 
     model = TransformerBridge.boot_transformers(task.checkpoint, device="cpu", dtype=torch.float32)
 
-    def wanted(name: str) -> bool:
-        return name.endswith(("hook_attn_scores", "hook_pattern"))
-
-    def run() -> None:
+    def give() -> list[torch.Tensor]:
         kept = []
         for tokens in task.batches():
-            _, cache = model.run_with_cache(tokens, names_filter=wanted)
+            _, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(hooks))
             kept += list(cache.values())
-        task.kept["transformerlens"] = sum(a.nbytes for a in kept)
-        if not kept:
-            raise SystemExit("transformerlens: nothing was cached")
+        return kept
 
-    return run
+    return give
 
 
-def nnsight(task: Task) -> Callable[[], None]:
+def transformerlens(task: Task) -> Callable[[], None]:
+    """TransformerLens with attention scores and patterns, all in memory."""
+    give = transformerlens_cache(task, "hook_attn_scores", "hook_pattern")
+    return holding(task, "transformerlens", give)
+
+
+def transformerlens_decomposed(task: Task) -> Callable[[], None]:
+    """TransformerLens with patterns, decomposed."""
+    give = transformerlens_cache(task, "hook_pattern")
+    return decomposing(task, "transformerlens_decomposed", give)
+
+
+def nnsight_weights(task: Task) -> Given:
     """nnsight, a trace that saves the attention weights of every layer."""
     from nnsight import LanguageModel
 
@@ -164,17 +214,27 @@ def nnsight(task: Task) -> Callable[[], None]:
     )  # fmt: skip
     layers = model.config.num_hidden_layers
 
-    def run() -> None:
-        kept = []
+    def give() -> list[torch.Tensor]:
+        kept: list[torch.Tensor] = []
         for tokens in task.batches():
             with model.trace(tokens):
                 saved = list().save()  # noqa: C408  (nnsight gives it that method)
                 for number in range(layers):
                     saved.append(model.model.layers[number].self_attn.output[1])
             kept += list(saved)
-        task.kept["nnsight"] = sum(a.nbytes for a in kept)
+        return kept
 
-    return run
+    return give
+
+
+def nnsight(task: Task) -> Callable[[], None]:
+    """nnsight with attention weights, all in memory."""
+    return holding(task, "nnsight", nnsight_weights(task))
+
+
+def nnsight_decomposed(task: Task) -> Callable[[], None]:
+    """The same, decomposed."""
+    return decomposing(task, "nnsight_decomposed", nnsight_weights(task))
 
 
 def on_disk(folder: Path) -> int:
