@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from abspos import estimands
-from abspos.comparison import CELL, against, numbers, true_evidence
+from abspos.comparison import CELL, against, covered, numbers, true_evidence
 from abspos.evidence import Evidence
 from abspos.replicates import named
 from abspos.slots import over_heads, over_model
@@ -132,3 +132,10 @@ def test_truths_stand_beside_what_was_measured(heads):
                     & (own["lens"] == lens) & own["layer"].notna()]  # fmt: skip
         np.testing.assert_allclose(layer["truth"], over_heads(array[number, k], "median"))
     assert estimands.reduction(array[1], array[0]).mean() == pytest.approx(0.64)
+
+
+def test_a_number_without_an_interval_is_neither_covered_nor_missed():
+    table = pd.DataFrame({"truth": 1.0, "ci_low": [0.0, 2.0, np.nan], "ci_high": [1.0, 3.0, 3.0]})
+    found = covered(table)["covered"]
+    assert list(found[:2]) == [True, False]
+    assert pd.isna(found[2])

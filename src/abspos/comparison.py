@@ -43,9 +43,9 @@ def summaries(heads: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def covered(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with the column ``covered``: whether the interval holds the truth."""
+    """A table with ``covered``: whether the interval holds the truth; empty without interval."""
     inside = (table["ci_low"] <= table["truth"]) & (table["truth"] <= table["ci_high"])
-    return table.assign(covered=inside)
+    return table.assign(covered=inside.astype("boolean").where(table["ci_low"].notna()))
 
 
 def against(heads: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -82,3 +82,9 @@ def test_a_table_without_rows_says_so(tables):
     figure = truth.draw(empty)
     figure.canvas.draw()
     assert "no synthetic model" in texts(figure)
+
+
+def test_numbers_that_are_not_finite_are_left_out(tables):
+    gone = tables["numbers"].assign(covered=None, estimate=np.nan)
+    shown = texts(truth.draw(tables | {"numbers": gone}))
+    assert shown.count("no claim of this study") == 4

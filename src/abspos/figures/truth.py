@@ -45,7 +45,7 @@ def draw(
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    truth, numbers = whole(tables["truth"]), tables["numbers"]
+    truth, numbers = (whole(tables[name]).dropna(subset=["covered", "estimate"]) for name in TABLES)
     found = style.runs(truth)
     note = (
         f"{style.inputs(truth)}; bars: {style.level(confidence)} jackknife intervals, hollow where "
