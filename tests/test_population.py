@@ -53,7 +53,7 @@ def test_the_cross_is_the_inner_product_with_bos(found):
 
 
 def test_bins_and_components_are_those_of_a_study(found):
-    assert {key[0] for key in found[WHOLE]} == {"early", "late", "beyond", "cross"}
+    assert {key[0] for key in found[WHOLE]} == {"early", "late", "beyond-5", "cross"}
     early = {key[2] for key in found[WHOLE] if key[0] == "early"}
     assert early == {"mask", "residual", "row", "sink", "rest", "anchored"}
     # A window that hides position 0 from early queries leaves no row and sink.
