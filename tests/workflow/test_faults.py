@@ -45,9 +45,13 @@ def test_a_plain_rerun_completes(disturbed) -> None:
 
 def test_two_runs_at_once_are_refused(project) -> None:
     first = project.start("--force", "results/tiny/claims.csv")
-    while first.poll() is None and project.job(first, "claims") is None:
-        pass
-    code, text = project.snakemake("--force", "results/tiny/front.rst")
+    while (job := project.job(first, "claims")) is None:
+        assert first.poll() is None, "the first run ended before its job was seen"
+    job.suspend()  # it would be done before the second run has started
+    try:
+        code, text = project.snakemake("--force", "results/tiny/front.rst")
+    finally:
+        job.resume()
     assert first.wait(timeout=300) == 0
     assert code == 1
     assert "Directory cannot be locked" in text
