@@ -48,9 +48,9 @@ def test_the_truth_is_the_energy_of_the_population(monkeypatch):
     own = np.concatenate([module.draw(SMALL, 20, LENGTH, rng) for _ in range(3)])
     x = fields(planted(SMALL, LENGTH) + own)["log", "mask"]
     by_head = energy((x @ x.mT).numpy()).reshape(module.LAYERS, module.HEADS)
-    np.testing.assert_allclose(found["mask energy, head", "log"], by_head, rtol=1e-9)
+    np.testing.assert_allclose(found["mask energy, each head", "log"], by_head, rtol=1e-9)
     np.testing.assert_allclose(
-        found["mask energy, model", "log"], np.median(by_head, axis=1).mean(), rtol=1e-9
+        found["mask energy, median head", "log"], np.median(by_head, axis=1).mean(), rtol=1e-9
     )
 
 
@@ -91,14 +91,14 @@ def test_intervals_cover(studies, expected):
     assert (large["coverage"] > 0.8).all()
     assert large["coverage"].mean() > 0.9
     # Of single heads: their median is no U-statistic, and not without bias.
-    energies = large[large["number"].str.endswith("energy, head")]
+    energies = large[large["number"].str.endswith("energy, each head")]
     assert (energies["bias"].abs() < 4 * energies["spread"] / np.sqrt(40)).all()
 
 
 def test_a_wrong_truth_is_not_covered(studies, expected):
     wrong = {key: 1.5 * value for key, value in expected.items()}
     table = summarise(SMALL, wrong, studies)
-    large = table[(table["n_inputs"] == 32) & (table["number"] == "mask energy, model")]
+    large = table[(table["n_inputs"] == 32) & (table["number"] == "mask energy, median head")]
     assert (large["coverage"] < 0.2).all()
 
 
@@ -108,7 +108,7 @@ def test_a_table_for_every_world(tmp_path, monkeypatch):
     worlds = (World(0.5), World(1.0, "heavy"))
     calibrate(tmp_path / "c.csv", studies=6, inputs=[4, 8], seed=0, threads=1, worlds=worlds)
     table = pd.read_csv(tmp_path / "c.csv")
-    assert len(table) == 2 * 2 * 12
+    assert len(table) == 2 * 2 * 20
     assert set(table["studies"]) == {6}
     assert ((table["coverage_low"] <= table["coverage"] + 1e-9)
             & (table["coverage"] <= table["coverage_high"] + 1e-9)).all()  # fmt: skip

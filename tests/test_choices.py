@@ -37,7 +37,11 @@ def pair(array, name):
 @pytest.mark.parametrize("name", ["log/residual", "log/mask", "probability/residual"])
 def test_the_studys_own_early_bin_comes_out_of_narrow_bins(store, own, name):
     found = early_slots(store, store.attrs["bins"]["early"][1])["early"]
-    np.testing.assert_allclose(pair(found, name), pair(own["early"], name), **CLOSE)
+    known = slice(1 + store.sizes["input"])  # row sums of narrow bins do not tell halves
+    np.testing.assert_allclose(
+        pair(found, name)[..., known], pair(own["early"], name)[..., known], **CLOSE
+    )
+    assert np.isnan(pair(found, name)[..., known.stop :]).all()
 
 
 def test_all_early_queries_are_early_and_late_ones_by_their_number(store, own):
@@ -46,7 +50,10 @@ def test_all_early_queries_are_early_and_late_ones_by_their_number(store, own):
     found = early_slots(store, half)["early"]
     for name in ("log/residual", "probability/mask"):
         both = (stop - first) * pair(own["early"], name) + (half - stop) * pair(own["late"], name)
-        np.testing.assert_allclose(pair(found, name), both / (half - first), **CLOSE)
+        known = slice(1 + store.sizes["input"])
+        np.testing.assert_allclose(
+            pair(found, name)[..., known], both[..., known] / (half - first), **CLOSE
+        )
     assert np.isnan(early_slots(store, half)["cross"]).all()
 
 

@@ -17,6 +17,7 @@ from scipy import stats
 from abspos import claims, claims_sinks
 from abspos.claims import COLUMNS, claim_table, judge, swap_rows
 from abspos.evidence import BESIDE, UNDEFINED, Evidence, measured
+from abspos.slots import no_halves
 from abspos.statistics import holm, pack
 from abspos.stores import open_dataset, save_dataset
 from abspos.tables import tabulate
@@ -50,7 +51,7 @@ def slots(value, key: str, noise: float = NOISE, number: int = N) -> np.ndarray:
     draw = np.random.default_rng(zlib.crc32(key.encode())).normal(size=number)
     draw = (draw - draw.mean()) / draw.std() / np.sqrt(number - 1)
     value = np.asarray(value, dtype=float)[..., None]
-    return np.concatenate([value, value * (1 + noise * draw)], -1)
+    return no_halves(np.concatenate([value, value * (1 + noise * draw)], -1))
 
 
 def grown(value: float, slope: float = 0.0) -> np.ndarray:
@@ -814,7 +815,7 @@ def test_a_handful_of_inputs_that_carry_the_result_are_told(number, noted):
     given = evidence(study(), number=number)
     values = np.ones(number + 1)
     values[[3, 9]] = 5
-    row = measured(given, "c", ["standard:bos"], "n", values, Claimed())
+    row = measured(given, "c", ["standard:bos"], "n", no_halves(values), Claimed())
     assert ("five inputs carry" in row["note"]) == noted
 
 

@@ -14,8 +14,10 @@ from abspos.comparison import CELL, against, covered, numbers, true_evidence
 from abspos.evidence import Evidence
 from abspos.replicates import named
 from abspos.slots import over_heads, over_model
+from abspos.statistics import SPLITS
 
-LAYERS, HEADS, SLOTS = 3, 4, 9
+LAYERS, HEADS, INPUTS = 3, 4, 8
+SLOTS = 1 + INPUTS + 2 * SPLITS
 ARMS = [("standard", "bos"), ("standard", "swap-token-1"), ("ntk", "bos")]
 PAIRS = [f"{lens}/{part}" for lens in ("log", "probability") for part in ("mask", "residual")]
 VARIANTS = {"standard": {}, "ntk": {"rope": {"rope_type": "ntk", "factor": 8.0}}}
@@ -60,7 +62,7 @@ def evidence(heads) -> Evidence:
         }  # fmt: skip
         data |= named(arm, slots | {"loss": xr.DataArray(np.ones(SLOTS), dims="slot")})
         facts[arm] = {
-            "inputs": SLOTS - 1, "kind": ["full"] * LAYERS, "window": [None] * LAYERS, "length": 16,
+            "inputs": INPUTS, "kind": ["full"] * LAYERS, "window": [None] * LAYERS, "length": 16,
             "bins": {"early": [1, 4]},
             "p_values": {f"{p}/{s}": 0.01 for p in PAIRS for s in ("median", "mean")},
         }  # fmt: skip

@@ -10,6 +10,7 @@ import xarray as xr
 
 from abspos import doses
 from abspos.evidence import LENSES, Evidence
+from abspos.slots import no_halves
 
 HEADS = np.array([1.0, 2.0, 6.0])  # the median head is 2, the mean 3
 N = 16
@@ -19,7 +20,7 @@ def slots(value: float) -> np.ndarray:
     """(layer, head, slot) of energies with a little noise over inputs."""
     noise = 1 + 0.01 * np.random.default_rng(int(1000 * abs(value))).normal(size=N + 1)
     noise[0] = 1
-    return value * HEADS[None, :, None] * np.ones((2, 1, 1)) * noise
+    return no_halves(value * HEADS[None, :, None] * np.ones((2, 1, 1)) * noise)
 
 
 def evidence(**arms: dict) -> Evidence:
@@ -35,7 +36,7 @@ def evidence(**arms: dict) -> Evidence:
             dims = [f"{key}:{which}:{d}" for d in ("pair", "layer", "head", "slot")]
             data[f"{key}:{which}"] = xr.DataArray(array, dims=dims, coords={dims[0]: pairs})
         loss = arm["loss"] + 0.01 * np.arange(N + 1) * (np.arange(N + 1) > 0)
-        data[f"{key}:loss"] = xr.DataArray(loss, dims=f"{key}:loss:slot")
+        data[f"{key}:loss"] = xr.DataArray(no_halves(loss), dims=f"{key}:loss:slot")
         facts[key] = {"inputs": N, "bins": {b: [8 if b != "early" else 1, 16] for b in bins}}
         variants[name] = {"rope": None, "window": None, "untrained": False} | arm.get("is", {})
     return Evidence(xr.Dataset(data, attrs={"facts": facts}), np.zeros(N), [], variants, 0.95, 0)

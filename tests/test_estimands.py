@@ -29,7 +29,7 @@ def swapped(bos, swap, summary="median"):
     """The numbers of two arms' fields (layer, head, input, element)."""
     inner = [np.einsum("lhnk,lhmk->lhnm", x, y) for x, y in ((swap, swap), (bos, bos), (swap, bos))]
     found = estimands.swap_slots(*(labelled(gram_slots(g, None)) for g in inner), summary)
-    return {name: slots.values for name, slots in found.items()}
+    return {name: slots.values[np.isfinite(slots.values)] for name, slots in found.items()}
 
 
 def constant_field(rng, layers=2, heads=5, inputs=4, elements=8):
@@ -101,9 +101,9 @@ def test_the_difference_is_the_energy_of_the_difference_field(rng, summary):
     reference = labelled(gram_slots(np.einsum("lhnk,lhmk->lhnm", bos, bos), None))
     over = energy.median("head") if summary == "median" else energy.mean("head")
     under = reference.median("head") if summary == "median" else reference.mean("head")
-    np.testing.assert_allclose(
-        swapped(bos, swap, summary)["difference share"], over.mean("layer") / under.mean("layer")
-    )
+    wanted = (over.mean("layer") / under.mean("layer")).values
+    found = swapped(bos, swap, summary)["difference share"]
+    np.testing.assert_allclose(found, wanted[np.isfinite(wanted)])
 
 
 def test_the_difference_share_of_a_median_head_is_never_negative():

@@ -10,6 +10,7 @@ import xarray as xr
 
 from abspos.evidence import LENSES, Evidence
 from abspos.guards import COLUMNS, guards
+from abspos.slots import no_halves
 
 N = 16
 
@@ -24,7 +25,7 @@ def evidence(**crosses: float) -> Evidence:
                 continue
             pairs = [f"{lens}/residual" for lens in LENSES]
             dims = [f"{arm}:{which}:{d}" for d in ("pair", "layer", "head", "slot")]
-            array = np.full((len(pairs), 2, 3, N + 1), value)
+            array = no_halves(np.full((len(pairs), 2, 3, N + 1), value))
             data[f"{arm}:{which}"] = xr.DataArray(array, dims=dims, coords={dims[0]: pairs})
         facts[arm] = {"inputs": N, "bins": ["early"]}
     data = xr.Dataset(data, attrs={"facts": facts})

@@ -157,7 +157,7 @@ def test_energies_of_every_head(read, stores, arm):
                 assert list(zip(found["layer"], found["head"], strict=True)) == [
                     (layer, head) for layer in range(3) for head in range(4)
                 ]
-                wanted = statistics.jackknife(gram, confidence=0.9)
+                wanted = statistics.paired(gram, confidence=0.9)
                 close = {"rtol": 1e-7, "atol": 1e-12}
                 np.testing.assert_allclose(found["energy"], wanted.estimate.ravel(), **close)
                 np.testing.assert_allclose(found["ci_low"], wanted.low.ravel(), **close)
@@ -207,15 +207,21 @@ def test_layers_and_models(read, stores, arm):
                     "summary": summary,
                 }
                 rows = of(read["layers"], arm, **chosen)
-                layers = statistics.jackknife(
-                    gram, statistic=lambda u, f=over: f(u, axis=-2), confidence=0.9
+                layers = statistics.paired(
+                    gram,
+                    statistic=lambda u, f=over: f(u, axis=-2),
+                    smooth=summary == "mean",
+                    confidence=0.9,
                 )
                 assert list(rows["layer"]) == [0, 1, 2]
                 np.testing.assert_allclose(rows["energy"], layers.estimate, rtol=1e-7)
                 np.testing.assert_allclose(rows["ci_low"], layers.low, rtol=1e-6, atol=1e-12)
                 row = of(read["summary"], arm, **chosen)
-                model = statistics.jackknife(
-                    gram, statistic=lambda u, f=over: f(u, axis=-2).mean(-2), confidence=0.9
+                model = statistics.paired(
+                    gram,
+                    statistic=lambda u, f=over: f(u, axis=-2).mean(-2),
+                    smooth=summary == "mean",
+                    confidence=0.9,
                 )
                 assert row["energy"].item() == pytest.approx(float(model.estimate))
                 assert row["ci_high"].item() == pytest.approx(float(model.high))
@@ -292,7 +298,7 @@ def test_position0(read, stores, arm):
 @pytest.mark.parametrize("arm", ARMS.values())
 def test_loss(read, stores, arm):
     loss = stores[arm]["loss"].values.astype(float)
-    wanted = slot_interval(np.array([loss.mean(), *((loss.sum() - loss) / 15)]), 0.9)
+    wanted = slot_interval(sl.mean_slots(loss, None), 0.9)
     row = of(read["loss"], arm).iloc[0]
     assert row["loss"] == pytest.approx(loss.mean())
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((wanted.low, wanted.high))
@@ -339,22 +345,35 @@ def paired(stores):
 
 
 def kept_sets(documents):
-    first = list(dict.fromkeys(documents))
-    return [np.full(16, True), *(documents != d for d in first)]
+    """Inputs of each slot: all, without one document each, first and second halves of splits."""
+    names = np.array(list(dict.fromkeys(documents)))
+    halves = [
+        np.isin(documents, names[side])
+        for sides in (statistics.in_first_half(7), ~statistics.in_first_half(7))
+        for side in sides
+    ]
+    return [np.full(16, True), *(documents != d for d in names), *halves]
+
+
+def energy_of(gram, documents, kept):
+    """Energy of some inputs, NaN of fewer than two documents."""
+    if len(set(documents[kept])) < 2:
+        return np.full(gram.shape[:-2], np.nan)
+    return statistics.energy(gram[..., kept, :][..., kept], documents[kept])
 
 
 def test_documents_are_the_unit_everywhere(paired):
     """Every slot equals the statistic of a store from which one document was dropped."""
     store, documents, arm = paired
-    assert {array.sizes["slot"] for array in arm.slots.values()} == {8}
+    assert {array.sizes["slot"] for array in arm.slots.values()} == {8 + 2 * statistics.SPLITS}
     for slot, kept in enumerate(kept_sets(documents)):
-        gram = gram_of(store, "early", "log", "residual")[..., kept, :][..., kept]
         np.testing.assert_allclose(
             arm.slots["early"].sel(pair="log/residual").values[..., slot],
-            statistics.energy(gram, documents[kept]), rtol=1e-6,
+            energy_of(gram_of(store, "early", "log", "residual"), documents, kept), rtol=1e-6,
         )  # fmt: skip
-        loss = store["loss"].values[kept].astype(float).mean()
-        assert arm.slots["loss"].values[slot] == pytest.approx(loss)
+        if kept.any():
+            loss = store["loss"].values[kept].astype(float).mean()
+            assert arm.slots["loss"].values[slot] == pytest.approx(loss)
 
 
 def test_the_balance_pairs_its_two_energies_by_document(paired):
@@ -362,15 +381,14 @@ def test_the_balance_pairs_its_two_energies_by_document(paired):
     z = store["denominator"].values.astype(float)
     ratio = []
     for kept in kept_sets(documents):
-        field = (z[..., 15, None] - z[..., 1:8])[:, :, kept]
+        field = z[..., 15, None] - z[..., 1:8]
         mask = np.einsum("lhni,lhmi->lhnm", field, field) / 7
-        residual = gram_of(store, "early", "log", "residual")[..., kept, :][..., kept]
+        residual = gram_of(store, "early", "log", "residual")
         over, under = (
-            np.median(statistics.energy(g, documents[kept]), axis=1).mean()
-            for g in (residual, mask)
+            np.median(energy_of(g, documents, kept), axis=1).mean() for g in (residual, mask)
         )
         ratio.append(over / (over + under))
-    wanted = slot_interval(np.array(ratio))
+    wanted = slot_interval(np.array(ratio), summary="median")
     row = arm.tables["balance"].query("lens == 'log'").iloc[0]
     assert (row["balance"], row["ci_low"], row["ci_high"]) == pytest.approx(
         (float(wanted.estimate), float(wanted.low), float(wanted.high)), rel=1e-4
@@ -388,13 +406,13 @@ def test_slots_start_with_the_estimate(slots, read):
             assert found.dims == tuple(
                 f"{name}:{which}:{d}" for d in ("pair", "layer", "head", "slot")
             )
-            assert found.shape[-1] == 17
+            assert found.shape[-1] == 17 + 2 * statistics.SPLITS
             pairs = list(found.coords[f"{name}:{which}:pair"].values)
             rows = of(read["energies"], arm, bin=named(which)[0], lens="log", component="residual")
             np.testing.assert_allclose(
                 found[pairs.index("log/residual"), ..., 0].values.ravel(), rows["energy"], rtol=1e-7
             )
-        assert slots[f"{name}:loss"].shape == (17,)
+        assert slots[f"{name}:loss"].shape == (17 + 2 * statistics.SPLITS,)
 
 
 def test_facts(slots, stores):

@@ -63,9 +63,11 @@ class ArmTables:
         frame["n_inputs"] = self.number
         return frame
 
-    def interval_columns(self, name: str, slots: np.ndarray | xr.DataArray) -> dict[str, Any]:
+    def interval_columns(
+        self, name: str, slots: np.ndarray | xr.DataArray, summary: str = "mean"
+    ) -> dict[str, Any]:
         """An estimate and its interval as flat columns, axes in their order."""
-        found = sl.slot_interval(slots, self.confidence)
+        found = sl.slot_interval(slots, self.confidence, summary)
         return {
             name: np.ravel(found.estimate),
             "ci_low": np.ravel(found.low),
@@ -156,14 +158,14 @@ class ArmTables:
                     common = {"bin": name, "lens": lens, "component": component}
                     common["summary"] = summary
                     has = np.flatnonzero(np.isfinite(one.isel(slot=0)))
-                    columns = self.interval_columns("energy", one.isel(layer=has))
+                    columns = self.interval_columns("energy", one.isel(layer=has), summary)
                     layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
                     layer["window"] = window
                     layers.append(self.frame(layer))
                     for kind, chosen in sl.by_kind(self.kinds).items():
                         if np.isin(chosen, has).all():
                             mean = one.isel(layer=chosen).mean("layer")
-                            columns = self.interval_columns("energy", mean)
+                            columns = self.interval_columns("energy", mean, summary)
                             model = {**common, **columns, "kind": kind, "window": window}
                             models.append(self.frame(model))
         self.tables["layers"] = pd.concat(layers, ignore_index=True)
@@ -190,7 +192,7 @@ class ArmTables:
                                 "first": [int(a) for a, _ in edges],
                                 "last": [int(b) for _, b in edges],
                                 "lens": lens, "component": component, "summary": summary,
-                                **self.interval_columns("energy", model),
+                                **self.interval_columns("energy", model, summary),
                                 "kind": sl.pooled(self.kinds),
                             }
                         )
@@ -300,8 +302,8 @@ class ArmTables:
         for anchor in sorted({*ANCHORS, self.store.attrs["anchor"]}):
             if anchor >= denominator.shape[-1]:
                 continue
-            margins = sl.anchored_mask(denominator, anchor, range(first, stop), self.documents)
-            mask = sl.margin_slots(margins, self.documents)
+            gram = sl.anchored_gram(denominator, anchor, range(first, stop))
+            mask = sl.gram_slots(gram, self.documents)
             array = xr.DataArray(mask, dims=("layer", "head", "slot"))
             rows.append(self.balance_row(anchor, "log", array))
         names = self.slots["early"]["pair"].values
@@ -315,7 +317,7 @@ class ArmTables:
         """The balance at one anchor, from the mask's energies (layer, head, slot)."""
         residual = self.slots["early"].sel(pair=f"{lens}/residual", drop=True)
         over, under = (sl.over_model(x, "median") for x in (residual, mask))
-        columns = self.interval_columns("balance", over / (over + under))
+        columns = self.interval_columns("balance", over / (over + under), "median")
         kind = sl.pooled(self.kinds)
         return self.frame({"anchor": [anchor], "lens": lens, **columns, "kind": kind})
 

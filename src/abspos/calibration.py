@@ -1,6 +1,6 @@
 """Simulated studies with planted components: do estimates hit, and intervals cover, the truth?
 
-Logits are planted and go through the decomposition, the Gram matrices and the jackknife of every
+Logits are planted and go through the decomposition, the Gram matrices and the intervals of every
 study. Source: docs/method.md, section 7.
 """
 
@@ -60,16 +60,24 @@ def numbers(
     found: Mapping[tuple[str, str, str], xr.DataArray],
 ) -> Iterator[tuple[str, str, xr.DataArray]]:
     """Every number that is checked, (name, lens, slots), from energies (layer, head, slot)."""
+    layers = np.ones(LAYERS, dtype=bool)
     for lens in LENSES:
+        residual = [found[arm, lens, "residual"] for arm in ("second", "first")]
         for component in COMPONENTS:
-            by_head = found["first", lens, component]
-            yield f"{component} energy, model", lens, sl.over_model(by_head, "median")
-            yield f"{component} energy, head", lens, by_head
-        pair = [sl.over_model(found[a, lens, "residual"], "median") for a in ("second", "first")]
-        yield "paired reduction", lens, estimands.reduction(pair[0], pair[1])
-        layers = np.ones(LAYERS, dtype=bool)
-        slope = estimands.accumulation(found["first", lens, "residual"], layers, "median")
-        yield "depth slope", lens, slope
+            yield f"{component} energy, each head", lens, found["first", lens, component]
+        for summary in sl.SUMMARIES:
+            for component in COMPONENTS:
+                model = sl.over_model(found["first", lens, component], summary)
+                yield f"{component} energy, {summary} head", lens, model
+            pair = [sl.over_model(x, summary) for x in residual]
+            yield f"paired reduction, {summary} head", lens, estimands.reduction(*pair)
+            slope = estimands.accumulation(residual[1], layers, summary)
+            yield f"depth slope, {summary} head", lens, slope
+
+
+def summary_of(number: str) -> str:
+    """Over which heads a number is: median, mean or each."""
+    return number.removesuffix(" head").rsplit(" ", 1)[1]
 
 
 def truth(world: World, seed: int) -> dict[tuple[str, str], np.ndarray]:
@@ -115,7 +123,7 @@ def one_study(
             for key, gram in made.items()
         }
         for name, lens, value in numbers(slots):
-            found = sl.slot_interval(value)
+            found = sl.slot_interval(value, summary=summary_of(name))
             rows.append((number, name, lens, found.estimate, found.low, found.high))
     return rows
 

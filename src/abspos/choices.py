@@ -114,10 +114,9 @@ def anchored_slots(store: xr.Dataset, anchor: int) -> Slots:
     """Slots of the study's early bin, the mask of the log lens set to zero at another query."""
     first, stop = store.attrs["bins"]["early"]
     denominator = store["denominator"].values.astype(np.float64)
-    documents = sl.documents_of(store)
-    margins = sl.anchored_mask(denominator, anchor, range(first, stop), documents)
+    gram = sl.anchored_gram(denominator, anchor, range(first, stop))
     early = bin_slots(store, "early", np.ones(store.sizes["input"], dtype=bool))
-    early.loc["log/mask"] = sl.margin_slots(margins, documents)
+    early.loc["log/mask"] = sl.gram_slots(gram, sl.documents_of(store))
     return {"early": early}
 
 

@@ -41,7 +41,7 @@ def changes(evidence: Evidence) -> Iterator[Row]:
         for number, which, lens, summary, slots, note in compared(evidence, arm, reference):
             yield about | {
                 "number": number, "bin": which, "lens": lens, "summary": summary,
-                **estimated(evidence, slots, note),
+                **estimated(evidence, slots, note, summary),
             }  # fmt: skip
 
 
@@ -72,13 +72,13 @@ def compared(
 
 
 def estimated(
-    evidence: Evidence, slots: xr.DataArray | np.ndarray | None, note: str
+    evidence: Evidence, slots: xr.DataArray | np.ndarray | None, note: str, summary: str
 ) -> dict[str, object]:
     """Estimate and interval as columns, or none and why."""
     none = {"estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan}
     if slots is None:
         return none | {"note": note}
-    found = slot_interval(np.asarray(slots, dtype=np.float64), evidence.confidence)
+    found = slot_interval(np.asarray(slots, dtype=np.float64), evidence.confidence, summary)
     values = [float(x) for x in (found.estimate, found.low, found.high)]
     if not np.isfinite(values).all():
         return none | {"note": f"not testable: {UNDEFINED}"}

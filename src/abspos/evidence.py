@@ -112,7 +112,7 @@ def measured(
     if summary:
         note = "; ".join(filter(None, (note, layers or mixture(evidence, arms))))
     values = np.asarray(slots, dtype=np.float64)
-    found = slot_interval(values, evidence.confidence)
+    found = slot_interval(values, evidence.confidence, summary)
     estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
     inputs = min(evidence.facts[a]["inputs"] for a in arms)
     if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
@@ -122,7 +122,7 @@ def measured(
     if verdict == verdicts.NOT_TESTABLE:
         note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * special.stdtr(values.shape[-1] - 2, -abs(estimate / found.se))
+        p = 2 * special.stdtr(found.freedom, -abs(estimate / found.se))
     return {
         "claim": claim, "arms": compared(arms), "number": number,
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,

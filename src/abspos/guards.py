@@ -46,7 +46,7 @@ def guards(evidence: Evidence) -> Iterator[Row]:
                 found = swap_slots(own, bos, cross, summary)
                 for number in NUMBERS:
                     slots = np.asarray(found[number], dtype=np.float64)
-                    one = slot_interval(slots, evidence.confidence)
+                    one = slot_interval(slots, evidence.confidence, summary)
                     yield about | {
                         "number": number, "lens": lens, "summary": summary,
                         "estimate": float(one.estimate), "ci_low": float(one.low),

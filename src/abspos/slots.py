@@ -1,7 +1,8 @@
-"""Energies of all inputs and without each one, from a component store: what every error needs.
+"""Energies of all inputs and of parts of them, from a component store: what every error needs.
 
-A *slot* axis holds a statistic of all inputs (slot 0) and of the inputs without one document
-(the others), so that any function of energies, paired across arms, has its delete-one jackknife.
+A *slot* axis holds a statistic of all inputs (slot 0), of the inputs without one document each, and
+of both halves of each balanced split, so that any function of energies, paired across arms, has its
+interval (abspos.statistics.of_slots).
 Source: docs/method.md, section 3.
 """
 
@@ -13,7 +14,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from abspos.statistics import Interval, energy, interval, leave_one_out, unpack
+from abspos.statistics import (
+    SPLITS,
+    Interval,
+    energy,
+    halves,
+    in_first_half,
+    leave_one_out,
+    of_slots,
+    unpack,
+)
 
 SUMMARIES = ("median", "mean")
 
@@ -39,18 +49,28 @@ def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.nd
 
 def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     """Energies (..., slot) of Gram matrices (..., N, N)."""
-    whole = np.asarray(energy(gram, documents))
-    return np.concatenate([whole[..., None], leave_one_out(gram, documents)], axis=-1)
+    whole = np.asarray(energy(gram, documents))[..., None]
+    parts = [whole, leave_one_out(gram, documents), halves(gram, documents)]
+    return np.concatenate(parts, axis=-1)
+
+
+def no_halves(slots: np.ndarray) -> np.ndarray:
+    """(..., 1 + N) -> (..., slot): what has no halves, so that its error is the jackknife's."""
+    unknown = np.full((*slots.shape[:-1], 2 * SPLITS), np.nan)
+    return np.concatenate([slots, unknown], axis=-1)
 
 
 def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Energies (..., slot) from row sums over other documents (..., N)."""
+    """Energies (..., slot) from row sums over other documents (..., N).
+
+    Row sums do not tell the energies of halves: those slots are NaN, which leaves the jackknife.
+    """
     number = margins.shape[-1]
     margins, sizes = by_document(margins, documents)
     total = margins.sum(-1, keepdims=True)
     pairs = number**2 - (sizes**2).sum()
     without = (total - 2 * margins) / (pairs - 2 * sizes * (number - sizes))
-    return np.concatenate([total / pairs, without], axis=-1)
+    return no_halves(np.concatenate([total / pairs, without], axis=-1))
 
 
 def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
@@ -58,7 +78,12 @@ def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     number = values.shape[-1]
     values, sizes = by_document(values, documents)
     total = values.sum(-1, keepdims=True)
-    return np.concatenate([total / number, (total - values) / (number - sizes)], axis=-1)
+    first = in_first_half(len(sizes))
+    members = np.concatenate([first, ~first]).astype(float)
+    counted = members @ sizes
+    counted[counted == 0] = np.nan
+    halved = values @ members.T / counted
+    return np.concatenate([total / number, (total - values) / (number - sizes), halved], axis=-1)
 
 
 def bin_names(store: xr.Dataset) -> list[str]:
@@ -112,30 +137,28 @@ def over_model(slots: xr.DataArray, summary: str) -> xr.DataArray:
     return over_heads(slots, summary).mean("layer")
 
 
-def slot_interval(slots: xr.DataArray | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Jackknife-t interval of anything with a last axis ``slot``."""
+def slot_interval(
+    slots: xr.DataArray | np.ndarray, confidence: float = 0.95, summary: str = "mean"
+) -> Interval:
+    """Interval of anything with a last axis ``slot``.
+
+    Args:
+        slots: of a number.
+        confidence: level.
+        summary: over heads; a median takes now this head, now that, and is not smooth.
+    """
     if isinstance(slots, xr.DataArray):
         slots = slots.transpose(..., "slot").values
-    return interval(slots[..., 0], slots[..., 1:], confidence)
+    return of_slots(slots, smooth=summary != "median", confidence=confidence)
 
 
-def anchored_mask(
-    denominator: np.ndarray,
-    anchor: int,
-    queries: Sequence[int],
-    documents: np.ndarray | None = None,
-) -> np.ndarray:
-    """Row sums over other documents (layer, head, input) of the mask's Gram at another anchor.
+def anchored_gram(denominator: np.ndarray, anchor: int, queries: Sequence[int]) -> np.ndarray:
+    """Gram matrices (layer, head, input, input) of the mask at another anchor, log lens.
 
     Args:
         denominator: mean log Z_i of each input (layer, head, input, query).
         anchor: a in mask_i = log Z_a - log Z_i.
         queries: of the bin.
-        documents: labels (input), or None where every input is a document of its own.
     """
     mask = denominator[..., anchor, None] - denominator[..., list(queries)]
-    own = mask
-    if documents is not None:
-        same = (documents[:, None] == documents).astype(float)
-        own = np.einsum("nm,...mi->...ni", same, mask)
-    return (mask * (mask.sum(-2, keepdims=True) - own)).mean(-1)
+    return mask @ mask.swapaxes(-1, -2) / mask.shape[-1]

@@ -24,6 +24,8 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 REPLICATE = "replicate"  # the trailing dimension that `leave_one_out` gives to a DataArray
+ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
+SPLITS = ORDER - 1  # its rows but the first, which splits nothing
 
 Array = TypeVar("Array", np.ndarray, xr.DataArray)
 
@@ -32,8 +34,9 @@ Array = TypeVar("Array", np.ndarray, xr.DataArray)
 class Interval:
     """An estimate with its confidence interval: five arrays (or DataArrays) of one shape, float64.
 
-    `influence` is the share of the influence variance that the five most influential units carry;
-    above 0.5 the interval rests on a handful of inputs and is to be flagged.
+    `freedom` is that of the t distribution, units less one. `influence` is the share of the
+    influence variance that the five most influential units carry; above 0.5 the interval rests on
+    a handful of inputs and is to be flagged.
     """
 
     estimate: Any
@@ -41,6 +44,7 @@ class Interval:
     high: Any
     se: Any
     influence: Any
+    freedom: int
 
 
 def pack(gram: ArrayLike) -> np.ndarray:
@@ -96,12 +100,53 @@ def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
     return relabel((total - margins) / pairs, gram, REPLICATE)
 
 
-def interval(estimate: Array, replicates: Array, confidence: float = 0.95) -> Interval:
-    """Delete-one jackknife-t interval from leave-one-out replicates on the last axis.
+def in_first_half(units: int) -> np.ndarray:
+    """Balanced halves: whether each unit stands in the first half, (SPLITS, units) bool.
 
-    estimate (...), replicates (..., N) -> Interval of (...): se^2 = ((N-1)/N) sum (theta_(-n) -
-    mean)^2, theta +- t_{N-1} se. NaN propagates. Raises ValueError for fewer than 2 replicates or a
-    confidence outside (0, 1). Source: docs/method.md, section 3.
+    Columns of a Hadamard matrix: over all splits any two units stand together as often as apart,
+    so that the halves of a mean differ by exactly its variance. Beyond ORDER units, every
+    ORDER-th stays together.
+    """
+    rows, columns = np.arange(1, ORDER)[:, None], np.arange(units)[None, :] % ORDER
+    return np.bitwise_count(rows & columns) % 2 == 0
+
+
+def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
+    """Energies of both halves of each split: (..., N, N) -> (..., 2 SPLITS), float64.
+
+    First halves of all splits, then second ones; NaN where a half has fewer than 2 documents. A
+    DataArray gets the trailing dimension "replicate". Source: docs/method.md, section 3.
+    """
+    between, sizes = between_units(gram, documents, least=2)
+    first = in_first_half(len(sizes)).astype(np.float64)
+    within = ((between @ first.T) * first.T).sum(axis=-2)
+    touching = (between.sum(axis=-1) + between.sum(axis=-2)) @ first.T
+    whole = between.sum(axis=(-2, -1))[..., None]
+    sums = np.concatenate([within, whole - touching + within], axis=-1)
+    members = np.concatenate([first, 1 - first])
+    pairs = (members @ sizes) ** 2 - members @ sizes**2
+    pairs[members.sum(axis=-1) < 2] = np.nan
+    return relabel(sums / pairs, gram, REPLICATE)
+
+
+def interval(
+    estimate: Array, replicates: Array, halved: Array | None = None, *,
+    smooth: bool = False, confidence: float = 0.95,
+) -> Interval:  # fmt: skip
+    """t-interval of an estimate from balanced half-samples, or from the delete-one jackknife.
+
+    estimate (...), replicates (..., N) without one unit each, halved (..., 2 SPLITS) as `halves`
+    gives them -> Interval of (...). With A and B the halves of a split, of a and b units,
+
+        se^2 = mean over splits of (a b / N^2) (theta_A - theta_B)^2   less, where `smooth`, half of
+        the variance over splits of theta - (a theta_A + b theta_B) / N, at most a quarter of it
+
+    (splits weigh a b, which makes the first exact for a mean) and theta +- t_{N-1} se. Without
+    `halved`, or where one of a, b >= 2 is NaN, se^2 is the jackknife's ((N-1)/N) sum
+    (theta_(-n) - mean)^2. NaN in replicates propagates.
+
+    Raises ValueError for fewer than 2 replicates or a confidence outside (0, 1).
+    Source: docs/method.md, section 3.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not between 0 and 1; give 0.95 for 95 %")
@@ -109,54 +154,98 @@ def interval(estimate: Array, replicates: Array, confidence: float = 0.95) -> In
     number = values.shape[-1]
     if number < 2:
         raise ValueError(f"jackknife: {number} replicates, needs at least 2; give more inputs")
+    center = np.asarray(estimate, dtype=np.float64)
     # numpy's var divides by N, so (N-1)/N times the sum of squares is (N-1) var
-    se = np.sqrt((number - 1) * values.var(axis=-1))
+    variance = (number - 1) * values.var(axis=-1)
+    if halved is not None:
+        by_half = half_variance(center, np.asarray(halved, dtype=np.float64), number, smooth)
+        variance = np.where(np.isnan(by_half) | np.isnan(variance), variance, by_half)
+    se = np.sqrt(variance)
     # Student's t; scipy.stats gives the same number and takes half a second to import
     reach = special.stdtrit(number - 1, (1 + confidence) / 2) * se
-    center = np.asarray(estimate, dtype=np.float64)
-    fields = (center, center - reach, center + reach, se, influence(values))
+    fields = {
+        "estimate": center, "low": center - reach, "high": center + reach, "se": se,
+        "influence": influence(values),
+    }  # fmt: skip
     if isinstance(estimate, xr.DataArray):
-        return Interval(*(estimate.copy(data=field) for field in fields))
-    return Interval(*fields)
+        fields = {name: estimate.copy(data=field) for name, field in fields.items()}
+    return Interval(**fields, freedom=number - 1)
 
 
-def jackknife(
+def half_variance(
+    estimate: np.ndarray, halved: np.ndarray, number: int, smooth: bool
+) -> np.ndarray:
+    """se^2 of `interval` from the estimates (..., 2 SPLITS) of halves of `number` units.
+
+    NaN where a half of 2 or more units has no estimate, or where there are no such halves.
+    """
+    size = in_first_half(number).sum(axis=-1)
+    size, used = size.astype(np.float64), (size >= 2) & (number - size >= 2)
+    if not used.any():
+        return np.full(estimate.shape, np.nan)
+    a, first, second = size[used], halved[..., :SPLITS][..., used], halved[..., SPLITS:][..., used]
+    b = number - a
+    weight = a * b / (a * b).sum()
+    variance = ((first - second) ** 2 * (a * b / number**2)) @ weight
+    if not smooth:
+        return variance
+    curved = estimate[..., None] - (a * first + b * second) / number
+    curved -= (curved @ weight)[..., None]
+    return variance - np.minimum(curved**2 @ weight, variance / 2) / 2
+
+
+def of_slots(slots: Array, *, smooth: bool = False, confidence: float = 0.95) -> Interval:
+    """Interval of a statistic along a last axis of slots (..., 1 + N + 2 SPLITS) -> (...).
+
+    All inputs, then without one unit each, then both halves of each split: see `interval`.
+    """
+    last = slots.shape[-1] - 2 * SPLITS
+    if last < 2:
+        raise ValueError(f"slots: {slots.shape[-1]}, needs more than {2 * SPLITS + 1}; keep all")
+    return interval(
+        slots[..., 0], slots[..., 1:last], slots[..., last:], smooth=smooth, confidence=confidence
+    )
+
+
+def paired(
     *grams: Array,
     statistic: Callable[..., Array] | None = None,
+    smooth: bool = False,
     confidence: float = 0.95,
     documents: ArrayLike | None = None,
 ) -> Interval:
-    """Interval of a function of energies by the delete-one jackknife-t, the arms paired by input.
+    """Interval of a function of energies, the arms paired by input.
 
     One Gram (..., N, N) without `statistic`: the interval of its energy. Otherwise `statistic(U_1,
-    U_2, ...)` gets one array of energies per Gram with a trailing axis, "replicate" in a DataArray:
-    slot 0 holds the energies of all inputs, the other slots those without one unit. It must keep
-    that axis and treat its slots alike; any other axis may go:
+    U_2, ...)` gets one array of energies per Gram with a trailing axis of slots (see `of_slots`),
+    "replicate" in a DataArray. It must keep that axis and treat its slots alike; any other axis
+    may go:
 
-        jackknife(swap, bos, statistic=lambda s, b: np.median(1 - s / b, axis=-2))   # arrays, heads
-        jackknife(swap, bos, statistic=lambda s, b: (1 - s / b).median("head"))      # DataArrays
+        paired(swap, bos, statistic=lambda s, b: np.median(1 - s / b, axis=-2))   # arrays, heads
+        paired(swap, bos, statistic=lambda s, b: (1 - s / b).median("head"))      # DataArrays
+
+    Give ``smooth=True`` where no median or other choice between heads is made.
 
     Raises ValueError where the Grams differ in N, `statistic` loses the axis or is missing for
     several Grams, or there are fewer than 3 documents. Source: docs/method.md, section 3.
     """
     numbers = sorted({np.shape(gram)[-1] for gram in grams})
     if len(numbers) != 1:
-        raise ValueError(f"jackknife: Grams over {numbers} inputs, must be one; pair the arms")
+        raise ValueError(f"paired: Grams over {numbers} inputs, must be one; pair the arms")
     if statistic is None and len(grams) != 1:
-        raise ValueError(f"jackknife: {len(grams)} Grams, no statistic; give statistic=f(U_1, ...)")
+        raise ValueError(f"paired: {len(grams)} Grams, no statistic; give statistic=f(U_1, ...)")
     slots = [_slots(gram, documents) for gram in grams]
     result = slots[0] if statistic is None else statistic(*slots)
     if isinstance(result, xr.DataArray):
         if REPLICATE not in result.dims:
-            raise ValueError(f"jackknife: statistic lost {REPLICATE!r} of {result.dims}; keep it")
-        labelled = result.transpose(..., REPLICATE)
-        return interval(labelled[..., 0], labelled[..., 1:], confidence)
-    if np.shape(result)[-1:] != slots[0].shape[-1:]:
+            raise ValueError(f"paired: statistic lost {REPLICATE!r} of {result.dims}; keep it")
+        result = result.transpose(..., REPLICATE)
+    elif np.shape(result)[-1:] != slots[0].shape[-1:]:
         raise ValueError(
-            f"jackknife: statistic gave shape {np.shape(result)}, "
+            f"paired: statistic gave shape {np.shape(result)}, "
             f"its last axis must be the {slots[0].shape[-1]} slots it was given; keep it"
         )
-    return interval(result[..., 0], result[..., 1:], confidence)
+    return of_slots(result, smooth=smooth or statistic is None, confidence=confidence)
 
 
 def influence(replicates: Array, top: int = 5) -> Array:
@@ -299,10 +388,11 @@ def relabel(values: np.ndarray, like: Array, *new: str, dropped: int = 2) -> Arr
 
 
 def _slots(gram: Array, documents: ArrayLike | None) -> Array:
-    """Energy of all inputs, then those without one unit, along one trailing axis."""
-    whole = np.asarray(energy(gram, documents))
-    without = np.asarray(leave_one_out(gram, documents))
-    return relabel(np.concatenate([whole[..., None], without], axis=-1), gram, REPLICATE)
+    """Energies of all inputs, without one unit each, and of halves, along one trailing axis."""
+    parts = [energy(gram, documents), leave_one_out(gram, documents), halves(gram, documents)]
+    whole, without, halved = (np.asarray(part) for part in parts)
+    slots = np.concatenate([whole[..., None], without, halved], axis=-1)
+    return relabel(slots, gram, REPLICATE)
 
 
 def _adjust(p: Array, method: Callable[[np.ndarray], np.ndarray]) -> Array:

@@ -18,7 +18,7 @@ CAPTION = (
     "Residual energy as a share of residual and mask energy together, early queries under BOS, "
     "against the anchor: the query at which the mask's part is set to zero. The mask's energy "
     "depends on it and the residual's does not, so variants compare at one anchor only. "
-    "Bands are jackknife intervals over inputs."
+    "Bands are intervals over inputs."
 )
 
 
@@ -39,7 +39,7 @@ def draw(
     found = style.runs(tables["balance"])
     note = (
         f"{style.inputs(rows)}, {style.under(rows)}, early queries; "
-        f"bands: {style.level(confidence)} jackknife intervals{style.pooled(rows)}"
+        f"bands: {style.level(confidence)} intervals{style.pooled(rows)}"
     )
     figure, parts = style.sheet(found, "Residual share of the energy, by anchor", note, 3.3)
     for part, run in zip(parts, found, strict=True):

@@ -23,7 +23,7 @@ CAPTION = (
     "numbers, two lenses and two summaries over heads, for every replacement. The dashed line is "
     "the claimed 40 %, and orange marks are readings whose interval covers it; the number named "
     "primary beforehand is marked by a star. ablate-zero removes position 0 altogether. Bars are "
-    "jackknife intervals over inputs; arrows point at what lies outside the axis."
+    "intervals over inputs; arrows point at what lies outside the axis."
 )
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
 SUMMARIES = {"median": "median head", "mean": "mean head"}
@@ -49,7 +49,7 @@ def draw(
     order = replacements(swaps)
     note = (
         f"{style.inputs(swaps)}, variant standard, early queries; bars: {style.level(confidence)} "
-        "jackknife intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
+        "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
     height = 2 * (0.27 * max(len(order), 3) + 0.55) + 0.9
     figure, parts = style.sheet(

@@ -17,18 +17,19 @@ CATEGORY = "Calibration"
 LABELS = {"figure": "Calibration", "shows": "bias and coverage on planted components"}
 CAPTION = (
     "Simulated studies with planted components, through the decomposition, Gram matrices and "
-    "jackknife of every study. Top, the mean estimate less the truth, as a share of the truth; "
+    "intervals of every study. Top, the mean estimate less the truth, as a share of the truth; "
     "bottom, the share of 95 % intervals that cover the truth, the grey band being 93 to 97 %. "
     "Columns are worlds: the size of an input's own logits, heavy tails over inputs, and few "
     "inputs that carry half of the variance."
 )
 NUMBERS = {
-    "residual energy, model": style.Look(style.BLACK, "-", "o"),
-    "mask energy, model": style.Look("#0072B2", "-", "s"),
-    "residual energy, head": style.Look("#7F7F7F", "--", "o", filled=False),
-    "mask energy, head": style.Look("#56B4E9", "--", "s", filled=False),
-    "paired reduction": style.Look(style.VERMILLION, "-", "^"),
-    "depth slope": style.Look("#009E73", "-.", "D"),
+    "residual energy, median head": style.Look(style.BLACK, "-", "o"),
+    "mask energy, median head": style.Look("#0072B2", "-", "s"),
+    "residual energy, each head": style.Look("#7F7F7F", "--", "o", filled=False),
+    "mask energy, each head": style.Look("#56B4E9", "--", "s", filled=False),
+    "paired reduction, median head": style.Look(style.VERMILLION, "-", "^"),
+    "paired reduction, mean head": style.Look(style.VERMILLION, "--", "^", filled=False),
+    "depth slope, median head": style.Look("#009E73", "-.", "D"),
 }
 GOOD = (0.93, 0.97)
 LOWEST = 0.6  # coverage that the axis still shows
@@ -54,7 +55,7 @@ def draw(
                     fontsize=12, fontweight="bold")  # fmt: skip
     studies = ", ".join(str(n) for n in sorted(table["studies"].unique())) if len(table) else "no"
     figure.supxlabel(
-        f"{studies} simulated studies a point; 95 % jackknife intervals; bars of coverage: "
+        f"{studies} simulated studies a point; 95 % intervals; bars of coverage: "
         "Clopper-Pearson over studies; what lies outside an axis is cut",
         x=0.01, ha="left", fontsize=9, color="#404040",
     )  # fmt: skip

@@ -50,7 +50,7 @@ def draw(
     per_run = [panels_of(style.of(claims, run)) for run in found]
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
-        f"{style.inputs(claims)}; bars: {style.level(confidence)} jackknife intervals; orange: "
+        f"{style.inputs(claims)}; bars: {style.level(confidence)} intervals; orange: "
         f"claimed; bold: primary{'; verdicts preliminary: N below 128' if preliminary else ''}"
     )
     height = max([2.0, *(panel_heights(panels).sum() + 0.5 for panels in per_run)])

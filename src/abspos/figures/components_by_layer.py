@@ -20,7 +20,7 @@ CAPTION = (
     "one line per variant, untrained models dotted and hollow. The last rows show the residual "
     "energy of queries beyond each window, from which position 0 is out of sight, with attention "
     "renormalised on the window's keys in every variant: where it grows with depth, position "
-    "accumulates. Bands are jackknife intervals over inputs. The early residual energy is on a "
+    "accumulates. Bands are intervals over inputs. The early residual energy is on a "
     "logarithmic scale that turns linear near 0, the others on linear scales."
 )
 
@@ -48,7 +48,7 @@ def draw(
     shown += [("residual", "beyond", window) for window in windows_of(rows)]
     note = (
         f"{style.inputs(rows)}, {style.under(rows)}; median head of each layer; "
-        f"bands: {style.level(confidence)} jackknife intervals"
+        f"bands: {style.level(confidence)} intervals"
         + ("; shaded: sliding layers of models that have others too" if sliding else "")
     )
     figure, parts = style.sheet(

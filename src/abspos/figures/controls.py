@@ -18,7 +18,7 @@ CAPTION = (
     "How far the residual-stream component of early queries moves from that under bos: the energy "
     "of the difference, as a share. Above, what is put at position 0; below, the controls: the "
     "same token at a later position, all position ids shifted (which must do nothing beyond "
-    "rounding), the text shuffled. Bars are jackknife intervals over inputs."
+    "rounding), the text shuffled. Bars are intervals over inputs."
 )
 SUMMARIES = {"median": "median head", "mean": "mean head"}
 NUMBER = "difference share"
@@ -41,7 +41,7 @@ def draw(
     found = style.runs(tables["guards"])
     note = (
         f"{style.inputs(table)}, variant standard, early queries; bars: "
-        f"{style.level(confidence)} jackknife intervals"
+        f"{style.level(confidence)} intervals"
     )
     heading = "Controls of position: change of the residual-stream component"
     figure, parts = style.sheet(found, heading, note, 3.2)

@@ -19,7 +19,7 @@ CAPTION = (
     "What a variant of the same weights takes from the residual-stream component and from the "
     "mask, as a share of the standard model's energy at early queries, and what it adds to the "
     "loss: left by the factor of NTK scaling (1 is the standard model), right by the keys of a "
-    "sliding window. Median head, mean of layers; bars are jackknife intervals over inputs. "
+    "sliding window. Median head, mean of layers; bars are intervals over inputs. "
     "An empty place says not testable."
 )
 ROWS = (
@@ -47,7 +47,7 @@ def draw(
     found = style.runs(table)
     note = (
         f"{style.inputs(table)}, bos (no-bos where there is none), early queries, median head; "
-        f"bars: {style.level(confidence)} jackknife intervals"
+        f"bars: {style.level(confidence)} intervals"
     )
     figure, parts = style.sheet(found, "Dose and response", note, 7.2)
     for part, run in zip(parts, found, strict=True):

@@ -42,7 +42,7 @@ def draw(
     found = style.runs(tables["position0"])
     note = (
         f"{style.inputs(rows)}, variant standard; depth 0: embedding, l: after layer l; "
-        f"bands: {style.level(confidence)} jackknife intervals"
+        f"bands: {style.level(confidence)} intervals"
     )
     figure, parts = style.sheet(found, "The state at position 0 through depth", note, 3.4)
     for part, run in zip(parts, found, strict=True):

@@ -21,7 +21,7 @@ CAPTION = (
     "readers, as many other heads of the same layers, all heads. Left, the share of R's early "
     "energy that goes with it; right, how large the change of R is, as a share of the change when "
     "the token itself is replaced. Heads are chosen on one half of the inputs and measured on the "
-    "other. The last row decides the claim. Bars are jackknife intervals over inputs; arrows "
+    "other. The last row decides the claim. Bars are intervals over inputs; arrows "
     "point at what lies outside the axis."
 )
 NUMBERS = ("share of R energy", "share of the bos-swap change")
@@ -53,7 +53,7 @@ def draw(
     shares = shares_of(claims)
     note = (
         f"{style.inputs(shares)} measured on, variant standard, early queries; bars: "
-        f"{style.level(confidence)} jackknife intervals"
+        f"{style.level(confidence)} intervals"
     )
     title = "Position 0 exchanged in chosen heads: what of the residual-stream component goes"
     figure, parts = style.sheet(found, title, note, 2 * (0.27 * len(ROWS) + 0.55) + 0.9)

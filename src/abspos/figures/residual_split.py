@@ -20,7 +20,7 @@ CAPTION = (
     "its mean over the keys after position 0 (the sink's share of the softmax denominator), sink "
     "what position 0 itself adds, rest what remains. Median head of each layer (medians do not add "
     "up to the median of the whole); variants with full attention only, since with a window "
-    "position 0 drops out of sight. Bands are jackknife intervals over inputs; the scale is "
+    "position 0 drops out of sight. Bands are intervals over inputs; the scale is "
     "logarithmic and turns linear near 0, where energies may be negative."
 )
 SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "rest")}
@@ -43,7 +43,7 @@ def draw(
     found = style.runs(tables["layers"])
     note = (
         f"{style.inputs(rows)}, {style.under(rows)}, early queries; median head of each layer; "
-        f"bands: {style.level(confidence)} jackknife intervals"
+        f"bands: {style.level(confidence)} intervals"
     )
     figure, parts = style.sheet(
         found, "Residual-stream energy split into row, sink and rest", note, 5.2

@@ -22,7 +22,7 @@ CAPTION = (
     "position 0, and how much of the residual energy goes when the BOS embedding is replaced "
     "(dashed: the claimed 40 %), each against the tokens that a checkpoint has seen. The axis is "
     "linear from 0 to the first checkpoint after it and logarithmic from there. Dotted lines are "
-    "gaps: checkpoints that are missing or broken. Bands are jackknife intervals over inputs."
+    "gaps: checkpoints that are missing or broken. Bands are intervals over inputs."
 )
 CLAIMED = 0.4
 
@@ -53,7 +53,7 @@ def draw(
     shown = with_tokens(rows["summary"], known)
     note = (
         f"{style.inputs(*rows.values())}, standard, {style.under(shown)}; "
-        f"bands: {style.level(confidence)} jackknife intervals; dotted: gaps"
+        f"bands: {style.level(confidence)} intervals; dotted: gaps"
     )
     named = [(model, "") for model in models]
     figure, parts = style.sheet(named, "Position during training", note, 5.6)

@@ -48,7 +48,7 @@ def draw(
     truth, numbers = (whole(tables[name]).dropna(subset=["covered", "estimate"]) for name in TABLES)
     found = style.runs(truth)
     note = (
-        f"{style.inputs(truth)}; bars: {style.level(confidence)} jackknife intervals, hollow where "
+        f"{style.inputs(truth)}; bars: {style.level(confidence)} intervals, hollow where "
         "they miss the truth; grey: estimate = truth; small marks heads, large marks models; what "
         "intervals have below an axis is cut"
     )

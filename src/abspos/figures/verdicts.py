@@ -50,7 +50,7 @@ def draw(
     order = list(dict.fromkeys(table["choice"])) if "choice" in table else []
     longest = max((len(style.of(table, run)[NUMBER].drop_duplicates()) for run in found), default=0)
     note = (
-        f"{style.inputs(table)}; verdicts from {style.level(confidence)} jackknife intervals; "
+        f"{style.inputs(table)}; verdicts from {style.level(confidence)} intervals; "
         "orange: flips; grey: other verdict, but too few inputs to tell"
     )
     width = max(style.WIDTH, LEFT + 2 * COLUMN * (len(order) + 2))
