@@ -25,6 +25,7 @@ from scipy import special
 
 from abspos import calibration, statistics
 from abspos import slots as sl
+from abspos.half_samples import half_variance
 from abspos.synthetic import World
 
 KINDS = ("jackknife", "halves", "smooth", "unbiased")
@@ -39,9 +40,7 @@ def errors(slots: xr.DataArray, number: int) -> tuple[np.ndarray, np.ndarray]:
     estimate, without, halved = np.split(values, [1, 1 + number], axis=-1)
     estimate = estimate[..., 0]
     jackknife = statistics.interval(estimate, without).se
-    halves, smooth = (
-        statistics.half_variance(estimate, halved, number, smooth) for smooth in (False, True)
-    )
+    halves, smooth = (half_variance(estimate, halved, number, smooth) for smooth in (False, True))
     kinds = [jackknife, np.sqrt(halves), np.sqrt(smooth), np.sqrt(2 * smooth - halves)]
     return estimate, np.stack(kinds)
 

@@ -12,9 +12,9 @@ import xarray as xr
 from abspos import estimands
 from abspos.comparison import CELL, against, covered, numbers, true_evidence
 from abspos.evidence import Evidence
+from abspos.half_samples import SPLITS
 from abspos.replicates import named
 from abspos.slots import over_heads, over_model
-from abspos.statistics import SPLITS
 
 LAYERS, HEADS, INPUTS = 3, 4, 8
 SLOTS = 1 + INPUTS + 2 * SPLITS

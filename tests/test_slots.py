@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from abspos import slots as sl
-from abspos.statistics import SPLITS, in_first_half, interval, pack
+from abspos.half_samples import SPLITS, in_first_half
+from abspos.statistics import interval, pack
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 

@@ -13,6 +13,7 @@ from scipy.stats import t
 from abspos import replicates, statistics, tables
 from abspos import slots as sl
 from abspos.arm_tables import ArmTables, named
+from abspos.half_samples import SPLITS, in_first_half
 from abspos.sign_flips import sign_flip_p
 from abspos.slots import slot_interval
 from abspos.stores import open_dataset
@@ -349,7 +350,7 @@ def kept_sets(documents):
     names = np.array(list(dict.fromkeys(documents)))
     halves = [
         np.isin(documents, names[side])
-        for sides in (statistics.in_first_half(7), ~statistics.in_first_half(7))
+        for sides in (in_first_half(7), ~in_first_half(7))
         for side in sides
     ]
     return [np.full(16, True), *(documents != d for d in names), *halves]
@@ -365,7 +366,7 @@ def energy_of(gram, documents, kept):
 def test_documents_are_the_unit_everywhere(paired):
     """Every slot equals the statistic of a store from which one document was dropped."""
     store, documents, arm = paired
-    assert {array.sizes["slot"] for array in arm.slots.values()} == {8 + 2 * statistics.SPLITS}
+    assert {array.sizes["slot"] for array in arm.slots.values()} == {8 + 2 * SPLITS}
     for slot, kept in enumerate(kept_sets(documents)):
         np.testing.assert_allclose(
             arm.slots["early"].sel(pair="log/residual").values[..., slot],
@@ -406,13 +407,13 @@ def test_slots_start_with_the_estimate(slots, read):
             assert found.dims == tuple(
                 f"{name}:{which}:{d}" for d in ("pair", "layer", "head", "slot")
             )
-            assert found.shape[-1] == 17 + 2 * statistics.SPLITS
+            assert found.shape[-1] == 17 + 2 * SPLITS
             pairs = list(found.coords[f"{name}:{which}:pair"].values)
             rows = of(read["energies"], arm, bin=named(which)[0], lens="log", component="residual")
             np.testing.assert_allclose(
                 found[pairs.index("log/residual"), ..., 0].values.ravel(), rows["energy"], rtol=1e-7
             )
-        assert slots[f"{name}:loss"].shape == (17 + 2 * statistics.SPLITS,)
+        assert slots[f"{name}:loss"].shape == (17 + 2 * SPLITS,)
 
 
 def test_facts(slots, stores):

@@ -15,7 +15,7 @@ import xarray as xr
 from abspos import slots as sl
 from abspos.sign_flips import sign_flip_p, sign_flip_summary_p
 from abspos.sinks import SINK_THRESHOLD
-from abspos.statistics import benjamini_hochberg, holdout
+from abspos.statistics import Interval, benjamini_hochberg, holdout
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
@@ -67,12 +67,7 @@ class ArmTables:
         self, name: str, slots: np.ndarray | xr.DataArray, summary: str = "mean"
     ) -> dict[str, Any]:
         """An estimate and its interval as flat columns, axes in their order."""
-        found = sl.slot_interval(slots, self.confidence, summary)
-        return {
-            name: np.ravel(found.estimate),
-            "ci_low": np.ravel(found.low),
-            "ci_high": np.ravel(found.high),
-        }
+        return columns_of(name, sl.slot_interval(slots, self.confidence, summary))
 
     def energies(self) -> None:
         """Energy, interval and sign-flip test of every head, bin, lens and component."""
@@ -90,6 +85,7 @@ class ArmTables:
                     self.test_summaries(gram, f"{lens}/{component}")
                 # Layers whose window hides position 0 from early queries have no row and sink.
                 has = np.flatnonzero(np.isfinite(found[..., 0]).all(-1))
+                by_head = sl.slot_interval(found[has], self.confidence)
                 p = sign_flip_p(gram[has], self.flips, self.seed, self.documents)
                 layer, head = np.indices(p.shape)
                 layer = has[layer].ravel()
@@ -98,10 +94,10 @@ class ArmTables:
                         {
                             "layer": layer, "head": head.ravel(), "bin": name,
                             "lens": lens, "component": component,
-                            **self.interval_columns("energy", found[has]),
+                            **columns_of("energy", by_head),
                             "p_value": np.ravel(p),
                             "p_adjusted": np.ravel(benjamini_hochberg(p)),
-                            "influence": np.ravel(sl.slot_interval(found[has]).influence),
+                            "influence": np.ravel(by_head.influence),
                             "kind": self.kinds[layer], "window": window,
                         }
                     )
@@ -365,6 +361,12 @@ class ArmTables:
                 }
             )
         return found | (self.halves() if halves else {})
+
+
+def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:
+    """An estimate and its interval as flat columns, axes in their order."""
+    ends = {"ci_low": found.low, "ci_high": found.high}
+    return {column: np.ravel(x) for column, x in ({name: found.estimate} | ends).items()}
 
 
 def named(which: str) -> tuple[str, float]:

@@ -23,9 +23,9 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy import special
 
+from abspos.half_samples import SPLITS, energies_of_halves, half_variance
+
 REPLICATE = "replicate"  # the trailing dimension that `leave_one_out` gives to a DataArray
-ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
-SPLITS = ORDER - 1  # its rows but the first, which splits nothing
 
 Array = TypeVar("Array", np.ndarray, xr.DataArray)
 
@@ -94,21 +94,13 @@ def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
     which makes D < N. Raises ValueError below 3 documents. Source: docs/method.md, section 3.
     """
     between, sizes = between_units(gram, documents, least=3)
-    margins = between.sum(axis=-1) + between.sum(axis=-2)
-    total = between.sum(axis=(-2, -1))[..., None]
-    pairs = _pair_count(sizes) - 2 * sizes * (sizes.sum() - sizes)
-    return relabel((total - margins) / pairs, gram, REPLICATE)
+    return relabel(_leave_one_out(between, sizes), gram, REPLICATE)
 
 
-def in_first_half(units: int) -> np.ndarray:
-    """Balanced halves: whether each unit stands in the first half, (SPLITS, units) bool.
-
-    Columns of a Hadamard matrix: over all splits any two units stand together as often as apart,
-    so that the halves of a mean differ by exactly its variance. Beyond ORDER units, every
-    ORDER-th stays together.
-    """
-    rows, columns = np.arange(1, ORDER)[:, None], np.arange(units)[None, :] % ORDER
-    return np.bitwise_count(rows & columns) % 2 == 0
+def _leave_one_out(between: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    rows = between.sum(axis=-1)
+    margins, total = rows + between.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
+    return (total - margins) / (_pair_count(sizes) - 2 * sizes * (sizes.sum() - sizes))
 
 
 def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -118,15 +110,18 @@ def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
     DataArray gets the trailing dimension "replicate". Source: docs/method.md, section 3.
     """
     between, sizes = between_units(gram, documents, least=2)
-    first = in_first_half(len(sizes)).astype(np.float64)
-    within = ((between @ first.T) * first.T).sum(axis=-2)
-    touching = (between.sum(axis=-1) + between.sum(axis=-2)) @ first.T
-    whole = between.sum(axis=(-2, -1))[..., None]
-    sums = np.concatenate([within, whole - touching + within], axis=-1)
-    members = np.concatenate([first, 1 - first])
-    pairs = (members @ sizes) ** 2 - members @ sizes**2
-    pairs[members.sum(axis=-1) < 2] = np.nan
-    return relabel(sums / pairs, gram, REPLICATE)
+    return relabel(energies_of_halves(between, sizes), gram, REPLICATE)
+
+
+def slots(gram: Array, documents: ArrayLike | None = None) -> Array:
+    """Energies of all inputs, without one unit each, and of halves: (..., N, N) -> (..., slot).
+
+    A DataArray gets the trailing dimension "replicate". Raises ValueError below 3 documents.
+    """
+    between, sizes = between_units(gram, documents, least=3)
+    whole = between.sum(axis=-1).sum(axis=-1, keepdims=True) / _pair_count(sizes)
+    parts = [whole, _leave_one_out(between, sizes), energies_of_halves(between, sizes)]
+    return relabel(np.concatenate(parts, axis=-1), gram, REPLICATE)
 
 
 def interval(
@@ -172,39 +167,18 @@ def interval(
     return Interval(**fields, freedom=number - 1)
 
 
-def half_variance(
-    estimate: np.ndarray, halved: np.ndarray, number: int, smooth: bool
-) -> np.ndarray:
-    """se^2 of `interval` from the estimates (..., 2 SPLITS) of halves of `number` units.
-
-    NaN where a half of 2 or more units has no estimate, or where there are no such halves.
-    """
-    size = in_first_half(number).sum(axis=-1)
-    size, used = size.astype(np.float64), (size >= 2) & (number - size >= 2)
-    if not used.any():
-        return np.full(estimate.shape, np.nan)
-    a, first, second = size[used], halved[..., :SPLITS][..., used], halved[..., SPLITS:][..., used]
-    b = number - a
-    weight = a * b / (a * b).sum()
-    variance = ((first - second) ** 2 * (a * b / number**2)) @ weight
-    if not smooth:
-        return variance
-    curved = estimate[..., None] - (a * first + b * second) / number
-    curved -= (curved @ weight)[..., None]
-    return variance - np.minimum(curved**2 @ weight, variance / 2) / 2
-
-
-def of_slots(slots: Array, *, smooth: bool = False, confidence: float = 0.95) -> Interval:
+def of_slots(values: Array, *, smooth: bool = False, confidence: float = 0.95) -> Interval:
     """Interval of a statistic along a last axis of slots (..., 1 + N + 2 SPLITS) -> (...).
 
     All inputs, then without one unit each, then both halves of each split: see `interval`.
     """
-    last = slots.shape[-1] - 2 * SPLITS
+    last = values.shape[-1] - 2 * SPLITS
     if last < 2:
-        raise ValueError(f"slots: {slots.shape[-1]}, needs more than {2 * SPLITS + 1}; keep all")
+        raise ValueError(f"slots: {values.shape[-1]}, needs more than {2 * SPLITS + 1}; keep all")
     return interval(
-        slots[..., 0], slots[..., 1:last], slots[..., last:], smooth=smooth, confidence=confidence
-    )
+        values[..., 0], values[..., 1:last], values[..., last:],
+        smooth=smooth, confidence=confidence,
+    )  # fmt: skip
 
 
 def paired(
@@ -234,16 +208,16 @@ def paired(
         raise ValueError(f"paired: Grams over {numbers} inputs, must be one; pair the arms")
     if statistic is None and len(grams) != 1:
         raise ValueError(f"paired: {len(grams)} Grams, no statistic; give statistic=f(U_1, ...)")
-    slots = [_slots(gram, documents) for gram in grams]
-    result = slots[0] if statistic is None else statistic(*slots)
+    given = [slots(gram, documents) for gram in grams]
+    result = given[0] if statistic is None else statistic(*given)
     if isinstance(result, xr.DataArray):
         if REPLICATE not in result.dims:
             raise ValueError(f"paired: statistic lost {REPLICATE!r} of {result.dims}; keep it")
         result = result.transpose(..., REPLICATE)
-    elif np.shape(result)[-1:] != slots[0].shape[-1:]:
+    elif np.shape(result)[-1:] != given[0].shape[-1:]:
         raise ValueError(
             f"paired: statistic gave shape {np.shape(result)}, "
-            f"its last axis must be the {slots[0].shape[-1]} slots it was given; keep it"
+            f"its last axis must be the {given[0].shape[-1]} slots it was given; keep it"
         )
     return of_slots(result, smooth=smooth or statistic is None, confidence=confidence)
 
@@ -385,14 +359,6 @@ def relabel(values: np.ndarray, like: Array, *new: str, dropped: int = 2) -> Arr
     kept: tuple[Hashable, ...] = like.dims[: like.ndim - dropped]
     coords = {name: c for name, c in like.coords.items() if set(c.dims) <= set(kept)}
     return xr.DataArray(values, dims=(*kept, *new), coords=coords, name=like.name)
-
-
-def _slots(gram: Array, documents: ArrayLike | None) -> Array:
-    """Energies of all inputs, without one unit each, and of halves, along one trailing axis."""
-    parts = [energy(gram, documents), leave_one_out(gram, documents), halves(gram, documents)]
-    whole, without, halved = (np.asarray(part) for part in parts)
-    slots = np.concatenate([whole[..., None], without, halved], axis=-1)
-    return relabel(slots, gram, REPLICATE)
 
 
 def _adjust(p: Array, method: Callable[[np.ndarray], np.ndarray]) -> Array:
