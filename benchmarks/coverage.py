@@ -78,9 +78,8 @@ def patched_study(world: World, number: int, seed: int, study: int) -> Found:
 
 def main(world: World, studies: int, number: int, seed: int) -> None:
     """Print one line a number."""
-    small = {"POPULATION": 6000, "BLOCK": 300} if len(world.heads) > 3 else {}
-    with patched(world), patch.multiple(calibration, **small):
-        expected = calibration.truth(world, 0)
+    with patched(world), patch.object(calibration, "BLOCK", 300):
+        expected = calibration.truth(world, 0, 6000)
     found: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for study in simulated(world, studies, number, seed):
         for key, value in study.items():

@@ -41,11 +41,10 @@ def test_planted_residuals_grow_with_depth_and_shrink_with_what_is_left():
 
 def test_the_truth_is_the_energy_of_the_population(monkeypatch):
     """Sums in blocks against one large Gram matrix."""
-    monkeypatch.setattr(module, "POPULATION", 60)
-    monkeypatch.setattr(module, "BLOCK", 20)
-    found = module.truth(SMALL, 3)
+    monkeypatch.setattr(module, "BLOCK", 25)
+    found = module.truth(SMALL, 3, 60)
     rng = np.random.default_rng([3, 1])
-    own = np.concatenate([module.draw(SMALL, 20, LENGTH, rng) for _ in range(3)])
+    own = np.concatenate([module.draw(SMALL, n, LENGTH, rng) for n in (25, 25, 10)])
     x = fields(planted(SMALL, LENGTH) + own)["log", "mask"]
     by_head = energy((x @ x.mT).numpy()).reshape(module.LAYERS, module.HEADS)
     np.testing.assert_allclose(found["mask energy, each head", "log"], by_head, rtol=1e-9)
@@ -80,9 +79,7 @@ def studies():
 
 @pytest.fixture(scope="module")
 def expected():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "POPULATION", 4000)
-        return module.truth(SMALL, 0)
+    return module.truth(SMALL, 0, 4000)
 
 
 def test_intervals_cover(studies, expected):
@@ -102,11 +99,12 @@ def test_a_wrong_truth_is_not_covered(studies, expected):
     assert (large["coverage"] < 0.2).all()
 
 
-def test_a_table_for_every_world(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "POPULATION", 40)
-    monkeypatch.setattr(module, "BLOCK", 20)
+def test_a_table_for_every_world(tmp_path):
     worlds = (World(0.5), World(1.0, "heavy"))
-    calibrate(tmp_path / "c.csv", studies=6, inputs=[4, 8], seed=0, threads=1, worlds=worlds)
+    calibrate(
+        tmp_path / "c.csv", studies=6, inputs=[4, 8], population=40, seed=0, threads=1,
+        worlds=worlds,
+    )  # fmt: skip
     table = pd.read_csv(tmp_path / "c.csv")
     assert len(table) == 2 * 2 * 20
     assert set(table["studies"]) == {6}

@@ -28,8 +28,8 @@ LAYERS, HEADS, LENGTH, EARLY = 4, 3, 32, 12
 LENSES, COMPONENTS = grams.LENSES, ("mask", "residual")
 #: Of the second arm: how much of the planted residual is left.
 LEFT = 0.8
-#: Inputs that the truth is computed from.
-POPULATION, BLOCK = 20_000, 1000
+#: Inputs that a truth is computed from at a time.
+BLOCK = 1000
 #: Worlds that are shown: noise of several sizes, heavy tails, and few inputs that carry half of it.
 WORLDS = (World(0.5), World(1.0), World(2.0), World(1.0, "heavy"), World(1.0, "few"))
 
@@ -80,19 +80,19 @@ def summary_of(number: str) -> str:
     return number.removesuffix(" head").rsplit(" ", 1)[1]
 
 
-def truth(world: World, seed: int) -> dict[tuple[str, str], np.ndarray]:
-    """The same numbers from a population of inputs, by name and lens."""
+def truth(world: World, seed: int, population: int) -> dict[tuple[str, str], np.ndarray]:
+    """The same numbers from a population of so many inputs, by name and lens."""
     rng = np.random.default_rng([seed, 1])
     totals: dict[tuple[str, str, str], torch.Tensor] = {}
     squares: dict[tuple[str, str, str], torch.Tensor] = {}
-    for _ in range(POPULATION // BLOCK):
-        own = draw(world, BLOCK, LENGTH, rng)
+    for first in range(0, population, BLOCK):
+        own = draw(world, min(BLOCK, population - first), LENGTH, rng)
         for arm, left in (("first", 1.0), ("second", LEFT)):
             for key, x in fields(planted(world, LENGTH, left) + own).items():
                 name = (arm, *key)
                 totals[name] = totals.get(name, 0) + x.sum(1)
                 squares[name] = squares.get(name, 0) + (x * x).sum((1, 2))
-    pairs = POPULATION * (POPULATION - 1)
+    pairs = population * (population - 1)
     energies = {
         name: xr.DataArray(
             (((total * total).sum(-1) - squares[name]) / pairs).reshape(LAYERS, HEADS, 1).numpy(),
@@ -161,7 +161,7 @@ def summarise(
 
 
 def calibrate(
-    table: Path, *, studies: int, inputs: Sequence[int], seed: int, threads: int,
+    table: Path, *, studies: int, inputs: Sequence[int], population: int, seed: int, threads: int,
     worlds: Sequence[World] = WORLDS,
 ) -> None:  # fmt: skip
     """Simulate studies in every world and write their table.
@@ -170,6 +170,7 @@ def calibrate(
         table: a CSV, see summarise.
         studies: in each world.
         inputs: every N to look at; studies of fewer inputs are the first of the largest.
+        population: inputs that the truth is computed from.
         seed: of everything drawn.
         threads: processes.
     """
@@ -178,7 +179,7 @@ def calibrate(
         for world in worlds:
             label = f"calibration, noise {world.noise}, {world.tails} tails"
             run: Callable[[int], list] = partial(one_study, world, tuple(inputs), seed)
-            expected = truth(world, seed)
+            expected = truth(world, seed, population)
             done = progress(pool.map(run, range(studies), chunksize=5), studies, label, "studies")
             frames.append(summarise(world, expected, list(done)))
     write_csv(pd.concat(frames, ignore_index=True), Path(table))

@@ -237,7 +237,7 @@ class Layout:
         calibration = self.study.calibration
         return {
             "studies": calibration.studies, "inputs": list(calibration.inputs),
-            "seed": self.study.seed,
+            "population": calibration.population, "seed": self.study.seed,
         }  # fmt: skip
 
     def synthetic(self) -> list[tuple[str, str]]:

@@ -181,7 +181,8 @@ class Calibration(Part):
     )
     population: Annotated[Int, Field(ge=100)] = Field(
         default=20000,
-        description="Inputs that the truth of a model of `source: {type: synthetic}` is of.",
+        description="Inputs that truths are computed from, of simulated studies and of models of "
+        "`source: {type: synthetic}`.",
     )
 
 

@@ -97,3 +97,13 @@ def test_controls_pass_and_theorems_hold(known) -> None:
 
 def test_the_front_page_says_that_the_models_are_synthetic(known) -> None:
     assert "**Synthetic:**" in (known.results / "front.rst").read_text()
+
+
+def test_simulated_studies_are_drawn_on_request(fresh) -> None:
+    fresh.configure(calibration={"studies": 2, "inputs": [4], "population": 100})
+    code, text = fresh.snakemake("calibration")
+    assert code == 0, text
+    table = pd.read_csv(fresh.results / "calibration/calibration.csv")
+    assert set(table["n_inputs"]) == {4}
+    assert (fresh.results / "calibration/calibration.svg").stat().st_size > 0
+    assert fresh.plan("calibration").nothing

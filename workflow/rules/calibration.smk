@@ -27,7 +27,7 @@ rule simulated:
 
 rule calibration_figure:
     input:
-        tables=rules.simulated.output.table,
+        tables=[rules.simulated.output.table],
         stores=[],
     output:
         collect(result("calibration/calibration.{format}"), format=STUDY.figures.formats),

@@ -78,7 +78,7 @@ def draw(
         panels[-1, column].set_xlabel("N inputs")
     handles = panels[0, 0].get_lines()
     named = [line for line in handles if line.get_label() in NUMBERS]
-    figure.legend(handles=named, loc="outside upper right", ncols=3, fontsize=9, handlelength=3.2)
+    figure.legend(handles=named, loc="outside upper right", ncols=2, fontsize=9, handlelength=3.2)
     return figure
 
 
