@@ -9,7 +9,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from abspos import capture
-from abspos.capture import NAME, attention, forward, listening, passing, residual_stream
+from abspos.capture import (
+    NAME,
+    attention,
+    forward,
+    given_states,
+    listening,
+    passing,
+    residual_stream,
+)
 from abspos.certificates import allowed
 from abspos.components import rebuilt_logits
 from abspos.models import ModelError, fetch, fetch_random
@@ -210,3 +218,23 @@ def test_residual_stream_is_of_the_last_pass_and_ends(checkpoint):
         forward(model, embeddings(), None)
     assert len(seen.states) == 4
     assert seen.states[0].shape == (1, 3, 32)
+
+
+def test_given_states_are_what_each_layer_reads(checkpoint):
+    """Every layer writes what it wrote in the pass that the states are of."""
+    model, first, second = captured(checkpoint), embeddings(seed=0), embeddings(seed=1)
+    with torch.no_grad(), residual_stream(model) as of_first:
+        forward(model, first, None)
+    wanted, written = list(of_first.states), {}
+    with (
+        torch.no_grad(),
+        passing(model, lambda depth, state: written.__setitem__(depth, state)),
+        given_states(model, wanted[:-1]),
+    ):
+        forward(model, second, None)
+    torch.testing.assert_close(written[0], second, rtol=0, atol=0)
+    for depth in range(1, len(wanted)):
+        torch.testing.assert_close(written[depth], wanted[depth], rtol=0, atol=0)
+    with torch.no_grad(), residual_stream(model) as after:
+        forward(model, second, None)
+    assert not torch.allclose(after.states[-1], wanted[-1])

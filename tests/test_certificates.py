@@ -10,10 +10,10 @@ import torch
 
 from abspos import capture, certificates
 from abspos.capture import NAME, forward, listening
-from abspos.certificates import TOLERANCE, allowed, certify, relative
+from abspos.certificates import TOLERANCE, allowed, certify, relative, relative_by_position
 from abspos.components import rebuilt_logits
 from abspos.models import ModelError, fetch
-from abspos.variants import load
+from abspos.variants import decoder_layers, load
 
 
 def model_of(folder, window=None, dtype="float32"):
@@ -73,6 +73,54 @@ def test_bfloat16_has_a_tolerance_of_its_own(checkpoint):
     found = certify(model, given, None, stored, None, "bfloat16")
     assert found["tolerance"] == TOLERANCE["bfloat16"]
     with pytest.raises(ModelError, match=r"allowed 0\.0"):
+        certify(model, given, None, stored, None, "float32")
+
+
+def drifting(monkeypatch, share):
+    """The eager pass alone adds to what layer 0 writes that share of it, features moved by one."""
+    real = certificates.eager_logits
+
+    def moved(model, *args):
+        handle = decoder_layers(model)[0].register_forward_hook(
+            lambda module, args, out: out + share * out.roll(1, -1)
+        )
+        try:
+            return real(model, *args)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(certificates, "eager_logits", moved)
+
+
+def test_in_bfloat16_an_error_of_one_layer_does_not_spread_to_the_next(checkpoint, monkeypatch):
+    """What is rounding in layer 0 would be told as an error of layer 1 by a pass of its own."""
+    model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
+    stored = stored_by(model, given)
+    alone = certify(model, given, None, stored, None, "bfloat16")
+    drifting(monkeypatch, 0.03)
+    found = certify(model, given, None, stored, None, "bfloat16")
+    assert 0.02 < found["states"] < 0.04, "and it is still seen where it arose"
+    assert {n: found[n] for n in ("output", "weights", "logits")} == {
+        n: alone[n] for n in ("output", "weights", "logits")
+    }
+    assert alone["states"] < 0.02
+
+
+def test_in_bfloat16_a_layer_that_writes_something_else_fails(checkpoint, monkeypatch):
+    model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
+    stored = stored_by(model, given)
+    drifting(monkeypatch, 0.1)
+    with pytest.raises(ModelError, match="certificate 'states': layer 0") as error:
+        certify(model, given, None, stored, None, "bfloat16")
+    one_line(error)
+
+
+def test_in_float32_passes_are_compared_through_their_depth(checkpoint, monkeypatch):
+    model, given = model_of(checkpoint), embeddings()
+    stored = stored_by(model, given)
+    assert certify(model, given, None, stored, None, "float32")["states"] is None
+    drifting(monkeypatch, 0.03)
+    with pytest.raises(ModelError, match="layer 1: relative error"):
         certify(model, given, None, stored, None, "float32")
 
 
@@ -190,6 +238,13 @@ def test_rebuilt_logits_by_loops():
     for n, h, i, j in np.ndindex(2, 6, 5, 5):
         expected = 0.3 * float(q[n, h, i] @ k[n, h // 3, j])
         assert float(found[n, h, i, j]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_a_position_of_huge_features_does_not_hide_the_error_of_another():
+    expected = torch.tensor([[[1e4, 0.0], [3.0, 4.0]]])
+    found = expected + torch.tensor([[[0.0, 0.0], [0.0, 0.5]]])
+    assert relative(found, expected) < 1e-4
+    assert relative_by_position(found, expected) == pytest.approx(0.1)
 
 
 def test_relative_is_of_the_largest_value():

@@ -191,6 +191,31 @@ def passing(model: CausalLM, take: Callable[[int, Tensor], None]) -> Iterator[No
             handle.remove()
 
 
+@contextmanager
+def given_states(model: CausalLM, states: list[Tensor]) -> Iterator[None]:
+    """Every layer reads its own one of ``states`` instead of what the layer before it wrote."""
+
+    def read(state: Tensor) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+        def before(
+            module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if args:
+                return (state, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": state}
+
+        return before
+
+    handles = [
+        layer.register_forward_pre_hook(read(state), with_kwargs=True)
+        for layer, state in zip(decoder_layers(model), states, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @dataclass
 class Residuals:
     """The residual stream (input, position, feature): before each layer, and after the last."""

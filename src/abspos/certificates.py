@@ -3,12 +3,15 @@
 (a) softmax of the logits rebuilt from the *stored* q and k, times v, is the attention output;
 (b) the output logits with capture on are those of the model's own eager attention;
 (c) masked positions get exactly zero weight, and the rebuilt attention is the eager one.
+In bfloat16 each layer of the eager pass starts from the state that it had in the captured pass,
+and what it writes is compared too.
 Source: docs/method.md, section 6.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,28 +19,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.capture import EAGER, NAME, Attention, attention_module, listening, narrowest
+from abspos.capture import (
+    EAGER,
+    NAME,
+    Attention,
+    Residuals,
+    attention_module,
+    given_states,
+    listening,
+    narrowest,
+    passing,
+    residual_stream,
+)
 from abspos.components import rebuilt_logits
 from abspos.exchange import active
 from abspos.models import CausalLM, ModelError
 from abspos.variants import decoder_layers
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
-#: is compared within one layer; the others through the depth of two forward passes, along which
-#: rounding grows (where a window hides the sink, a hundredfold).
+#: is compared within one layer; in float32 the others through the depth of two forward passes,
+#: along which rounding grows (where a window hides the sink, a hundredfold).
 TOLERANCE = {
     "float32": {"output": 1e-4, "weights": 1e-3, "logits": 1e-3},
-    "bfloat16": {"output": 2e-2, "weights": 1e-1, "logits": 1e-1},
+    "bfloat16": {"output": 2e-2, "weights": 5e-2, "states": 5e-2, "logits": 5e-2},
 }
+
+#: Dtypes so coarse that two right forward passes drift apart with depth as far as wrong ones:
+#: layers are compared one by one, each on the state that it had in the captured pass.
+BY_LAYER = {"bfloat16"}
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Largest relative errors over layers, as written into a store's attributes."""
+    """Largest relative errors over layers, as written into a store's attributes.
+
+    ``states`` is None where layers were not compared one by one.
+    """
 
     output: float
     logits: float
     weights: float
+    states: float | None
     masked: float
     tolerance: dict[str, float]
     inputs: int
@@ -59,6 +81,16 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float(error)
 
 
+def relative_by_position(found: Tensor, expected: Tensor) -> float:
+    """Largest norm of a position's difference over the norm of its expected state.
+
+    A state of a few huge features, as at position 0, would hide every other position's error.
+    """
+    found, expected = found.float(), expected.float()
+    size = expected.norm(dim=-1).clamp_min(1e-30)
+    return float(((found - expected).norm(dim=-1) / size).max())
+
+
 def certify(
     model: CausalLM, embeddings: Tensor, position_ids: Tensor | None,
     stored: Mapping[int, tuple[np.ndarray, np.ndarray]], window: int | None, dtype: str,
@@ -76,8 +108,8 @@ def certify(
     Raises:
         ModelError: an error beyond tolerance or not finite, with its layer and size.
     """
-    worst = {"output": 0.0, "logits": 0.0, "weights": 0.0, "masked": 0.0}
     tolerance = TOLERANCE[dtype]
+    worst: dict[str, Any] = {"states": None, "masked": 0.0} | dict.fromkeys(tolerance, 0.0)
     inputs, length = embeddings.shape[:2]
     windows: dict[int, int | None] = {}
 
@@ -117,10 +149,23 @@ def certify(
             )
         note("weights", layer, relative(rebuilt(layer), weights))
 
+    def compare_state(depth: int, found: Tensor) -> None:
+        if depth > 0:
+            note("states", depth - 1, relative_by_position(found, residuals.states[depth]))
+
+    by_layer = dtype in BY_LAYER
+    residuals = Residuals()
     with torch.no_grad():
-        with listening(compare_output):
+        with ExitStack() as captures:
+            captures.enter_context(listening(compare_output))
+            if by_layer:
+                residuals = captures.enter_context(residual_stream(model))
             captured = output_logits(model, embeddings, position_ids)
-        eager = eager_logits(model, embeddings, position_ids, window, compare_weights)
+        with ExitStack() as compares:
+            if by_layer:
+                compares.enter_context(passing(model, compare_state))
+                compares.enter_context(given_states(model, residuals.states[:-1]))
+            eager = eager_logits(model, embeddings, position_ids, window, compare_weights)
     note("logits", None, relative(captured, eager))
     return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
 

@@ -14,8 +14,8 @@ import xarray as xr
 
 from abspos.statistics import benjamini_hochberg
 
-#: Attention may differ by so much between two forward passes that are the same but for rounding:
-#: what certificates allow it through the depth of two (docs/method.md, section 6).
+#: Attention may differ by so much between two forward passes that are the same but for rounding,
+#: which grows through their depth (docs/method.md, section 6).
 ROUNDING = {"float32": 1e-3, "bfloat16": 1e-1}
 
 
