@@ -3,8 +3,10 @@
 import os
 import time
 
+import psutil
+
 from abspos import start
-from abspos.start import read_only, settle
+from abspos.start import memory_mb, read_only, settle
 
 
 def test_files_from_the_future_get_the_time_of_now(tmp_path):
@@ -40,3 +42,16 @@ def test_a_folder_that_is_read_only_is_told_in_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(start.os, "access", lambda path, mode: path != tmp_path)
     (line,) = read_only(tmp_path / "results", tmp_path.parent)
     assert line.startswith(f"{tmp_path / 'results'}: the folder is read-only; make it writable")
+
+
+def test_memory_is_the_machines_or_what_a_limit_leaves(tmp_path, monkeypatch):
+    own = psutil.virtual_memory().total // 10**6
+    two, one = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
+    monkeypatch.setattr(start, "CGROUP_LIMITS", (two, one))
+    assert memory_mb() == own
+    two.write_text("max\n")
+    assert memory_mb() == own
+    one.write_text("1500000000\n")
+    assert memory_mb() == 1500
+    two.write_text(f"{2**62}\n")
+    assert memory_mb() == 1500

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 
 def settle(*folders: str | Path) -> list[Path]:
     """Give files that were made at a later time than now the time of now.
@@ -38,6 +40,22 @@ def read_only(*folders: str | Path) -> list[str]:
         for folder in folders
         if not os.access(_existing(Path(folder)), os.W_OK)
     ]
+
+
+#: Where a container or an allocation says how much memory it may have (cgroups, versions 2 and 1).
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def memory_mb() -> int:
+    """MB of memory that jobs on this machine can share: its own, or less where a limit is set."""
+    total = int(psutil.virtual_memory().total)
+    for path in CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            total = min(total, int(path.read_text(encoding="ascii")))
+    return total // 10**6
 
 
 def _existing(path: Path) -> Path:

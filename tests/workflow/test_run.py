@@ -10,6 +10,7 @@ import pytest
 
 from abspos.figures import FIGURES as EVERY_FIGURE
 from abspos.layout import ONLY_WITH, TABLES
+from abspos.start import memory_mb
 from abspos.stores import differences, open_dataset
 
 #: The tiny study has no arms for the others.
@@ -73,6 +74,16 @@ def test_a_second_run_has_nothing_to_do(finished) -> None:
     code, text = finished.snakemake()
     assert code == 0
     assert "Nothing to be done" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "shared"), [((), memory_mb()), (("--resources", "mem_mb=1777"), 1777)]
+)
+def test_jobs_here_share_the_machines_memory_or_what_is_given(project, given, shared) -> None:
+    code, text = project.snakemake("-f", "results/checkpoints/toy/seed-0", *given)
+    assert code == 0, text
+    (line,) = [line for line in text.splitlines() if line.startswith("Provided resources")]
+    assert f'"mem_mb", {shared})' in line or f"mem_mb={shared}" in line
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -15,7 +15,7 @@ from abspos.lock import LockError, require_pins
 from abspos.misfits import misfits
 from abspos.partitions import ResourceError, read_limits
 from abspos.resources import ON_DEVICE, load_of, refusals, request
-from abspos.start import read_only, settle
+from abspos.start import memory_mb, read_only, settle
 from abspos.study import EXCHANGES, SLURM, ConfigError, load_study
 
 try:
@@ -27,6 +27,10 @@ try:
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
+
+# Here all jobs share one machine's memory; a cluster gives each what it asks for.
+if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", memory_mb())
 
 RESULTS = LAYOUT.results
 CHECKPOINTS = "results/checkpoints"
