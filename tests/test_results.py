@@ -75,3 +75,45 @@ def test_flips_are_listed_beside_what_is_published():
         "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: contradicted | "
         "half 1: not reproduced |  |"
     )
+
+
+def test_a_share_is_in_per_cent_and_zero_has_no_sign() -> None:
+    row = {"estimate": -1e-9, "ci_low": -0.01234, "ci_high": 1.0}
+    assert results.percent(row) == "0.00 % [-1.23, 100.00]"
+
+
+def test_a_control_stands_beside_the_effect_it_guards() -> None:
+    row = {"lens": "log", "summary": "median", "ci_low": 0.0, "ci_high": 0.2}
+    numbers = [{"number": n, "estimate": e} for n, e in (("difference share", 0.1), ("other", 0.2))]
+    arms = [("effect", "swap-token-1"), ("control", "control-later")]
+    guards = pd.DataFrame(
+        [row | {"role": role, "condition": name} | n for role, name in arms for n in numbers]
+    )
+    lines = results.guards_table(guards).splitlines()
+    assert lines[2] == (
+        "| effect | swap-token-1 | log | median | 10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00] |"
+    )
+    assert lines[3].startswith("| control | control-later |")
+
+
+def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:
+    row = {"lens": "log", "summary": "median", "estimate": 0.5, "ci_low": 0.4, "ci_high": 0.6,
+           "n_inputs": 64}  # fmt: skip
+    claims = pd.DataFrame(
+        [
+            row | {"claim": "sink-readers", "number": "all: share of R energy", "verdict": None},
+            row | {"claim": "sink-readers", "number": "readers less matched", "verdict": "x"},
+            row | {"claim": "bos-swap", "number": "n", "verdict": "reproduced"},
+        ]
+    )
+    assert results.exchanges_table(claims).splitlines()[2:] == [
+        "| all: share of R energy | log | median | 50.00 % [40.00, 60.00] | 64 |  |",
+        "| readers less matched | log | median | 50.00 % [40.00, 60.00] | 64 | x |",
+    ]
+
+
+def test_a_page_names_the_command_of_its_study() -> None:
+    assert results.command(Path("results/default")) == "make reproduce"
+    name = "studies/full.yaml"
+    assert results.command(Path("results/full")).endswith(f"--configfile {name}")
+    assert (ROOT / name).exists()

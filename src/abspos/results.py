@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,24 @@ HEAD = [
     "claim", "verdict, log lens", "log lens", "verdict, probability lens", "probability lens",
     "claimed", "number", "arms", "N", "note",
 ]  # fmt: skip
+
+EXCHANGES = """
+## Position 0 exchanged in chosen heads
+
+Keys and values at position 0 of the first listed token, in sink readers, as many other heads of the
+same layers, and all heads (docs/method.md, section 5, sink-readers). Heads are chosen on one half
+of the inputs and measured on the other.
+
+{table}
+"""
+GUARDS = """
+## Controls of position beside the effects they guard
+
+Changes of R under standard, early queries, as shares of its energy under bos (docs/method.md,
+section 4).
+
+{table}
+"""
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -74,6 +93,43 @@ def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
     return "\n".join(lines) or "- none"
 
 
+def guards_table(guards: pd.DataFrame) -> str:
+    """Each control of position beside the effects that it guards, in per cent of R's energy."""
+    rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
+    keys = ["role", "condition", "lens", "summary"]
+    wide = rows.pivot_table(
+        index=keys, columns="number", values="text", aggfunc="first", sort=False
+    )
+    return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def exchanges_table(claims: pd.DataFrame) -> str:
+    """What goes through sink readers, as many other heads and all heads, in per cent."""
+    chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
+    rows = [
+        [r["number"], r["lens"], r["summary"], percent(r), r["n_inputs"],
+         "" if pd.isna(r["verdict"]) else r["verdict"]]
+        for r in chosen.to_dict("records")
+    ]  # fmt: skip
+    return markdown_table(["number", "lens", "head", "share", "N", "verdict"], rows)
+
+
+def percent(row: Mapping[Hashable, Any]) -> str:
+    """A share and its interval, in per cent to two digits behind the point."""
+    # Adding 0 after rounding makes -0.0 a plain 0.
+    value, low, high = (
+        f"{round(100 * row[name], 2) + 0:.2f}" for name in ("estimate", "ci_low", "ci_high")
+    )
+    return f"{value} % [{low}, {high}]"
+
+
+def command(folder: Path) -> str:
+    """The command that runs a shipped study."""
+    if folder.name == "default":
+        return "make reproduce"
+    return f"snakemake --cores all --configfile studies/{folder.name}.yaml"
+
+
 def plain_table(table: pd.DataFrame) -> str:
     """A table as it is, to four digits."""
     text = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
@@ -106,10 +162,17 @@ def page(folder: Path) -> str:
     statistics = folder / "statistics"
     loss, controls = (pd.read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = pd.read_csv(statistics / "swaps.csv", dtype={"revision": str})
+    more = ""
+    guards = pd.read_csv(statistics / "guards.csv")
+    if claims["number"].str.startswith("all: share of").any():
+        more = EXCHANGES.format(table=exchanges_table(claims))
+    if len(guards):
+        more += GUARDS.format(table=guards_table(guards))
     chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
-    return f"""# Results as measured
+    return f"""# Results as measured: the study `{folder.name}`
 
-Made by `python -m abspos.results {folder.as_posix()}` from a run of `make reproduce`, on
+Made by `python -m abspos.results {folder.as_posix()}` from a run of
+`{command(folder)}`, on
 {made["date"]}, {made["machine"]}; Python {made["python"]}, torch {made["torch"]},
 transformers {made["transformers"]}; code at commit {made["commit"]}.
 
@@ -148,7 +211,7 @@ Each verdict under other choices (docs/method.md, section 5; every number in
 ## Controls
 
 {plain_table(controls[["variant", "condition", "check", "value", "passed"]])}
-
+{more}
 ## Loss
 
 Mean next-token cross-entropy, nats per token (docs/method.md, section 5).
