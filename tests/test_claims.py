@@ -149,8 +149,9 @@ def evidence(
             data[f"{name}:write"] = xr.DataArray(gram, dims=("layer", "head", f"{name}:write:pair"))
             data[f"{name}:a_1_64"] = xr.DataArray(share, dims=("layer", "head", f"{name}:input"))
         facts[name] = {
-            "document": list(range(inputs)), "inputs": inputs, "identity_error": 1e-6,
-            "closed_error": 1e-5, "state_variance": 0.0 if name.endswith(":bos") else 1.0,
+            "document": list(range(inputs)), "inputs": inputs, "dtype": "float32",
+            "identity_error": 1e-6, "closed_error": 1e-5,
+            "state_variance": 0.0 if name.endswith(":bos") else 1.0,
             "mask_low": 0.0, "sum_error": 1e-7, "mask_rise": -1e-9,
             "window": [variant["window"]] * LAYERS, "length": LENGTH, "bins": found,
             "p_values": {f"{lens}/{c}/{s}": 1e-4 for lens in LENSES for c in ("mask", "residual")
@@ -450,6 +451,16 @@ def test_a_theorem_that_fails_in_one_arm_fails(whole, facts, claim, number, arm)
     given.facts[arm] |= dict.fromkeys(facts, np.nan)
     row = judged(claim, given, number=number).squeeze()
     assert row["verdict"] == "not testable"
+
+
+def test_the_trajectory_of_a_coarse_dtype_is_held_to_what_its_rounding_allows(whole):
+    given = copy.deepcopy(whole)
+    for facts in given.facts.values():
+        facts |= {"dtype": "bfloat16", "closed_error": 0.006}
+    row = judged("closed-trajectory", given).squeeze()
+    assert (row["claimed"], row["verdict"]) == ("<= 0.05", "holds by construction")
+    given.facts["standard:bos"]["closed_error"] = 0.06
+    assert judged("closed-trajectory", given).squeeze()["verdict"] == "contradicted"
 
 
 def test_sink_readers_await_their_arm(table):

@@ -31,7 +31,10 @@ def facts_of(store: xr.Dataset) -> dict[str, Any]:
         "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
         "mask_rise": float(np.diff(mask, axis=-1).max()),
         "exchanged": int(np.sum(attrs.get("exchanged") or 0)),
-        **{name: attrs[name] for name in ("window", "length", "bins", "kind", "inert_window")},
+        **{
+            name: attrs[name]
+            for name in ("dtype", "window", "length", "bins", "kind", "inert_window")
+        },
     }
 
 
