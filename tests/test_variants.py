@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from abspos import variants
 from abspos.capture import NAME, forward
@@ -51,6 +52,17 @@ def test_an_unreadable_checkpoint_is_told(checkpoint, tmp_path):
     with pytest.raises(ModelError, match="transformers cannot load it") as error:
         load(tmp_path / "0", STANDARD, 32, "float32", "cpu", 0)
     one_line(error)
+
+
+def test_weights_that_are_not_there_are_refused_and_not_drawn_at_random(checkpoint, tmp_path):
+    shutil.copytree(checkpoint, tmp_path / "part")
+    tensors = load_file(tmp_path / "part/model.safetensors")
+    for name in "qk":
+        del tensors[f"model.layers.1.self_attn.{name}_proj.weight"]
+    save_file(tensors, tmp_path / "part/model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"2 of the model's tensors .*layers\.1\.") as error:
+        load(tmp_path / "part", STANDARD, 32, "float32", "cpu", 0)
+    assert "\n" not in str(error.value)
 
 
 def test_a_model_comes_ready_to_measure(checkpoint):

@@ -140,9 +140,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     """Dequantise a GGUF file into a plain float32 checkpoint folder with its tokenizer."""
     log.info("converting %s to a float32 checkpoint", file.name)
     with parsed_once():
-        loaded = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
-        )
+        loaded = pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     settings = loaded.config.to_dict()
     settings.pop("quantization_config", None)
@@ -201,12 +199,29 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
 
 def unpickle(folder: Path) -> None:
     """Turn pickled weights into safetensors; of a pickle only tensors are read, nothing runs."""
-    model = AutoModelForCausalLM.from_pretrained(
+    model = pretrained(
         folder, dtype="auto", use_safetensors=False, weights_only=True, local_files_only=True
     )
     for path in folder.glob("pytorch_model*"):
         path.unlink()
     model.save_pretrained(folder)
+
+
+def pretrained(folder: Path, **options: Any) -> CausalLM:
+    """A model as transformers loads it, with no weight that it had to draw at random.
+
+    Raises:
+        ModelError: tensors of the model are not in the checkpoint.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{folder}: {len(missing)} of the model's tensors are not in it, {missing[0]} the "
+            "first, and would be random; get the whole checkpoint, of the architecture that its "
+            "config.json states"
+        )
+    return model
 
 
 def read_config(folder: Path) -> Any:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from abspos.models import (
     CausalLM,
@@ -20,6 +19,7 @@ from abspos.models import (
     by_layer_type,
     has_code,
     initialise,
+    pretrained,
     read_config,
     refuse_unsupported,
 )
@@ -162,10 +162,12 @@ def load(
         model = initialise(config, seed, kind)
     else:
         try:
-            model = AutoModelForCausalLM.from_pretrained(
+            model = pretrained(
                 folder, config=config, dtype=kind, use_safetensors=True, local_files_only=True,
                 trust_remote_code=has_code(folder),
             )  # fmt: skip
+        except ModelError:
+            raise
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ModelError(f"{folder}: transformers cannot load it ({reason})") from error
