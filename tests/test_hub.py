@@ -155,3 +155,9 @@ def test_no_room(served, monkeypatch) -> None:
     with pytest.raises(hub.HubError, match=r"0.0 GB to fetch|GB free in .*make room"):
         fetched(served)
     assert not any(name == "model.safetensors" for _, name, _ in served.requests)
+
+
+def test_what_the_cache_holds_needs_no_room(served, monkeypatch) -> None:
+    assert fetched(served) == FILES
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0}))
+    assert fetched(served) == FILES

@@ -229,3 +229,19 @@ def test_a_hybrid_is_compared_layer_by_layer(source, run, windows, tmp_path):
     for lens in ("log", "probability"):
         packed = store["gram_early"].sel(lens=lens, component_early="residual").values
         np.testing.assert_allclose(store[f"cross_{lens}"], unpack(packed, 16), rtol=1e-4, atol=1e-7)
+
+
+def test_layers_that_do_not_attend_are_refused(source, tmp_path):
+    types = ["conv", "full_attention", "conv"]
+    model = model_of("lfm2", source | {"layers": 3}, tmp_path, layer_types=types)
+    with pytest.raises(ModelError, match="'lfm2': layers 0, 2 have no attention") as error:
+        layers_of(model, torch.ones(32))
+    one_line(error)
+
+
+def test_what_fails_inside_the_first_pass_is_told_by_the_family(source, tmp_path):
+    model = model_of("llama", source, tmp_path)
+    model.model.layers[1].self_attn.forward = None
+    with pytest.raises(ModelError, match=r"'llama': one token does not pass .*'NoneType'") as error:
+        layers_of(model, torch.ones(32))
+    one_line(error)

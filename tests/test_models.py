@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -66,6 +67,29 @@ def test_families_that_cannot_be_measured_are_refused(source, tmp_path, family, 
 def test_every_family_listed_is_refused_by_name(family):
     with pytest.raises(ModelError, match=f"model_type '{family}': it") as error:
         models.refuse_unsupported(AutoConfig.for_model(family))
+    one_line(error)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "electra", "camembert"])
+def test_an_encoder_is_refused(family):
+    with pytest.raises(ModelError, match=f"model_type '{family}': it is an encoder"):
+        models.refuse_unsupported(AutoConfig.for_model(family))
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"model_type": "llama9"}, r"'llama9': transformers [0-9.]+ does not know it"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "code.Own"}},
+         "'own': it needs code of its own, .* allow_remote_code: true"),
+    ],
+)  # fmt: skip
+def test_a_family_that_transformers_does_not_have(checkpoint, tmp_path, settings, told):
+    given = shutil.copytree(checkpoint, tmp_path / "given")
+    (given / "config.json").write_text(json.dumps(settings))
+    (given / "code.py").write_text("1 / 0")
+    with pytest.raises(ModelError, match=told) as error:
+        fetch({"type": "local", "path": str(given)}, "local", tmp_path / "0", tmp_path / "0.json")
     one_line(error)
 
 
@@ -135,6 +159,21 @@ def test_a_revision_of_the_hub(publish, loopback, checkpoint, tmp_path):
     assert not asked & {"README.md", "optimizer.pt", "run.py"}
     models.fetch(publish(files, code=True), "step7", folder, manifest)
     assert (folder / "run.py").is_file(), "only if the config says so"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"model_type": "gpt_oss"}, {"model_type": "bert"}, {"model_type": "llama9"}]
+)
+def test_what_cannot_be_measured_is_refused_before_weights_come_and_is_no_gap(
+    publish, loopback, checkpoint, tmp_path, settings
+):
+    source = publish({**content(checkpoint), "config.json": json.dumps(settings).encode()})
+    folder = tmp_path / "made" / "step7"
+    with pytest.raises(ModelError, match=f"model_type '{settings['model_type']}'") as error:
+        models.fetch(source, "step7", folder, tmp_path / "made" / "step7.manifest.json")
+    one_line(error)
+    assert not any(name == "model.safetensors" for _, name, _ in loopback.requests)
+    assert list(folder.parent.iterdir()) == []
 
 
 def test_pickles_of_the_hub_become_safetensors(publish, checkpoint, tmp_path):

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import zarr
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from abspos import synthetic, synthetic_store, variants
 from abspos.activation_store import Shape, Sums, Writer
@@ -46,6 +45,7 @@ from abspos.stores import (
     whole_folder,
     write_chunk,
 )  # fmt: skip
+from abspos.tokenizer import require_fit, tokenizer_of
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
@@ -122,14 +122,17 @@ def tokens_for(
     Raises:
         InterventionError: the condition needs a BOS that the tokenizer has not, or a replacement
             is not one token.
+        TokenizerError: the tokenizer cannot be read, or does not fit the model.
     """
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    tokenizer = tokenizer_of(checkpoint)
     if tokenizer.bos_token_id is None and needs_bos(condition):
         raise InterventionError(
             f"condition {condition!r}: this tokenizer has no BOS token; write `without: [bos]` "
             "beside the model's source to leave out such conditions"
         )
-    return tokenizer.bos_token_id, [single_token(tokenizer, text) for text in swap_tokens]
+    swaps = [single_token(tokenizer, text) for text in swap_tokens]
+    require_fit(checkpoint, max([tokenizer.bos_token_id or 0, *swaps]))
+    return tokenizer.bos_token_id, swaps
 
 
 def setting_for(

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP library raises
     EntryNotFoundError,
     GatedRepoError,
@@ -101,8 +101,15 @@ def download(
         Gap: a file is not there, or not the one that is listed, however often it is fetched.
         HubError: see listing; or there is no room.
     """
-    require_room(repo, files)
+    require_room(
+        repo, {name: facts for name, facts in files.items() if not cached(repo, commit, name, kind)}
+    )
     return {name: _fetched(repo, commit, name, facts, kind) for name, facts in files.items()}
+
+
+def cached(repo: str, commit: str, name: str, kind: str) -> bool:
+    """Whether the hub's cache holds a file."""
+    return isinstance(try_to_load_from_cache(repo, name, revision=commit, repo_type=kind), str)
 
 
 def _fetched(repo: str, commit: str, name: str, facts: Mapping[str, Any], kind: str) -> Path:

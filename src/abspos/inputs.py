@@ -190,13 +190,14 @@ def prepare(
     Raises:
         InputError: the texts are too few or too short.
         StoreError: the checkpoint is missing or altered.
+        TokenizerError: its tokenizer cannot be read, or does not fit its model.
     """
-    from transformers import AutoTokenizer
-
     from abspos.stores import check, save_dataset
+    from abspos.tokenizer import require_fit, tokenizer_of
 
     if checkpoint_manifest is not None:
         check(checkpoint, checkpoint_manifest)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    tokenizer = tokenizer_of(checkpoint)
     windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
+    require_fit(checkpoint, int(windows["tokens"].max()))
     save_dataset(windows, store, manifest)

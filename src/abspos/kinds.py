@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from abspos.capture import Attention, forward, listening, narrowest, residual_stream
+from abspos.hub import first_line
 from abspos.models import CausalLM, ModelError
+from abspos.variants import decoder_layers
 
 log = logging.getLogger("abspos")
 
@@ -66,14 +68,28 @@ def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
 
     Raises:
         ModelError: no layer rotates; positions reach the residual stream by another way than
-            attention; layers differ in their heads or in the width of their windows.
+            attention; a layer does not attend; layers differ in their heads or in the width of
+            their windows; or there is no forward pass at all through the interface.
     """
-    (first, states), (second, moved) = (at_position(model, embedding, p) for p in (0, 1))
     kind = model.config.model_type
+    try:
+        (first, states), (second, moved) = (at_position(model, embedding, p) for p in (0, 1))
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model_type {kind!r}: one token does not pass through it as through a decoder whose "
+            f"attention calls the interface of transformers ({first_line(error)}); refused"
+        ) from error
     if not torch.allclose(states, moved, rtol=0, atol=0, equal_nan=True):
         raise ModelError(
             f"model_type {kind!r}: positions enter its residual stream without attention; "
             "abspos measures RoPE decoders"
+        )
+    if silent := sorted(set(range(len(decoder_layers(model)))) - set(first)):
+        raise ModelError(
+            f"model_type {kind!r}: layers {', '.join(map(str, silent[:3]))} have no attention that "
+            "calls the interface of transformers; abspos measures models that attend in each layer"
         )
     layers = [
         Layer(
@@ -115,6 +131,11 @@ def at_position(
     ):
         ids = torch.tensor([[position]], device=embedding.device)
         forward(model, embedding[None, None], ids)
+    if any(state.shape != (1, 1, len(embedding)) for state in stream.states):
+        raise ModelError(
+            f"model_type {model.config.model_type!r}: between its layers runs something else than "
+            "one residual stream (input, position, feature); refused"
+        )
     return found, torch.stack([state[0, 0] for state in stream.states])
 
 

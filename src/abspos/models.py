@@ -6,6 +6,7 @@ source is brought into that form once; everything downstream reads the folder al
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -23,11 +24,14 @@ import gguf
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import __version__ as TRANSFORMERS
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos import hub, synthetic
 from abspos.gaps import Gap, note
 from abspos.stores import file_digest, whole_folder
+from abspos.tokenizer import has_code
 
 log = logging.getLogger("abspos")
 
@@ -37,13 +41,12 @@ REFUSED = {
     "of a query's keys does not add up to 1, which the decomposition takes for granted",
     "gptj": "its attention does not call the attention interface of transformers",
     "falcon": "its attention does not call the attention interface of transformers",
+    "codegen": "its attention does not call the attention interface of transformers",
     "bloom": "it has ALiBi instead of RoPE",
     "mpt": "it has ALiBi instead of RoPE",
     "gpt2": "it has learned absolute positions instead of RoPE",
     "opt": "it has learned absolute positions instead of RoPE",
     "gpt_neo": "it has learned absolute positions instead of RoPE",
-    "bert": "it is an encoder",
-    "roberta": "it is an encoder",
 }
 
 
@@ -53,6 +56,10 @@ CausalLM = Any
 
 class ModelError(RuntimeError):
     """A checkpoint that cannot be had, loaded, or measured."""
+
+
+class UnsupportedError(ModelError):
+    """A family that cannot be measured, whatever a revision of it holds."""
 
 
 def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path) -> None:
@@ -183,18 +190,27 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     ``source`` has ``repo``, ``commit`` and ``files``, as the study's lock has them.
     """
     what = f"{source['repo']} at {revision}"
-    found = hub.download(source["repo"], source["commit"], source["files"])
-    for name, path in found.items():
-        link_or_copy(path, folder / name)
+    small = {n: f for n, f in source["files"].items() if not n.endswith((".safetensors", ".bin"))}
+    heavy = {n: f for n, f in source["files"].items() if n not in small}
     try:
-        if not any(name.endswith(".safetensors") for name in found):
+        bring(source, small, folder)
+        refuse_unsupported(read_config(folder))
+        bring(source, heavy, folder)
+        if not any(name.endswith(".safetensors") for name in heavy):
             unpickle(folder)
         for path in folder.glob("*.safetensors"):
             with safe_open(path, "pt"):  # compares its table of contents with its size
                 pass
-        read_config(folder)
+    except (Gap, hub.HubError, UnsupportedError):
+        raise
     except Exception as error:
         raise Gap(f"{what}: not a checkpoint that can be read ({hub.first_line(error)})") from error
+
+
+def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
+    """Bring files of a commit of the hub into a folder."""
+    for name, path in hub.download(source["repo"], source["commit"], files).items():
+        link_or_copy(path, folder / name)
 
 
 def unpickle(folder: Path) -> None:
@@ -229,13 +245,31 @@ def read_config(folder: Path) -> Any:
 
     Code of its own runs only if it lies in the folder, and it was put there only if the study's
     config allows it.
+
+    Raises:
+        UnsupportedError: transformers does not know the family, or it needs code that may not run.
+        ModelError: the config cannot be read.
     """
-    return AutoConfig.from_pretrained(folder, trust_remote_code=has_code(folder))
-
-
-def has_code(folder: Path) -> bool:
-    """Whether a checkpoint comes with code of its own that may run."""
-    return any(Path(folder).glob("*.py"))
+    try:
+        given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        kind = given.get("model_type")
+        if kind in CONFIG_MAPPING_NAMES or has_code(folder):
+            return AutoConfig.from_pretrained(
+                folder, trust_remote_code=has_code(folder), local_files_only=True
+            )
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: its config.json cannot be read ({hub.first_line(error)}); correct it"
+        ) from error
+    raise UnsupportedError(
+        f"model_type {kind!r}: "
+        + (
+            "it needs code of its own, which runs only with allow_remote_code: true beside a hub "
+            "source"
+            if "auto_map" in given
+            else f"transformers {TRANSFORMERS} does not know it; take one of a family that it knows"
+        )
+    )
 
 
 def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None:
@@ -304,12 +338,14 @@ def refuse_unsupported(config: Any) -> None:
         why = f"{REFUSED[kind]}; abspos measures RoPE decoders"
     elif getattr(config, "is_encoder_decoder", False):
         why = "an encoder-decoder; abspos measures decoders"
+    elif getattr(config, "is_decoder", None) is False and not hasattr(config, "rope_parameters"):
+        why = "it is an encoder; abspos measures RoPE decoders"
     elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "auto_map"):
         why = "transformers has no causal language model of it; abspos measures RoPE decoders"
     elif config.get_text_config() is not config:
         why = "it wraps a language model; save that one alone, and give its folder"
     if why:
-        raise ModelError(f"model_type {kind!r}: {why}")
+        raise UnsupportedError(f"model_type {kind!r}: {why}")
 
 
 def by_layer_type(parameters: Mapping[str, Any]) -> bool:

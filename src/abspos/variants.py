@@ -17,12 +17,12 @@ from abspos.models import (
     CausalLM,
     ModelError,
     by_layer_type,
-    has_code,
     initialise,
     pretrained,
     read_config,
     refuse_unsupported,
 )
+from abspos.tokenizer import has_code
 
 
 def ntk_theta(theta: float, factor: float, rotary_dim: int) -> float:
@@ -94,7 +94,7 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     """
     config = read_config(folder)
     refuse_unsupported(config)
-    limit = config.max_position_embeddings
+    limit = getattr(config, "max_position_embeddings", length)
     rope = variant.get("rope") or {}
     dynamic = rope.get("rope_type") == "dynamic"
     if dynamic and length <= limit:
@@ -103,7 +103,10 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
             f"max_position_embeddings {limit}"
         )
     if length > limit and not dynamic:
-        raise ModelError(f"inputs.length {length}: the model's context is {limit} positions")
+        raise ModelError(
+            f"inputs.length {length}: the model's context is {limit} positions; lower it, or take "
+            "a variant of dynamic RoPE alone"
+        )
     if variant.get("window"):
         refuse_inert_window(config, variant["window"])
     if rope:
