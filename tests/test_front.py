@@ -366,6 +366,44 @@ def test_a_page_from_a_file(tmp_path):
     render(text)
 
 
+# controls
+
+
+def test_each_control_stands_beside_the_effect_it_guards(tmp_path):
+    given = table(
+        numbers("bos-swap", number="swap-token: energy reduction",
+                arms="standard/swap-token-1 vs standard/bos", estimate=0.4),
+        numbers("both-present", number="residual energy"),
+        numbers("both-present", number="residual energy", arms="ntk/bos", estimate=9.0),
+    )  # fmt: skip
+    keys = {"model": "tiny", "revision": "0123", "variant": "standard"}
+    check = "layer 0: smallest adjusted p of R = 0, probability"
+    made = pd.DataFrame(
+        [
+            keys | {"condition": "control-noop", "check": "noop", "value": 0.0, "passed": True},
+            keys | {"condition": "no-bos", "check": check, "value": 0.012345, "passed": False},
+            keys
+            | {"revision": "1", "condition": "no-bos", "check": "a", "value": 1, "passed": True},
+        ]
+    )
+    made.to_csv(tmp_path / "controls.csv", index=False)
+    given.drop(columns="fragile").to_csv(tmp_path / "claims.csv", index=False)
+    pd.DataFrame(columns=sensitivity.COLUMNS).to_csv(tmp_path / "sensitivity.csv", index=False)
+    paths = [tmp_path / name for name in ("claims.csv", "sensitivity.csv", "front.rst")]
+    front.write(*paths, SETTINGS, controls=tmp_path / "controls.csv")
+    *_, (_, noop, first, other) = cells(render((tmp_path / "front.rst").read_text("utf-8")))
+    effect = "bos-swap, swap-token: energy reduction, log lens: 0.4 [0.1, 0.15]"
+    assert noop == ["tiny", "standard/control-noop", "noop", "0", "yes", effect]
+    assert first[3:5] == ["0.0123", "NO"]
+    assert first[5] == f"both-present, residual energy, probability lens: {SHOWN}"
+    assert other[-1] == "", "another revision has its own effects"
+
+
+def test_a_study_without_controls_says_so():
+    empty = pd.DataFrame(columns=["model", "revision", "variant", "condition", "check"])
+    assert "None was run" in plain(render(front.page(table(), SETTINGS, controls=empty)))
+
+
 # gaps
 
 

@@ -54,6 +54,14 @@ STATEMENTS = {
 }
 
 
+#: What a control guards, by its condition: the claim, and the number that it would undo.
+GUARDED = {
+    "no-bos": ("both-present", "residual energy"),
+    "control-noop": ("bos-swap", "swap-token: energy reduction"),
+    "control-shift": ("bos-swap", "swap-token: energy reduction"),
+}
+
+
 def cell(value: object) -> str:
     """A value as text of one reStructuredText table cell: one line, and markup to nobody."""
     text = "" if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
@@ -142,8 +150,10 @@ def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
 
 def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
     """The note of a line, and under which other choices its verdicts flip, by lens."""
-    flips = [f"{lens} lens flips under: {row['fragile']}"
-             for lens, row in line.items() if row["fragile"]]  # fmt: skip
+    flips = [
+        f"{'' if pd.isna(row['lens']) else f'{lens} lens '}flips under: {row['fragile']}"
+        for lens, row in line.items() if row["fragile"]
+    ]  # fmt: skip
     own = next(iter(line.values()))["note"]
     return "; ".join([*([] if pd.isna(own) or not own else [str(own)]), *flips])
 
@@ -218,6 +228,46 @@ them. ``abspos pin`` has them tried again.
 """
 
 
+def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """What must do nothing, whether it did, and beside it the effect that it guards.
+
+    Args:
+        controls: see abspos.controls.
+        claims: the claim table.
+    """
+    passed = {"True": "yes", "False": "NO"}
+    rows = [
+        [
+            row["model"], f"{row['variant']}/{row['condition']}", row["check"],
+            f"{row['value']:.3g}", passed[str(row["passed"])], guarded(row, claims),
+        ]
+        for row in controls.to_dict("records")
+    ]  # fmt: skip
+    head = ["model", "arm", "what must be nothing", "what it was", "passed", "effect it guards"]
+    shown = list_table(head, rows) if rows else "None was run in this study."
+    return f"""
+Controls
+--------
+
+What must do nothing, beside the effect that it guards. Controls of position that may do something
+are in the figure *Controls*, NTK factors below 1 in the figure *Claims*, where a study has them.
+
+{shown}
+"""
+
+
+def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
+    """The effect that a control guards, as measured; empty where the study has not measured it."""
+    claim, number = GUARDED.get(control["condition"], ("", ""))
+    lens = "probability" if str(control["check"]).endswith("probability") else "log"
+    own = (claims["model"] == control["model"]) & (claims["revision"] == control["revision"])
+    rows = claims[own & (claims["claim"] == claim) & (claims["number"] == number)]
+    rows = rows[(rows["lens"] == lens) & (rows["summary"] == "median")]
+    arms = rows["arms"].astype(str).str.startswith(f"{control['variant']}/")
+    found = rows[arms].to_dict("records")
+    return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""
+
+
 def synthetic(settings: Mapping[str, Any]) -> str:
     """What to say of models whose logits are planted; empty where there is none."""
     names = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
@@ -231,15 +281,18 @@ beside it.
 
 
 def page(
-    claims: pd.DataFrame, settings: Mapping[str, Any], checkpoints: pd.DataFrame | None = None
-) -> str:
+    claims: pd.DataFrame, settings: Mapping[str, Any], checkpoints: pd.DataFrame | None = None,
+    controls: pd.DataFrame | None = None,
+) -> str:  # fmt: skip
     """The front page as reStructuredText.
 
     Args:
         claims: the claim table, with the column ``fragile`` (see abspos.sensitivity).
         settings: the resolved config.
         checkpoints: see abspos.checkpoints.
+        controls: see abspos.controls; left out of the page where there are none.
     """
+    checked = "" if controls is None else controls_section(controls, claims)
     missing = "" if checkpoints is None else gaps(checkpoints)
     models = models_of(claims)
     number = settings["inputs"]["number"]
@@ -277,7 +330,7 @@ verdict that flips under another choice of early bin, anchor, summary or inputs,
 made another one; ``statistics/sensitivity.csv`` and its figure show all of them:
 
 {list_table(head, claim_rows(claims))}
-{missing}
+{checked}{missing}
 Settings of the run
 -------------------
 
@@ -289,7 +342,7 @@ Settings of the run
 
 def write(
     claims: Path, sensitivity: Path, out: Path, settings: Mapping[str, Any],
-    checkpoints: Path | None = None,
+    checkpoints: Path | None = None, controls: Path | None = None,
 ) -> None:  # fmt: skip
     """Write the front page of a study's report.
 
@@ -299,7 +352,9 @@ def write(
         out: where the reStructuredText goes.
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
+        controls: controls.csv, shown beside what they guard.
     """
     table = fragile(read_claims(claims), read_claims(sensitivity))
     found = None if checkpoints is None else read_checkpoints(checkpoints)
-    write_atomically(Path(out), page(table, settings, found))
+    checked = None if controls is None else read_claims(controls)
+    write_atomically(Path(out), page(table, settings, found, checked))

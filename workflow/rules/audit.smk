@@ -6,6 +6,7 @@ rule front:
         claims=rules.claims.output.claims,
         checkpoints=rules.checkpoints.output[0],
         sensitivity=rules.sensitivity.output.table,
+        controls=result("statistics/controls.csv"),
     output:
         result("front.rst"),
     log:

@@ -10,4 +10,5 @@ with job(snakemake):
         snakemake.output[0],
         snakemake.params.config,
         snakemake.input.checkpoints,
+        snakemake.input.controls,
     )
