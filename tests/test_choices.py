@@ -100,9 +100,19 @@ def test_choices_are_those_that_the_inputs_allow(store):
     one, other = found["half 1"].inputs, found["half 2"].inputs
     assert (one ^ other).all()
     np.testing.assert_array_equal(one, holdout(16, 0, store["document"].values)[0])
+    assert "halves exchanged" in found
     assert "source a" in found
     assert not {"source b", "source c"} & set(found), "too few inputs for a choice of their own"
     assert not any("source" in c.name for c in choices_of(store, ["a"] * 16, 0))
+
+
+def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
+    rows = [{"verdict": "reproduced", "summary": s} for s in ("", "median", "mean")]
+    rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
+    monkeypatch.setattr(choices, "altered", lambda *given: None)
+    choice = choices.Choice("c", choices.own_slots, (lambda evidence: iter(rows),))
+    found = choices.judged(None, choice, {})
+    assert found == [row | {"choice": "c"} for row in rows[:2]]
 
 
 def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):

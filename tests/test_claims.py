@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from abspos import claims, claims_sinks
+from abspos import choices, claims, claims_sinks
 from abspos.claims import COLUMNS, claim_table, judge, swap_rows
 from abspos.evidence import BESIDE, UNDEFINED, Evidence, measured
 from abspos.slots import no_halves
@@ -688,6 +688,21 @@ def test_sink_readers_are_chosen_and_measured_on_different_texts():
     assert len(claims_sinks.sink_reader_writes(given, "standard:no-bos")[0]) == 0
 
 
+def test_the_halves_of_fingerprint_can_be_exchanged():
+    given = evidence(study())
+    given.tokens[:] = np.arange(N) // 2  # each token twice
+    chosen_on, measured_on = claims_sinks.holdout(N, 0, list(range(N)))
+    given.data["standard:no-bos:a_1_64"].values[..., measured_on] = 0
+    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    assert np.isin(tokens, given.tokens[measured_on]).all()
+    gram, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos", exchanged=True)
+    assert len(gram) == 0, "chosen where none reads"
+    values, counts = np.unique(given.tokens[chosen_on], return_counts=True)
+    np.testing.assert_array_equal(np.unique(tokens), values[counts > 1])
+    rows = list(choices.exchanged_fingerprint(given))
+    assert rows[-1]["note"].startswith(f"{len(tokens)} texts share")
+
+
 def test_only_one_text_of_a_document_counts():
     """Two windows of one document share more than their first token."""
     plan = study()
@@ -812,6 +827,7 @@ def test_intervals_and_p_values_of_a_row():
     reach = stats.t.ppf(0.95, N - 1) * 0.01
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.02 - reach, 0.02 + reach))
     assert row["p_value"] == pytest.approx(2 * stats.t.sf(2, N - 1))
+    assert 0 < row["influence"] <= 1
     assert row["arms"] == "standard/bos"
 
 

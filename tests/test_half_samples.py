@@ -12,7 +12,7 @@ from abspos.statistics import interval
 finite = st.floats(-100, 100)
 
 
-@given(arrays(np.float64, st.sampled_from([8, 16, 32, 64, 128]), elements=finite))
+@given(arrays(np.float64, st.sampled_from([8, 13, 45, 64, 100, 127, 128]), elements=finite))
 def test_halves_of_a_mean_give_the_t_interval(sample):
     """Exactly: balanced halves lose nothing that the t interval of a mean has."""
     number = len(sample)
@@ -24,6 +24,16 @@ def test_halves_of_a_mean_give_the_t_interval(sample):
     for smooth in (False, True):
         found = interval(sample.mean(), without, halved.ravel(), smooth=smooth)
         assert found.se == pytest.approx(sample.std(ddof=1) / np.sqrt(number), abs=1e-7)
+
+
+def test_of_more_inputs_than_the_order_the_error_of_a_mean_is_right_on_average():
+    draws = np.random.default_rng(0).normal(size=(400, 300))
+    first = in_first_half(300)
+    halved = np.concatenate([draws @ m.T / m.sum(1) for m in (first, ~first)], axis=1)
+    without = (draws.sum(1, keepdims=True) - draws) / 299
+    se = interval(draws.mean(1), without, halved).se
+    assert np.mean(se**2) == pytest.approx(1 / 300, rel=0.03)
+    assert np.std(se**2) < 1.5 * np.sqrt(2 / 126) / 300
 
 
 def test_any_two_inputs_stand_together_in_half_of_the_splits():

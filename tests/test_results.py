@@ -31,6 +31,7 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
         {
             "model": "m", "replacement": r, "token": "", "lens": lens, "number": n,
             "summary": "median", "estimate": 0.1, "ci_low": 0.0, "ci_high": 0.2,
+            "primary": (r, lens, n) == ("swap-token", "log", "energy reduction"),
         }
         for r in ("swap-token", "ablate-zero")
         for lens in ("log", "probability")
@@ -38,7 +39,8 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
     ]  # fmt: skip
     lines = results.swaps_table(pd.DataFrame(rows), "median").splitlines()
     assert len(lines) == 2 + 4
-    assert "0.1 [0, 0.2]" in lines[2]
+    assert "0.1 [0, 0.2] ★ | 0.1 [0, 0.2] |" in lines[2]
+    assert sum("★" in line for line in lines) == 1
 
 
 def test_readings_that_cover_the_claim_are_listed() -> None:
@@ -68,8 +70,11 @@ def test_flips_are_listed_beside_what_is_published():
             row | {"choice": "early 16", "verdict": "reproduced", "change": "same"},
             row | {"choice": "half 1", "verdict": "not reproduced", "change": "too few inputs"},
             row | {"choice": "mean head", "verdict": "contradicted", "change": "flips"},
+            row | {"number": "no lens", "lens": None, "choice": "a", "verdict": "reproduced",
+                   "change": "same"},
         ]
-    )
+    )  # fmt: skip
+    assert "| bos-swap | no lens | a |  | reproduced | 1 of 1 |" in results.sensitivity_table(found)
     line = results.sensitivity_table(found).splitlines()[2]
     assert line == (
         "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: contradicted | "

@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from abspos import slots as sl
 from abspos.arm_tables import stack
 from abspos.claims import bos_swap, both_present, ntk_suppresses, window_accumulates
+from abspos.claims_sinks import fingerprint
 from abspos.evidence import LENSES, Evidence, Row
 from abspos.progress import progress
 from abspos.replicates import named
@@ -137,6 +138,16 @@ def some_slots(store: xr.Dataset, kept: np.ndarray) -> Slots:
     return found | {"loss": xr.DataArray(loss, dims="slot")}
 
 
+def own_slots(store: xr.Dataset) -> Slots:
+    """None: the study's own slots stay."""
+    return {}
+
+
+def exchanged_fingerprint(evidence: Evidence) -> Iterator[Row]:
+    """Fingerprint with the halves exchanged that choose and measure sink readers."""
+    yield from fingerprint(evidence, exchanged=True)
+
+
 def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choice]:
     """Choices that a study's inputs allow.
 
@@ -158,6 +169,7 @@ def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choic
         for a in ANCHORS
         if a < half - 1
     ]
+    found.append(Choice("halves exchanged", own_slots, (exchanged_fingerprint,)))
     every = (*energies, window_accumulates)
     one, other = holdout(bos.sizes["input"], seed, bos["document"].values)
     parts = {"half 1": one, "half 2": other}
@@ -189,10 +201,11 @@ def altered(evidence: Evidence, choice: Choice, stores: Mapping[str, xr.Dataset]
 
 
 def judged(evidence: Evidence, choice: Choice, stores: Mapping[str, xr.Dataset]) -> list[Row]:
-    """Rows of the claims that a choice can change, median head, each with a verdict."""
+    """Rows of the claims that a choice can change, each with a verdict: of the median head, or of
+    no summary over heads."""
     changed = altered(evidence, choice, stores)
     rows = [row for claim in choice.claims for row in claim(changed)]
-    rows = [row for row in rows if row["verdict"] and row.get("summary") == "median"]
+    rows = [row for row in rows if row["verdict"] and row.get("summary") in ("median", "")]
     if choice.claims == (both_present,):
         rows = [row for row in rows if (row["number"], row["lens"]) == ("mask energy", "log")]
     return [row | {"choice": choice.name} for row in rows]

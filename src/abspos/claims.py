@@ -40,7 +40,7 @@ ENOUGH_INPUTS = 128
 COLUMNS = [
     "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
     "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
-    "preliminary",
+    "preliminary", "influence",
 ]  # fmt: skip
 
 SWAP_COLUMNS = [

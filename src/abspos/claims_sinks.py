@@ -73,8 +73,13 @@ def carried_rows(
         yield row("readers", name, difference, arms["matched"], POSITIVE)
 
 
-def fingerprint(evidence: Evidence) -> Iterator[Row]:
-    """Constancy under bos, and what the token at position 0 explains under no-bos."""
+def fingerprint(evidence: Evidence, exchanged: bool = False) -> Iterator[Row]:
+    """Constancy under bos, and what the token at position 0 explains under no-bos.
+
+    Args:
+        evidence: of one model.
+        exchanged: whether the halves that choose and measure sink readers are exchanged.
+    """
     constant = [f["state_variance"] for a, f in evidence.facts.items() if a.endswith(":bos")]
     if constant:
         number = "variance of the state at position 0 under bos"
@@ -83,7 +88,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
     if not evidence.has(name) or f"{name}:write" not in evidence.data:
         yield not_testable("fingerprint", "needs standard under no-bos")
         return
-    gram, tokens = sink_reader_writes(evidence, name)
+    gram, tokens = sink_reader_writes(evidence, name, exchanged)
     several = len(np.unique(tokens))
     if len(tokens) < FEWEST_TEXTS or several < 2 or not len(gram):
         yield not_testable(
@@ -100,7 +105,9 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         yield row | {"n_inputs": len(tokens)}
 
 
-def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.ndarray]:
+def sink_reader_writes(
+    evidence: Evidence, arm: str, exchanged: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Write Grams (head, input, input) of sink readers, and tokens at position 0.
 
     Sink readers are chosen on one half of the inputs and measured on the other, of which only
@@ -109,6 +116,8 @@ def sink_reader_writes(evidence: Evidence, arm: str) -> tuple[np.ndarray, np.nda
     """
     number = evidence.facts[arm]["inputs"]
     chosen_on, measured_on = holdout(number, evidence.seed, evidence.facts[arm]["document"])
+    if exchanged:
+        chosen_on, measured_on = measured_on, chosen_on
     share = evidence.data[f"{arm}:a_1_64"].values[..., chosen_on].mean(-1)
     packed = evidence.data[f"{arm}:write"].values[share > SINK_THRESHOLD]
     tokens = evidence.tokens[:number]

@@ -128,7 +128,7 @@ def measured(
         "lens": lens, "summary": summary, "estimate": estimate, "ci_low": low, "ci_high": high,
         "claimed": "" if claimed is None else str(claimed),
         "verdict": verdict, "primary": primary, "n_inputs": inputs, "note": note,
-        "p_value": float(p),
+        "p_value": float(p), "influence": float(found.influence),
     }  # fmt: skip
 
 

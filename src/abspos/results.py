@@ -57,9 +57,13 @@ def claims_table(claims: pd.DataFrame) -> str:
 
 
 def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
-    """Energy, aligned, difference and amplitude numbers of every replacement, one summary."""
+    """Energy, aligned, difference and amplitude numbers of every replacement, one summary.
+
+    The primary number has a star.
+    """
     chosen = swaps[swaps["summary"] == summary]
-    chosen = chosen.assign(text=[estimate(dict(row.items())) for _, row in chosen.iterrows()])
+    texts = [estimate(row) + " ★" * bool(row["primary"]) for row in chosen.to_dict("records")]
+    chosen = chosen.assign(text=texts)
     keys = ["model", "replacement", "token", "lens"]
     wide = chosen.fillna({"token": ""}).pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
@@ -70,6 +74,7 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
 def sensitivity_table(found: pd.DataFrame) -> str:
     """Every published verdict: under which other choices it flips, or is not to be told."""
     rows = []
+    found = found.fillna({"lens": ""})
     for key, chosen in found.groupby(["claim", "number", "arms", "lens"], sort=False):
         by_change = [
             ", ".join(f"{row['choice']}: {row['verdict']}" for _, row in part.iterrows())
@@ -188,8 +193,8 @@ lens) or summed squared probability (probability lens).
 ## Every number of bos-swap
 
 The paper's abstract has one number, 40 %. Mean of layers; 95 % intervals; a number is a share, so
-0.4 would be 40 %. Named primary beforehand: swap-token, energy reduction, log lens, median head.
-The intervals of these, of {len(swaps)} readings, cover 40 %:
+0.4 would be 40 %. Named primary beforehand, and marked ★: swap-token, energy reduction, log lens,
+median head. The intervals of these, of {len(swaps)} readings, cover 40 %:
 
 {covering(swaps)}
 

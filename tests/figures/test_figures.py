@@ -207,6 +207,14 @@ def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
 # models without BOS
 
 
+def test_a_verdict_without_a_lens_stands_left(draw, tables_of):
+    tables = tables_of()
+    table = tables["sensitivity"].iloc[:1].assign(lens=np.nan, choice="halves exchanged")
+    figure = draw("verdicts", tables | {"sensitivity": table})
+    left, right = figure.findobj(Axes)
+    assert (len(left.get_lines()), len(right.get_lines())) == (3, 1)  # two marks and the rule
+
+
 def test_what_a_model_without_bos_has_stands_in_its_place():
     rows = pd.DataFrame({
         "model": ["a", "a", "b"], "revision": "r", "condition": ["bos", "no-bos", "no-bos"],

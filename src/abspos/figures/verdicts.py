@@ -22,7 +22,7 @@ CAPTION = (
     "halves of the inputs, single sources of the corpus, and other studies that made another "
     "choice. A mark in orange is a flip, which makes the verdict fragile; a grey one differs too, "
     "but of fewer inputs whose interval still holds the published estimate. Empty: the choice "
-    "does not touch the number."
+    "does not touch the number. Numbers without a lens stand left."
 )
 COLORS = {"same": style.BLACK, "flips": style.VERMILLION, "too few inputs": "#9A9A9A",
           "not testable": "#9A9A9A"}  # fmt: skip
@@ -69,8 +69,9 @@ def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> No
         return
     rows = list(table[NUMBER].drop_duplicates().itertuples(index=False, name=None))
     panels = part.subplots(1, 2, sharey=True)
-    for ax, lens in zip(panels, style.LENSES, strict=True):
-        draw_lens(ax, style.of(table, lens=lens), rows, choices)
+    right = table["lens"] == "probability"
+    for ax, lens, chosen in zip(panels, style.LENSES, (~right, right), strict=True):
+        draw_lens(ax, table[chosen], rows, choices)
         ax.set_title(f"{lens} lens")
     panels[0].set_yticks(range(len(rows)), [label(*row) for row in rows], fontsize=8)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
