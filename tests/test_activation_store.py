@@ -103,6 +103,12 @@ def test_moments_are_those_of_all_inputs(tmp_path) -> None:
     np.testing.assert_allclose(group["grand_mean"][:], mu, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(group["by_position"][:], away, rtol=1e-5)
     np.testing.assert_allclose(group["square"][:], (whole**2).sum((1, 3)), rtol=1e-5)
+    by_input = ((whole[:, :, 1:].mean(2) - mu[:, None]) ** 2).sum(-1)
+    np.testing.assert_allclose(group["by_input"][:], by_input, rtol=1e-5)
+    magnitude = np.sort(np.abs(whole).reshape(3, 5, -1), axis=-1)
+    np.testing.assert_allclose(group["median"][:], magnitude[..., 47], rtol=1e-6)  # of 96
+    largest = np.abs(whole[:, :, 1:]).max((2, 3))
+    np.testing.assert_allclose(group["largest"][:], largest, rtol=1e-6)
 
 
 def test_to_numpy():

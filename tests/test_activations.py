@@ -72,6 +72,9 @@ def test_dimensions(bos):
         "grand_mean": (("depth", "hidden"), (LAYERS + 1, HIDDEN)),
         "by_position": (("depth", "position"), (LAYERS + 1, LENGTH)),
         "square": (("depth", "position"), (LAYERS + 1, LENGTH)),
+        "by_input": (("depth", "input"), (LAYERS + 1, INPUTS)),
+        "median": (("depth", "input"), (LAYERS + 1, INPUTS)),
+        "largest": (("depth", "input"), (LAYERS + 1, INPUTS)),
         "loss": (("input",), (INPUTS,)),
     }  # fmt: skip
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from abspos.hidden import hidden_split, moments
+from abspos.hidden import away, hidden_split, magnitudes, moments
 
 
 def states(seed=0, depth=3, inputs=4, length=5, hidden=6):
@@ -16,8 +17,8 @@ def split_of(h):
     """The split as an extraction and a decomposition make it, one after the other."""
     found = [moments(total, h.shape[1]) for total in h.sum(1)]
     grand_mean, by_position = (np.stack(part) for part in zip(*found, strict=True))
-    square = (h**2).sum((1, 3))
-    return hidden_split(grand_mean, by_position, square, h.shape[1])["hidden_split"]
+    by_input = np.stack([away(x[:, 1:].mean(1), mu) for x, mu in zip(h, grand_mean, strict=True)])
+    return hidden_split(grand_mean, by_position, by_input, (h**2).sum((1, 3)))["hidden_split"]
 
 
 def test_moments_by_loops():
@@ -32,8 +33,9 @@ def test_moments_by_loops():
 def test_a_large_common_part_takes_no_digits_from_the_others():
     """Differences are taken before squares, which would lose half of the digits here."""
     h = states(5)
-    expected = split_of(h).sel(part="position")
-    np.testing.assert_allclose(split_of(h + 1e4).sel(part="position"), expected, rtol=1e-9)
+    for part in ("position", "context"):
+        expected = split_of(h).sel(part=part)
+        np.testing.assert_allclose(split_of(h + 1e4).sel(part=part), expected, rtol=1e-9)
 
 
 def test_hidden_split_by_loops():
@@ -43,11 +45,13 @@ def test_hidden_split_by_loops():
         kept = h[depth, :, 1:]
         mu = kept.mean((0, 1))
         position = kept.mean(0) - mu
-        rest = kept - kept.mean(0)
+        context = kept.mean(1) - mu
+        rest = kept - mu - position - context[:, None]
         expected = {
             "mean": (mu**2).sum(),
             "position": np.mean([(p**2).sum() for p in position]),
-            "context": np.mean([(r**2).sum() for row in rest for r in row]),
+            "context": np.mean([(c**2).sum() for c in context]),
+            "residual": np.mean([(r**2).sum() for row in rest for r in row]),
         }
         for part, value in expected.items():
             assert split.sel(part=part)[depth] == pytest.approx(value, rel=1e-9)
@@ -64,4 +68,18 @@ def test_hidden_split_adds_up_without_position_0():
 
 def test_states_that_know_only_their_position():
     h = np.repeat(states(2)[:, :1], 4, axis=1)
-    np.testing.assert_allclose(split_of(h).sel(part="context"), 0, atol=1e-12)
+    np.testing.assert_allclose(split_of(h).sel(part=["context", "residual"]), 0, atol=1e-12)
+
+
+def test_states_that_know_only_their_text():
+    h = np.repeat(states(3)[:, :, :1], 5, axis=2)
+    np.testing.assert_allclose(split_of(h).sel(part=["position", "residual"]), 0, atol=1e-12)
+
+
+def test_magnitudes_are_of_all_positions_and_features():
+    """The median knows position 0, the largest does not."""
+    h = torch.tensor(states(6, depth=1)[0]).float()
+    h[:, 0] *= 1e4
+    median, largest = magnitudes(h)
+    np.testing.assert_array_equal(median, h.abs().flatten(1).median(1).values)
+    np.testing.assert_array_equal(largest, h[:, 1:].abs().amax((1, 2)))

@@ -19,10 +19,12 @@ def plain(logits: np.ndarray, queries: list[int]) -> np.ndarray:
     """The map by its definition, (head, query, offset), of logits (input, head, query, key)."""
     half = logits.shape[-1] // 2
     mean = logits.mean(0)
-    mean = mean - mean[:, queries, queries].mean(-1)[:, None, None]
     found = np.zeros((len(mean), len(queries), half))
-    for place, i in enumerate(queries):
-        found[:, place, : i + 1] = mean[:, i, i::-1]
+    for d in range(half):
+        diagonal = [(place, i) for place, i in enumerate(queries) if i >= d]
+        for place, i in diagonal:
+            others = np.mean([mean[:, other, other - d] for _, other in diagonal], axis=0)
+            found[:, place, d] = mean[:, i, i - d] - others
     return found
 
 
@@ -39,8 +41,9 @@ def test_the_map_of_queries_and_keys_is_that_of_their_logits(queries, softcap):
     np.testing.assert_allclose(found, plain(logits, queries), atol=1e-5)
 
 
-def test_logits_of_the_offset_alone_give_rows_that_are_alike():
-    """f(d) on every input, plus c_i on row i: f(d) - f(0) + c_i less the mean of c."""
+def test_logits_of_the_offset_alone_give_an_empty_map():
+    """f(d) on every input is gone; of c_i on row i there stays c_i less its mean over the diagonal:
+    the map changes where a number is added to a row, and attention does not."""
     f, gauge = np.linspace(1, -2, LENGTH) ** 3, np.cos(np.arange(LENGTH))
     i = np.arange(LENGTH)
     rows = f[np.abs(i[:, None] - i)] + gauge[:, None]
@@ -48,7 +51,7 @@ def test_logits_of_the_offset_alone_give_rows_that_are_alike():
     k = torch.eye(LENGTH, dtype=torch.float64).expand(3, 1, -1, -1)
     found = logit_map(q, k, 1.0, None, torch.arange(LENGTH // 2))[0].numpy()
     for query in range(LENGTH // 2):
-        wanted = f[: query + 1] - f[0] + gauge[query] - gauge[: LENGTH // 2].mean()
+        wanted = [gauge[query] - gauge[d : LENGTH // 2].mean() for d in range(query + 1)]
         np.testing.assert_allclose(found[query, : query + 1], wanted, atol=1e-12)
         assert (found[query, query + 1 :] == 0).all()
 
@@ -59,11 +62,13 @@ def float_of(data: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["bos", "no-bos", "window"])
 def test_beside_the_components(name, activations, components):
-    """Within rows both are the same; between rows the map moves as the log denominator does."""
+    """Less R it is one number a row plus one an offset: log denominators of early queries less
+    those of late ones, and mean logits of late queries less those of early ones."""
     source, store = open_dataset(*activations[name]), open_dataset(*components[name])
     table = ArmTables(store, KEYS, 0.95, 100, 0).tables["sinks"]
     by_head = {
-        c: table[c].to_numpy().reshape(3, 4) for c in ("map_sink", "map_spread", "map_error")
+        c: table[c].to_numpy().reshape(3, 4)
+        for c in ("map_sink", "map_spread", "map_shift", "map_error")
     }
     assert by_head["map_error"].max() < 1e-4
     window = WINDOW if name == "window" else LENGTH * 10
@@ -72,11 +77,24 @@ def test_beside_the_components(name, activations, components):
         logits = source.attrs["scale"][layer] * (q @ k.repeat_interleave(2, 1).mT).numpy()
         found = store["logit_map"].values[layer]
         np.testing.assert_allclose(found, plain(logits, list(range(16))), atol=1e-4)
-        sink, denominator = [], []
+        sink, denominator, shift = [], [], []
         for i in range(1, EARLY):
-            row = logits[:, :, i, max(0, i + 1 - window) : i + 1]
-            denominator.append(np.log(np.exp(row).sum(-1)).mean(0))
+            seen = min(i + 1, window)
+            early = np.log(np.exp(logits[:, :, i, i + 1 - seen : i + 1]).sum(-1))
+            late = [
+                np.log(np.exp(logits[:, :, j, j + 1 - seen : j + 1]).sum(-1)) for j in range(16, 32)
+            ]
+            denominator.append((early - np.mean(late, 0)).mean(0))
             if i < window:
-                sink.append((row[..., 0] - row[..., 1:].mean(-1)).mean(0))
-        np.testing.assert_allclose(by_head["map_sink"][layer], np.mean(sink, 0), atol=1e-4)
-        np.testing.assert_allclose(by_head["map_spread"][layer], np.std(denominator, 0), atol=1e-4)
+                sink.append(found[:, i, i] - found[:, i, :i].mean(-1))
+        for d in range(min(EARLY, window)):
+            early, late = (
+                np.mean([logits[:, :, j, j - d].mean(0) for j in which], 0)
+                for which in (range(d, 16), range(16, 32))
+            )
+            shift.append(late - early)
+        for name_of, values in (
+            ("map_sink", np.mean(sink, 0)), ("map_spread", np.std(denominator, 0)),
+            ("map_shift", np.std(shift, 0)),
+        ):  # fmt: skip
+            np.testing.assert_allclose(by_head[name_of][layer], values, atol=1e-4)

@@ -22,6 +22,7 @@ def test_a_page_of_one_study(tmp_path):
             "sink_excess": a,
             "map_sink": -a,
             "map_spread": 1.5 + h,
+            "map_shift": 0.5 * h,
             "map_error": 2e-6 * h,
         }
         for h, a in zip(heads, attention, strict=True)
@@ -31,8 +32,9 @@ def test_a_page_of_one_study(tmp_path):
                "energy": -h if part == "mask" else h**2}
         for h in heads for lens in ("log", "probability") for part in ("residual", "sink", "mask")
     ]  # fmt: skip
-    position0 = [ARM | {"depth": d, "state_norm": 10.0**d, "massive_share": d / 2} for d in (0, 1)]
-    parts = {"mean": 1.0, "position": 2.0, "context": 5.0}
+    position0 = [ARM | {"depth": d, "state_norm": 10.0**d, "massive_share": d / 2,
+                  "massive_later": d / 4, "contrast": 100.0 * d} for d in (0, 1)]  # fmt: skip
+    parts = {"mean": 1.0, "position": 2.0, "context": 4.0, "residual": 1.0}
     states = [ARM | {"depth": d, "part": p, "energy": e} for d in (0, 1) for p, e in parts.items()]
     other = {"condition": "no-bos", "a_1_64": 0.9, "sink_share": 1.0}
     (tmp_path / "statistics").mkdir()
@@ -46,7 +48,8 @@ def test_a_page_of_one_study(tmp_path):
     assert "2 of 4 heads" in text
     assert "| energy of R, log | 4 | 1.00 |" in text
     assert "| energy of the mask, log | 4 | -1.00 |" in text
-    assert "differ by at most 6.0e-06 nats in any of 4 heads" in text
-    assert "of 3.00 nats in the median head (1.50 to 4.50)" in text
+    assert "to within 6.0e-06 nats in any of 4 heads" in text
+    assert "over rows 3.00 nats in the median head (1.50 to 4.50)" in text
+    assert "over offsets 0.75 nats in the median head (0.00 to 1.50)" in text
     assert "| sink excess A_i(i) - P_i(i) | 4 | -1.00 |" in text, "of the map"
-    assert "| 1 | 10 | 50 % | 12.5 % | 25.0 % | 62.5 % |" in text
+    assert "| 1 | 10 | 50 % | 25 % | 100 | 12.5 % | 25.0 % | 50.0 % | 12.5 % |" in text

@@ -29,7 +29,8 @@ COLUMNS = {
     ],
     "sinks": [
         "layer", "head", "a_1", "sink_excess", "a_1_64", "sink_share", "to_first", "sink_low",
-        "sink_high", "kind", "map_sink", "map_spread", "map_error", "n_inputs",
+        "sink_high", "kind", "map_sink", "map_spread", "map_shift", "map_error",
+        "n_inputs",
     ],
     "layers": [
         "layer", "bin", "lens", "component", "summary", "energy", "ci_low", "ci_high", "kind",
@@ -45,7 +46,7 @@ COLUMNS = {
     ],
     "position0": [
         "depth", "state_norm", "norm_low", "norm_high", "state_variance", "closed_error",
-        "massive_share", "n_inputs",
+        "massive_share", "massive_later", "contrast", "n_inputs",
     ],
     "states": ["depth", "part", "energy", "n_inputs"],
     "masses": ["query", "mask_mass", "residual_mass", "sink_excess", "kind", "n_inputs"],
@@ -291,6 +292,8 @@ def test_position0(read, stores, arm):
     np.testing.assert_allclose(rows["state_variance"], store["state_variance"])
     np.testing.assert_allclose(rows["closed_error"], store.attrs["closed_trajectory"])
     np.testing.assert_allclose(rows["massive_share"], store["state_massive"].mean("input"))
+    np.testing.assert_allclose(rows["massive_later"], store["later_massive"].mean("input"))
+    np.testing.assert_allclose(rows["contrast"], store["state_contrast"].median("input"), rtol=1e-6)
     if arm[1] == "bos":
         assert (rows["state_variance"] == 0).all()
         np.testing.assert_allclose(rows["norm_low"], rows["norm_high"])

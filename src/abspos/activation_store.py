@@ -15,7 +15,7 @@ import zarr
 from torch import Tensor
 
 from abspos.capture import Attention
-from abspos.hidden import moments
+from abspos.hidden import away, magnitudes, moments
 from abspos.stores import NonFiniteError, create_array, write_chunk
 
 
@@ -133,6 +133,9 @@ class Sums:
         #: as states are: of long inputs they are most of what is held beside the model.
         self.total = torch.zeros(depth, s.length, s.hidden)
         self.square = np.zeros((depth, s.length))
+        #: Means over positions but 0; median magnitude, and the largest one but at position 0.
+        self.centre = np.zeros((depth, s.inputs, s.hidden), dtype=np.float32)
+        self.median, self.largest = np.zeros((2, depth, s.inputs), dtype=np.float32)
 
     def __call__(self, depth: int, state: Tensor) -> None:
         """Take the residual stream (input, position, feature) of the current batch at a depth."""
@@ -141,15 +144,21 @@ class Sums:
         self.total[depth] += state.sum(0).cpu()
         norm = torch.linalg.vector_norm(state, dim=2)
         self.square[depth] += norm.square_().sum(0).cpu().numpy()
+        self.centre[depth, self.inputs] = state[:, 1:].mean(1).cpu().numpy()
+        self.median[depth, self.inputs], self.largest[depth, self.inputs] = magnitudes(state)
 
     def save(self, group: zarr.Group) -> None:
         """Write into the store what is read again; the sums are used up."""
         found = [moments(total.numpy(), self.number) for total in self.total]
         grand_mean, by_position = (np.stack(part) for part in zip(*found, strict=True))
+        by_input = np.stack([away(*pair) for pair in zip(self.centre, grand_mean, strict=True)])
         for name, axes, data in (
             ("state0", ("depth", "input", "hidden"), self.state0),
             ("grand_mean", ("depth", "hidden"), grand_mean),
             ("by_position", ("depth", "position"), by_position),
+            ("by_input", ("depth", "input"), by_input),
+            ("median", ("depth", "input"), self.median),
+            ("largest", ("depth", "input"), self.largest),
             ("square", ("depth", "position"), self.square),
         ):
             array = create_array(group, name, axes, data.shape, data.shape, str(data.dtype))

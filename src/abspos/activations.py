@@ -175,7 +175,8 @@ def extract(
     feature) and ``k`` (layer, input, kv_head, position, feature) after RoPE; ``v0`` the values at
     position 0; ``state0`` (depth, input, hidden) the residual stream at position 0, and what its
     split elsewhere reads (abspos.hidden): ``grand_mean`` (depth, hidden), ``by_position`` and
-    ``square`` (depth, position); ``loss`` (input) in nats per token. Its attributes hold each
+    ``square`` (depth, position), ``by_input`` (depth, input); ``median`` and ``largest`` (depth,
+    input), magnitudes; ``loss`` (input) in nats per token. Its attributes hold each
     layer's scale, softcap, window and kind, RoPE, dtype and certificates.
 
     Args:

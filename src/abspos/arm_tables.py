@@ -220,12 +220,13 @@ class ArmTables:
         )
 
     def maps(self) -> dict[str, np.ndarray]:
-        """Kim et al.'s logit map at early queries (layer, head), and how it stands to ours.
+        """Kim et al.'s logit map at early queries (layer, head), and how it stands to R.
 
         ``map_sink``: what it gives to position 0 beyond the mean of its row's other keys; over
-        queries that see position 0. ``map_error``: its largest difference, within rows, from our
-        mean log attention rel(d) + mask_i + R_i(d), from which it differs by one number a row;
-        ``map_spread``: the standard deviation of that number over rows.
+        queries that see position 0. Less R_i(d) it is one number a row, whose standard deviation
+        over rows is ``map_spread``, plus one number an offset, the mean logit of late queries less
+        that of early ones, whose standard deviation over offsets is ``map_shift``;
+        ``map_error`` is the largest difference from such a sum.
         Source: docs/method.md, section 3 (neighbours).
         """
         first, stop = self.store.attrs["bins"]["early"]
@@ -236,22 +237,24 @@ class ArmTables:
             self.store[name].values[:, :, rows].astype(np.float64)
             for name in ("logit_map", "residual")
         )
-        cut = self.store["denominator"].values.astype(np.float64).mean(2)
-        mask = cut[..., -1:] - cut[..., queries]
-        attention = residual + self.store["relative"].values[:, :, None] + mask[..., None]
         offset = np.arange(found.shape[-1])
         windows = [w or self.store.attrs["length"] for w in self.store.attrs["window"]]
         keys = np.minimum(queries + 1, np.array(windows)[:, None])[:, None, :, None]
         seen = offset < keys
-        apart = np.where(seen, found - attention, 0)
-        by_row = apart.sum(-1) / keys[..., 0]
+        apart = found - residual
+        by_row = apart[..., 0]
+        apart = np.where(seen, apart - by_row[..., None], 0)
+        rows_with = seen.sum(2)
+        by_offset = apart.sum(2) / np.maximum(rows_with, 1)
+        error = np.abs(apart - by_offset[:, :, None])
         others = np.where(offset < queries[:, None], found, 0).sum(-1) / queries
         excess = found[..., np.arange(len(queries)), queries] - others
         sees = (keys > queries[:, None])[..., 0]
         return {
             "map_sink": np.where(sees, excess, 0).sum(-1) / np.maximum(sees.sum(-1), 1),
             "map_spread": by_row.std(-1),
-            "map_error": np.where(seen, np.abs(apart - by_row[..., None]), 0).max((-1, -2)),
+            "map_shift": by_offset.std(-1, where=rows_with > 0),
+            "map_error": np.where(seen, error, 0).max((-1, -2)),
         }
 
     def sink_share(self) -> None:
@@ -274,11 +277,13 @@ class ArmTables:
                 "state_variance": variance,
                 "closed_error": self.store.attrs["closed_trajectory"],
                 "massive_share": self.store["state_massive"].values.mean(-1),
+                "massive_later": self.store["later_massive"].values.mean(-1),
+                "contrast": np.median(self.store["state_contrast"].values, axis=-1),
             }
         )
 
     def states(self) -> None:
-        """Mean squared norm of hidden states by depth, split into mean, position and the rest."""
+        """Mean squared norm of hidden states by depth: mean, position, context and residual."""
         split = self.store["hidden_split"]
         depth, part = np.indices(split.transpose("depth", "part").shape)
         self.tables["states"] = self.frame(

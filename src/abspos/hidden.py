@@ -1,14 +1,15 @@
-"""Hidden states split into their mean, what position adds to it, and what remains.
+"""Hidden states split into mean, position, context and residual, and how large they get.
 
-The split is that of Song & Zhong (arXiv 2310.04861), in part; source: docs/method.md, sections 3
-and 6. An extraction keeps only what the split reads: sums over inputs, at every position, would be
-most of a store of long inputs.
+The split is that of Song & Zhong (arXiv 2310.04861), magnitudes are for the massive activations of
+Sun et al. (arXiv 2402.17762); source: docs/method.md, sections 3 and 6. An extraction keeps only
+what these read: sums over inputs, at every position, would be most of a store of long inputs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 
 def moments(total: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,27 +31,64 @@ def moments(total: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     return grand_mean, np.vecdot(mean_t, mean_t)
 
 
-def hidden_split(
-    grand_mean: np.ndarray, by_position: np.ndarray, square: np.ndarray, inputs: int
-) -> xr.Dataset:
-    """Mean, position and remaining (context and residual) energy of hidden states by depth.
+def away(centre: np.ndarray, grand_mean: np.ndarray) -> np.ndarray:
+    """Squared distance of each input's mean over positions from the grand mean (input), float64.
 
-    With h the hidden state of an input at a position: the grand mean mu, the position part
-    pos_t = mean over inputs of h less mu, and what remains. Squared norms, averaged over
-    positions; they add up to the mean squared norm. Position 0 is left out.
+    Args:
+        centre: means over positions but 0 (input, hidden).
+        grand_mean: mu (hidden).
+    """
+    moved = centre - grand_mean
+    return np.vecdot(moved, moved)
+
+
+def magnitudes(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The median magnitude of each input's hidden state, and the largest one but at position 0.
+
+    Args:
+        state: of one depth (input, position, hidden).
+
+    Returns:
+        both (input) float32; the median over positions and features, of an even number the lower
+        of the middle two.
+    """
+    if state.is_cuda:
+        whole = state.abs()
+        found = (whole.flatten(1).median(1).values, whole[:, 1:].amax((1, 2)))
+        return found[0].cpu().numpy(), found[1].cpu().numpy()
+    both = np.empty((2, len(state)), dtype=np.float32)
+    for number, one in enumerate(state.numpy()):  # torch's median takes ten times as long here
+        magnitude = np.abs(one).ravel()
+        middle = (magnitude.size - 1) // 2
+        both[1, number] = magnitude[one.shape[-1] :].max()
+        magnitude.partition(middle)
+        both[0, number] = magnitude[middle]
+    return both[0], both[1]
+
+
+def hidden_split(
+    grand_mean: np.ndarray, by_position: np.ndarray, by_input: np.ndarray, square: np.ndarray
+) -> xr.Dataset:
+    """Mean, position, context and residual energy of hidden states by depth.
+
+    With h the hidden state of input c at position t: the grand mean mu, the position part
+    pos_t = mean over inputs of h less mu, the context part ctx_c = mean over positions of h less
+    mu, and the residual h - mu - pos_t - ctx_c. Squared norms, averaged over inputs and positions;
+    they add up to the mean squared norm. Position 0 is left out.
 
     Args:
         grand_mean: mu (depth, hidden).
         by_position: squared norms of pos_t (depth, position).
+        by_input: squared norms of ctx_c (depth, input).
         square: sum over inputs of squared norms (depth, position).
-        inputs: N.
 
     Returns:
-        ``hidden_split`` (part, depth) float64, parts mean, position and context.
+        ``hidden_split`` (part, depth) float64.
     """
     mean = (grand_mean**2).sum(-1)
     position = by_position[:, 1:].mean(-1)
-    whole = (square[:, 1:] / inputs).mean(-1)
-    parts = np.stack([mean, position, whole - mean - position])
-    names = ["mean", "position", "context"]
+    context = by_input.mean(-1)
+    whole = square[:, 1:].mean(-1) / by_input.shape[-1]
+    parts = np.stack([mean, position, context, whole - mean - position - context])
+    names = ["mean", "position", "context", "residual"]
     return xr.Dataset({"hidden_split": (("part", "depth"), parts)}, coords={"part": names})

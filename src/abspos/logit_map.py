@@ -1,7 +1,8 @@
 """The normalised logit map of Kim et al. (arXiv 2509.21042), from queries and keys.
 
-Mean logits over inputs, less the mean of their diagonal. Its road is its own, past the
-decomposition, so that one can be held against the other. Source: docs/method.md, section 3.
+Mean logits over inputs, each less the mean of its own diagonal, that is, of its offset. Its road is
+its own, past the decomposition, so that one can be held against the other.
+Source: docs/method.md, section 3.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries
         queries: which queries, below T // 2 (query).
 
     Returns:
-        (head, query, offset), in nats: mean over inputs of s[i, i-d], less the mean over these
-        queries of that of s[i, i]; offsets below T // 2, 0 where d > i.
+        (head, query, offset), in nats: mean over inputs of s[i, i-d], less the mean of that over
+        those of these queries that have offset d; offsets below T // 2, 0 where d > i.
     """
     offsets = torch.arange(q.shape[2] // 2, device=q.device)
     every = len(queries) == int(queries[-1]) + 1
@@ -32,7 +33,9 @@ def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries
     rows = mean_logits(taken, k[:, :, : len(offsets)], scale, softcap)
     keys = queries[:, None] - offsets
     found = rows.gather(-1, keys.clamp_min(0).expand_as(rows))
-    return (found - found[..., :1].mean(1, keepdim=True)) * (keys >= 0)
+    there = keys >= 0
+    found *= there
+    return (found - found.sum(1, keepdim=True) / there.sum(0).clamp_min(1)) * there
 
 
 def mean_logits(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:

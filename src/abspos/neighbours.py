@@ -67,14 +67,20 @@ def sink_line(sinks: pd.DataFrame) -> str:
 
 
 def map_line(sinks: pd.DataFrame) -> str:
-    """Kim et al.'s map: how near it is to our components within rows, and how far between them."""
-    error, spread, sink = (sinks[f"map_{what}"] for what in ("error", "spread", "sink"))
+    """Kim et al.'s map: what parts it from R, by rows and by offsets, and its position 0."""
+
+    def over_heads(what: str) -> str:
+        found = sinks[f"map_{what}"]
+        return (
+            f"{found.median():.2f} nats in the median head ({found.min():.2f} to {found.max():.2f})"
+        )
+
     return (
-        f"Within rows, map and rel(d) + mask_i + R_i(d) differ by at most {error.max():.1e} nats "
-        f"in any of {len(sinks)} heads. Between rows they move apart by a standard deviation of "
-        f"{spread.median():.2f} nats in the median head ({spread.min():.2f} to "
-        f"{spread.max():.2f}). The map gives position 0 {sink.median():.2f} nats more than the "
-        f"mean of its row's other keys in the median head ({sink.min():.2f} to {sink.max():.2f})."
+        "Map and R_i(d) differ by one number a row and one an offset, to within "
+        f"{sinks['map_error'].max():.1e} nats in any of {len(sinks)} heads. Their standard "
+        f"deviations are: over rows {over_heads('spread')}, over offsets {over_heads('shift')}. "
+        "More than to the mean of its row's other keys, the map gives to position 0 "
+        f"{over_heads('sink')}."
     )
 
 
@@ -85,11 +91,13 @@ def depths_table(position0: pd.DataFrame, states: pd.DataFrame) -> str:
     rows = [
         [
             row["depth"], f"{row['state_norm']:.4g}", f"{100 * row['massive_share']:.0f} %",
+            f"{100 * row['massive_later']:.0f} %", f"{row['contrast']:.0f}",
             *(f"{100 * shares.loc[row['depth'], part]:.1f} %" for part in shares.columns),
         ]
         for row in position0.to_dict("records")
     ]  # fmt: skip
-    head = ["depth", "norm at position 0", "massive at position 0", *shares.columns]
+    head = ["depth", "norm at position 0", "massive at position 0", "at others",
+            "largest at 0 / median", *shares.columns]  # fmt: skip
     return markdown_table(head, rows)
 
 

@@ -170,7 +170,7 @@ def activation_bytes(load: Load) -> int:
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
     write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
-    states = 4 * load.inputs * s.hidden + 8 * (s.hidden + 2 * load.length)
+    states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
     return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
 
 
@@ -217,7 +217,7 @@ def _activations_memory(load: Load) -> float:
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
     logits = 3 * 4 * tokens // SCORED * s.vocabulary
-    kept = 4 * load.inputs * s.hidden * (s.layers + 2 * s.heads * load.writes)
+    kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
     sums = 4 * s.layers * load.length * s.hidden
     return BASE_BYTES + item * s.parameters + working + logits + kept + sums
 
