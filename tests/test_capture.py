@@ -220,6 +220,20 @@ def test_residual_stream_is_of_the_last_pass_and_ends(checkpoint):
     assert seen.states[0].shape == (1, 3, 32)
 
 
+def test_a_layer_that_writes_into_what_it_reads_changes_no_state_that_was_kept(checkpoint):
+    model, given = captured(checkpoint), embeddings()
+    with torch.no_grad(), residual_stream(model) as expected:
+        forward(model, given, None)
+
+    def overwrite(module, args, output):
+        args[0].zero_()
+
+    decoder_layers(model)[1].register_forward_hook(overwrite)
+    with torch.no_grad(), residual_stream(model) as found:
+        forward(model, given, None)
+    torch.testing.assert_close(found.states[1], expected.states[1], rtol=0, atol=0)
+
+
 def test_given_states_are_what_each_layer_reads(checkpoint):
     """Every layer writes what it wrote in the pass that the states are of."""
     model, first, second = captured(checkpoint), embeddings(seed=0), embeddings(seed=1)

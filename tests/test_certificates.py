@@ -115,6 +115,37 @@ def test_in_bfloat16_a_layer_that_writes_something_else_fails(checkpoint, monkey
     one_line(error)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_key_that_only_the_eager_mask_hides_fails_however_small_its_weight(
+    checkpoint, monkeypatch, dtype
+):
+    """The last query loses position 0, whose weight is less than the tolerance of bfloat16."""
+    model, given = model_of(checkpoint, dtype=dtype), embeddings(length=64)
+    given = given.to(model.dtype)
+    stored = stored_by(model, given)
+    certify(model, given, None, stored, None, dtype)
+    real = certificates.eager_logits
+    monkeypatch.setattr(
+        certificates, "eager_logits",
+        lambda model, given, ids, window, compare: real(model, given, ids, 63, compare),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=r"certificate 'masked': layer 0: weight 0\.0") as error:
+        certify(model, given, None, stored, None, dtype)
+    one_line(error)
+
+
+def test_in_bfloat16_what_all_layers_start_from_is_compared(checkpoint, monkeypatch):
+    model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
+    stored = stored_by(model, given)
+    real = certificates.eager_logits
+    monkeypatch.setattr(
+        certificates, "eager_logits",
+        lambda model, given, *others: real(model, 1.1 * given, *others),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="certificate 'states': layer 0"):
+        certify(model, given, None, stored, None, "bfloat16")
+
+
 def test_in_float32_passes_are_compared_through_their_depth(checkpoint, monkeypatch):
     model, given = model_of(checkpoint), embeddings()
     stored = stored_by(model, given)

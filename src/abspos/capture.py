@@ -231,7 +231,7 @@ def residual_stream(model: CausalLM) -> Iterator[Residuals]:
     def keep(depth: int, state: Tensor) -> None:
         if depth == 0:
             seen.states.clear()
-        seen.states.append(state)
+        seen.states.append(state.clone())  # a layer may write into what it reads
 
     with passing(model, keep):
         yield seen
