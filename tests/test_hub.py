@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from huggingface_hub import constants
 
@@ -38,6 +36,19 @@ def test_a_name_stands_for_a_commit_with_digests(served) -> None:
     assert len(found.files["config.json"]["sha1"]) == 40
     assert len(found.files["model.safetensors"]["sha256"]) == 64
     assert hub.listing(REPO, found.commit) == found, "a commit stands for itself"
+
+
+def test_small_files_tell_what_plans_need(served) -> None:
+    files = {"config.json": b'{"model_type": "llama", "vocab_size": 9}',
+             "tokenizer_config.json": b'{"bos_token": null}'}  # fmt: skip
+    served.publish(REPO, "main", {**FILES, **files})
+    found = hub.read_too(REPO, hub.listing(REPO, "main"))
+    assert found.says == {
+        "config": {"model_type": "llama"}, "tokenizer_config": {"bos_token": None}
+    }  # fmt: skip
+    assert not any(name == "model.safetensors" for _, name, _ in served.requests)
+    served.publish(REPO, "main", {"model.safetensors": b""})
+    assert hub.read_too(REPO, hub.listing(REPO, "main")).says == {}
 
 
 def test_files_arrive_whole_and_once(served) -> None:
@@ -108,7 +119,8 @@ def test_a_truncated_file_is_never_taken_for_whole(served) -> None:
 def anew(served) -> dict:
     """Another commit with another weights file, as arguments of download."""
     served.publish(REPO, "main", {**FILES, "model.safetensors": b"other" * 4000})
-    return dataclasses.asdict(hub.listing(REPO, "main"))
+    found = hub.listing(REPO, "main")
+    return {"commit": found.commit, "files": found.files}
 
 
 def test_a_missing_revision_and_a_missing_file_are_gaps(served) -> None:

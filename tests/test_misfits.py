@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from abspos import lock
 from abspos.activations import tokens_for
 from abspos.interventions import InterventionError
 from abspos.layout import Layout
@@ -99,6 +100,27 @@ def test_a_local_folder_is_looked_into(checkpoint, tmp_path):
     source = {"type": "local", "path": str(checkpoint)}
     layout = Layout(load_study(config(source=source)))
     assert len(misfits(layout, tmp_path / "nothing")) == 1
+
+
+def test_a_family_that_is_refused_is_told_before_any_job(checkpoint, tmp_path):
+    (checkpoint / "config.json").write_text(json.dumps({"model_type": "gpt_oss"}))
+    (line,) = misfits(Layout(load_study(config(["bos"]))), tmp_path)
+    assert line.startswith("models[m]: model_type 'gpt_oss': its softmax has a learned sink logit")
+    assert "leave it out" in line
+
+
+def test_what_the_lock_says_is_enough(tmp_path):
+    """Nothing is here yet: a model of the hub is told before it is fetched."""
+    source = {"type": "hub", "repo": "org/a", "revisions": ["main"]}
+    layout = Layout(load_study(config(source=source)), tmp_path)
+    pin = {"commit": "1" * 40, "files": {"config.json": {"bytes": 2, "sha1": "a" * 40}}}
+    said = {"config": {"model_type": "llama", "max_position_embeddings": 32},
+            "tokenizer_config": {"bos_token": None}}  # fmt: skip
+    path = lock.path_of(layout.study.study, tmp_path)
+    for kept, lines in ((pin, 0), (pin | {"says": said}, 2)):
+        lock.write({"model": {"org/a": {"main": kept}}}, path)
+        layout = Layout(layout.study, tmp_path)
+        assert len(misfits(layout, tmp_path)) == lines
 
 
 def test_inputs_longer_than_the_context_are_told_before_any_job(checkpoint, tmp_path):

@@ -127,14 +127,25 @@ def plan(options: argparse.Namespace) -> int:
 def pin(options: argparse.Namespace) -> int:
     """Resolve the names of hub revisions to commits, once, into the study's lock."""
     from abspos import lock
-    from abspos.gaps import forget
-    from abspos.hub import listing
+    from abspos.gaps import Gap, forget
+    from abspos.hub import HubError, listing, read_too
     from abspos.layout import Layout
+    from abspos.misfits import misfits
     from abspos.study import ConfigError, load_study
+
+    closed: list[str] = []  # revisions that are there, and whose files cannot be had from here
 
     def ask(name: lock.Name) -> Any:
         kind, repo, revision = name
-        return listing(repo, revision, kind)
+        found = listing(repo, revision, kind)
+        if kind == "model" and not options.moved:
+            try:
+                return read_too(repo, found)
+            except HubError as error:
+                closed.append(str(error))
+            except Gap:  # broken files: its job leaves a note
+                pass
+        return found
 
     def anew(revision: str) -> bool:
         return options.anew is not None and (not options.anew or revision in options.anew)
@@ -166,6 +177,10 @@ def pin(options: argparse.Namespace) -> int:
                     found.lines.append(f"gap: {sweep.source.repo} at {revision}: to be tried again")
         for line in (*found.lines, *lock.gaps(found.lock)):
             say(line)
+        found.failures += closed
+        found.failures += misfits(
+            Layout(study, options.project), options.project / "results/checkpoints"
+        )
     for line in found.failures:
         say(f"error: {line}", file=sys.stderr)
     counts = Counter(

@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP lib
     RevisionNotFoundError,
 )
 
+from abspos.facts import SAYS, says
 from abspos.gaps import Gap
 from abspos.stores import file_digest
 
@@ -56,10 +57,12 @@ class Listing:
     Attributes:
         commit: the commit that its name stands for, 40 hexadecimal digits.
         files: by name: ``bytes``, and ``sha256``, or for small files ``sha1``: git's own digest.
+        says: what its small files say that plans need (abspos.facts.says); empty if not asked.
     """
 
     commit: str
     files: dict[str, dict[str, Any]]
+    says: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def listing(repo: str, revision: str, kind: str = "model") -> Listing:
@@ -81,6 +84,18 @@ def listing(repo: str, revision: str, kind: str = "model") -> Listing:
         digest = {"sha256": item.lfs.sha256} if item.lfs else {"sha1": item.blob_id}
         files[item.rfilename] = {"bytes": item.size, **digest}
     return Listing(str(info.sha), files)
+
+
+def read_too(repo: str, found: Listing) -> Listing:
+    """A listing of a model, with what its config and its tokenizer's config say.
+
+    Raises:
+        Gap, HubError: see download.
+    """
+    wanted = {f"{n}.json": found.files[f"{n}.json"] for n in SAYS if f"{n}.json" in found.files}
+    for path in download(repo, found.commit, wanted).values():
+        return replace(found, says=says(path.parent))
+    return found
 
 
 def download(

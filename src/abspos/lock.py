@@ -20,7 +20,8 @@ import yaml
 from abspos.gaps import Gap
 from abspos.study import Study
 
-#: What a pin is: ``commit`` and ``files``, or ``gap``, the reason why there is none.
+#: What a pin is: ``commit``, ``files`` and what the small ones say (abspos.facts.says), or
+#: ``gap``, the reason why there is none.
 Pin = Mapping[str, Any]
 #: Pins by kind of repository, repository and revision.
 Lock = dict[str, dict[str, dict[str, Pin]]]
@@ -283,7 +284,9 @@ def _pinned(study: Study, name: Name, answer: Any, done: Pinning) -> Pin | None:
     if reason:
         return {"gap": reason}
     kept = chosen(answer.files, pickles=True, code=True) if kind == "model" else data_files(study)
-    return {"commit": answer.commit, "files": {name: dict(answer.files[name]) for name in kept}}
+    said = {"says": dict(answer.says)} if answer.says else {}
+    files = {name: dict(answer.files[name]) for name in kept}
+    return {"commit": answer.commit, "files": files, **said}
 
 
 def _lack(study: Study, name: Name, files: Mapping[str, Any]) -> str | None:

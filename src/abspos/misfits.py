@@ -1,17 +1,18 @@
 """Arms that a checkpoint cannot be given, found before any job where its config is at hand.
 
-Read from the JSON files of local folders and of checkpoints that were fetched before; what is not
-here yet is refused by its first job instead. Nothing heavy is imported.
+Read from the JSON files of local folders and of checkpoints that were fetched before, and of what
+comes from the hub, from the lock, which keeps what these files say; what is nowhere here yet is
+refused by its first job instead. Nothing heavy is imported.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from abspos.conditions import needs_bos
+from abspos.facts import REFUSED, says
 from abspos.layout import Layout
 
 
@@ -25,17 +26,26 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
     found: dict[str, None] = {}
     for model, revision in layout.models():
         source = layout.study.model(model).source
-        local = layout.root / Path(str(getattr(source, "path", ""))).expanduser()
-        for folder in (checkpoints / model / revision, local):
-            if source.type == "local" or folder != local:
-                found |= dict.fromkeys(misfits_of(layout, model, folder))
+        said = [says(checkpoints / model / revision)]
+        if source.type == "local":
+            said.append(says(layout.root / Path(source.path).expanduser()))
+        if model in layout.sweeps:
+            said.append(layout.sweeps[model].pin(revision).get("says", {}))
+        for one in said:
+            found |= dict.fromkeys(misfits_of(layout, model, one))
     return list(found)
 
 
-def misfits_of(layout: Layout, model: str, folder: Path) -> Iterator[str]:
-    """Lines for one model, of what its folder says; none where it says nothing."""
+def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[str]:
+    """Lines for one model, of what its files say; none where they say nothing."""
     runs = layout.runs(model)
-    tokenizer, config = (read(folder / f"{name}.json") for name in ("tokenizer_config", "config"))
+    tokenizer, config = (said.get(name, {}) for name in ("tokenizer_config", "config"))
+    kind = config.get("model_type")
+    if kind in REFUSED:
+        yield (
+            f"models[{model}]: model_type {kind!r}: {REFUSED[kind]}; leave it out, abspos measures "
+            "RoPE decoders"
+        )
     needy = [run.condition for run in runs if needs_bos(run.condition)]
     if needy and tokenizer.get("bos_token", "unknown") is None:
         yield (
@@ -49,12 +59,3 @@ def misfits_of(layout: Layout, model: str, folder: Path) -> Iterator[str]:
             f"inputs.length: value {length} — models[{model}] has a context of {context} "
             "positions; lower it, or take a variant of dynamic RoPE alone"
         )
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; empty where it is missing or unreadable, which its job will tell."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

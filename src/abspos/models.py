@@ -29,26 +29,12 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos import hub, synthetic
+from abspos.facts import REFUSED
 from abspos.gaps import Gap, note
 from abspos.stores import file_digest, whole_folder
 from abspos.tokenizer import has_code
 
 log = logging.getLogger("abspos")
-
-#: Families that cannot be measured, and why.
-REFUSED = {
-    "gpt_oss": "its softmax has a learned sink logit in every denominator, so that the attention "
-    "of a query's keys does not add up to 1, which the decomposition takes for granted",
-    "gptj": "its attention does not call the attention interface of transformers",
-    "falcon": "its attention does not call the attention interface of transformers",
-    "codegen": "its attention does not call the attention interface of transformers",
-    "bloom": "it has ALiBi instead of RoPE",
-    "mpt": "it has ALiBi instead of RoPE",
-    "gpt2": "it has learned absolute positions instead of RoPE",
-    "opt": "it has learned absolute positions instead of RoPE",
-    "gpt_neo": "it has learned absolute positions instead of RoPE",
-}
-
 
 #: A causal language model of transformers. They share no typed base that has a head and a body.
 CausalLM = Any

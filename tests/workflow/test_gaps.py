@@ -135,7 +135,7 @@ def sweep(new_project, tmp_path_factory) -> Iterator[Sweep]:
     found = Sweep(project, hub, commits[1], {})
     found.name(SOUND, ALTERED, HALF, ABSENT)
     code, found.texts["pin"] = found.pin()
-    assert code == cli.FINE
+    assert code == cli.FINDINGS, "pinned, and told that it is gated"
     code, found.texts["gated"] = project.snakemake(f"results/checkpoints/toy/{SOUND}.manifest.json")
     assert code == 1
     assert found.notes() == {}
@@ -154,6 +154,9 @@ def sweep(new_project, tmp_path_factory) -> Iterator[Sweep]:
 def test_a_gate_is_no_gap_and_its_cure_is_told(sweep) -> None:
     assert "gated; accept its terms on its page of the hub, set HF_TOKEN" in sweep.texts["gated"]
     assert "Traceback" not in sweep.texts["gated"]
+    told = [line for line in sweep.texts["pin"].splitlines() if line.startswith("error: ")]
+    assert len(told) == 3, "one for each revision that is there, before anything is planned"
+    assert all("gated; accept its terms" in line for line in told)
 
 
 def test_gaps_stop_nothing_and_every_table_and_the_report_name_them(sweep, tmp_path) -> None:

@@ -147,6 +147,28 @@ def test_gaps_stop_nothing_and_are_tried_again_on_request(
     assert "step9: no such revision" in capsys.readouterr().err
 
 
+def test_what_cannot_be_measured_is_told_when_pinned_and_planned(
+    project, loopback, monkeypatch, capsys
+) -> None:
+    config = {"config.json": b'{"model_type": "llama", "max_position_embeddings": 32}',
+              "tokenizer_config.json": b'{"bos_token": null}'}  # fmt: skip
+    loopback.publish(REPO, "small", {**FILES, **config})
+    loopback.publish(REPO, "sinks", {**FILES, "config.json": b'{"model_type": "gpt_oss"}'})
+    sweep(project, "small", "sinks")
+    loopback.requests.clear()
+    assert pin(project, monkeypatch) == cli.FINDINGS
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    for line, words in zip(told, ("no BOS token", "context of 32", "'gpt_oss'"), strict=True):
+        assert line.startswith("error: ")
+        assert words in line
+    assert not any(name == "model.safetensors" for _, name, _ in loopback.requests)
+    code, text = project.snakemake("-n")
+    assert code == 1
+    assert "Traceback" not in text
+    assert all(line.removeprefix("error: ") in text for line in told)
+
+
 def test_a_data_set_is_fetched_once_for_all_models(project, loopback, monkeypatch) -> None:
     loopback.publish("org/texts", "main", {"a.jsonl": b'{"text": "x"}\n'})
     data = {"repo": "org/texts", "files": ["a.jsonl"]}
