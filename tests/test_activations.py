@@ -106,6 +106,13 @@ def test_states_and_loss_are_those_of_the_eager_model(bos, given, checkpoint):
         np.testing.assert_allclose(bos["grand_mean"][depth], mu, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(bos["by_position"][depth], away, rtol=1e-4)
         np.testing.assert_allclose(bos["square"][depth], (state**2).sum((0, 2)), rtol=1e-4)
+        by_input = ((state[:, 1:].mean(1) - mu) ** 2).sum(-1)
+        np.testing.assert_allclose(bos["by_input"][depth], by_input, rtol=1e-4)
+        magnitude = np.sort(np.abs(state).reshape(INPUTS, -1), axis=-1)
+        middle = (magnitude.shape[-1] - 1) // 2
+        np.testing.assert_allclose(bos["median"][depth], magnitude[:, middle], rtol=1e-4)
+        largest = np.abs(state[:, 1:]).max((1, 2))
+        np.testing.assert_allclose(bos["largest"][depth], largest, rtol=1e-4)
     log_p = out.logits.double().log_softmax(-1)
     scored = range(LENGTH // 2, LENGTH - 1, module.LOSS_STRIDE)
     for n in range(INPUTS):
