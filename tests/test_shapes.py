@@ -52,3 +52,10 @@ def test_sizes_come_from_the_checkpoint_once_it_is_there(tmp_path: Path) -> None
     assert shapes.sizes(source, nested) == SMOLLM
     local = {"type": "local", "path": str(folder)}
     assert shapes.sizes(local, tmp_path / "absent") == SMOLLM
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "gpt2", "n_embd": 64}'])
+def test_a_config_that_cannot_be_read_stops_no_plan(tmp_path, text):
+    """What is wrong with it is told by its job, or by abspos.misfits, in a line."""
+    (tmp_path / "config.json").write_text(text)
+    assert shapes.sizes({"type": "local", "path": str(tmp_path)}, tmp_path / "nothing").guessed

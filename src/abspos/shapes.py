@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -70,8 +71,8 @@ def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
             source["hidden_size"], inner, 258,
         )  # fmt: skip
     for place in (folder, Path(str(source.get("path", folder))).expanduser()):
-        if (place / "config.json").is_file():
-            return from_config(place / "config.json")
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            return from_config(place / "config.json")  # else its job tells what is wrong with it
     return guess(str(source.get("file") or source.get("repo") or source.get("path")))
 
 
