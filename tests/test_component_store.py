@@ -288,8 +288,12 @@ def test_identity_error_sees_a_wrong_decomposition():
     q, k = torch.randn(2, 4, LENGTH, 8), torch.randn(2, 2, LENGTH, 8)
     parts, _ = blocks.block_parts(q, k, 0.4, None)
     assert blocks.identity_error(q, k, 0.4, None, parts) < 1e-5
-    parts.residual[0, 2, HALF // 4, 3] += 0.01
-    assert blocks.identity_error(q, k, 0.4, None, parts) == pytest.approx(0.01, rel=0.01)
+    for head in range(4):  # two K/V heads, each for a group of two
+        parts.residual[0, head, HALF // 4, 3] += 0.01
+        found = [blocks.identity_error(q, k, 0.4, None, parts, head=layer) for layer in range(3)]
+        wanted = pytest.approx(0.01, rel=0.01)
+        assert [error == wanted for error in found] == [layer % 2 == head % 2 for layer in range(3)]
+        parts.residual[0, head, HALF // 4, 3] -= 0.01
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -404,6 +408,13 @@ def test_results_do_not_depend_on_blocks(
             np.testing.assert_allclose(
                 made[field], found[name][field], rtol=1e-5, atol=1e-6, err_msg=field
             )
+
+
+def test_results_do_not_depend_on_threads(found, activations, decompose_into, tmp_path):
+    before = torch.get_num_threads()
+    made = opened(decompose_into(tmp_path, activations["bos"], threads=2))
+    xr.testing.assert_identical(made, found["bos"])
+    assert torch.get_num_threads() == before
 
 
 # faults

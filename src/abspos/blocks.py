@@ -61,30 +61,39 @@ def late_to_first(logits: Tensor, taken: range, window: int | None) -> Tensor:
     """
     length = logits.shape[-1]
     query = torch.tensor(taken, device=logits.device)[:, None]
-    back = query - torch.arange(length - 1, -1, -1, device=logits.device)
-    seen = (back >= 0) & (back < (window or length))
+    key = torch.arange(length - 1, -1, -1, device=logits.device)
+    seen = key <= query
+    if window is not None:
+        seen &= key > query - window
     return logits.add_(hiding(seen, logits.dtype)).softmax(-1)[..., -1]
 
 
 def identity_error(
     q: Tensor, k: Tensor, scale: float, window: int | None, parts: Parts,
-    softcap: float | None = None,
+    softcap: float | None = None, head: int = 0,
 ) -> float:  # fmt: skip
     """Largest error of relative + mask + R against log attention, by another computation.
 
-    For one early query of the first input, in float64; the mask is taken as its definition has
-    it, from the denominators of reference rows that are cut down.
+    For one early query of the first input and one head of each K/V head's group, in float64; the
+    mask is taken as its definition has it, from the denominators of reference rows that are cut
+    down.
+
+    Args:
+        parts: what block_parts makes of the other arguments.
+        head: which of a group is checked, modulo their number, so that layers can take turns.
     """
     length, half = q.shape[2], q.shape[2] // 2
+    group = q.shape[1] // k.shape[1]
+    checked = slice(head % group, None, group)
     place = len(parts.queries) // 4
     query = int(parts.queries[place])
     late = torch.tensor(grid.references(length), device=q.device)
     chosen = torch.cat([late, late.new_tensor([query])])
-    logits = rebuilt_logits(q[:1, :, chosen].double(), k[:1].double(), scale, softcap)[0]
+    logits = rebuilt_logits(q[:1, checked, chosen].double(), k[:1].double(), scale, softcap)[0]
     keys, most = (min(n, window or length) for n in (query + 1, half))
     nearest = late[:, None] - torch.arange(most, device=q.device)
     cut = logits[:, :-1].gather(-1, nearest.expand(len(logits), -1, -1))
     mask = (cut.logsumexp(-1) - cut[..., :keys].logsumexp(-1)).mean(-1)
     actual = logits[:, -1, query + 1 - keys : query + 1].log_softmax(-1).flip(-1)
-    rest = parts.relative[0, :, :keys] + parts.residual[0, :, place, :keys]
+    rest = parts.relative[0, checked, :keys] + parts.residual[0, checked, place, :keys]
     return float((rest.double() + mask[:, None] - actual).abs().max())

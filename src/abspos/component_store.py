@@ -7,7 +7,10 @@ Source: docs/method.md, sections 1, 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from abspos.trajectory import trajectory
 #: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
 #: what a processor's caches hold, and what keeps a GPU busy.
 BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
-#: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs.
+#: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs;
+#: shared by the layers that are worked on side by side.
 READ_BYTES = 2**30
 #: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
 SINK_LENGTH = 64
@@ -47,6 +51,7 @@ class Plan:
         length: T.
         documents: number of each input's document (input).
         device: where blocks are computed.
+        abreast: how many layers are worked on side by side.
     """
 
     queries: Tensor
@@ -56,6 +61,7 @@ class Plan:
     length: int
     documents: Tensor
     device: str
+    abreast: int = 1
 
     @property
     def shown(self) -> Tensor:
@@ -175,7 +181,7 @@ def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
 
 
 def head_tensors(
-    store: xr.Dataset, layer: int, device: str, queries: int
+    store: xr.Dataset, layer: int, plan: Plan
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Blocks of K/V heads of one layer, each with its q and k of all inputs on the device.
 
@@ -188,15 +194,16 @@ def head_tensors(
     arrays = {n: zarr.open_array(f"{store.encoding['source']}/{n}", mode="r") for n in ("q", "k")}
     # A K/V head comes with the queries of its group, hence twice a query head at the most.
     row = 2 * 4 * inputs * length * store.sizes["feature"]
-    for held in head_blocks(heads, kv_heads, row, READ_BYTES):
+    for held in head_blocks(heads, kv_heads, row, READ_BYTES // plan.abreast):
         q = read_heads(arrays["q"], layer, slice(held.start * group, held.stop * group))
         k = read_heads(arrays["k"], layer, held)
         count = held.stop - held.start
-        most = BLOCK_BYTES[torch.device(device).type]
-        for kv in head_blocks(count * group, count, 4 * inputs * queries * (length // 2), most):
+        most = BLOCK_BYTES[torch.device(plan.device).type]
+        field = 4 * inputs * len(plan.queries) * (length // 2)
+        for kv in head_blocks(count * group, count, field, most):
             block = slice(kv.start * group, kv.stop * group)
             own = slice(held.start + kv.start, held.start + kv.stop)
-            yield own, q[:, block].to(device), k[:, kv].to(device)
+            yield own, q[:, block].to(plan.device), k[:, kv].to(plan.device)
 
 
 def decompose_layer(
@@ -207,7 +214,7 @@ def decompose_layer(
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
     error = 0.0
-    for kv, q, k in head_tensors(store, layer, plan.device, len(plan.queries)):
+    for kv, q, k in head_tensors(store, layer, plan):
         block = slice(kv.start * group, kv.stop * group)
         parts, to_first = parts_of(q, k, scale, window, softcap, plan.queries)
         require_finite(parts, layer, block.start)
@@ -223,9 +230,20 @@ def decompose_layer(
             write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
             summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
         blocks.append(summary)
-        error = max(error, identity_error(q, k, scale, window, parts, softcap))
+        error = max(error, identity_error(q, k, scale, window, parts, softcap, layer))
     joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
     return joined, error
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Have torch use so many threads for each operation, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def require_finite(parts: Parts, layer: int, first_head: int) -> None:
@@ -268,7 +286,8 @@ def decompose_run(
             the model's own layers.
         keep_fields: keep the early fields of every input.
         device: ``cpu`` or ``cuda``.
-        threads: that torch may use.
+        threads: cores to use. On a CPU each takes a layer of its own, since threads that share
+            the many small steps of one layer wait for each other.
         label: names the run in progress lines and errors.
         reference: a component store with fields, and its manifest.
 
@@ -276,7 +295,7 @@ def decompose_run(
         StoreError: the activations are missing or altered.
         NonFiniteError: named by layer, head and input.
     """
-    torch.set_num_threads(threads)
+    on_cpu = torch.device(device).type == "cpu"
     source = open_dataset(activations, activations_manifest)
     half = source.sizes["position"] // 2
     anchor = min(anchor, half - 1)
@@ -288,15 +307,18 @@ def decompose_run(
         torch.tensor(grid.explained(length, early, named), device=device),
         grams.bins(half, early, every), anchor, early, length,
         torch.as_tensor(documents, device=device), device,
+        threads if on_cpu else 1,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
     stack, errors = Stack(source.sizes["layer"], Path(store).parent), []
-    for layer in progress(range(stack.depth), stack.depth, label, "layers"):
-        found, error = decompose_layer(source, layer, plan, other)
-        if not keep_fields:
-            found = {k: v for k, v in found.items() if not k.startswith("early/")}
-        stack.add(layer, found)
-        errors.append(error)
+    one = partial(decompose_layer, source, plan=plan, reference=other)
+    with torch_threads(1 if on_cpu else threads), ThreadPoolExecutor(plan.abreast) as pool:
+        layers = progress(pool.map(one, range(stack.depth)), stack.depth, label, "layers")
+        for layer, (found, error) in enumerate(layers):
+            if not keep_fields:
+                found = {k: v for k, v in found.items() if not k.startswith("early/")}
+            stack.add(layer, found)
+            errors.append(error)
     stacked = stack.arrays
     queries = plan.queries.tolist()
     dataset = assemble(stacked).merge(trajectory(source))

@@ -148,8 +148,9 @@ def split(
     mean_logit = reference.mean(-2)
     relative = (mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0)
     seen = valid.to(early.dtype)
-    residual = (early + hiding(valid, early.dtype)).log_softmax(-1)
-    attention = residual.exp()
+    logits = early + hiding(valid, early.dtype)
+    # Not the exponential of the logarithm, which is slow where hardly anything is left.
+    attention, residual = logits.softmax(-1), logits.log_softmax(-1)
     residual -= mean_logit[..., None, :]
     residual += denominator[..., queries, None]
     return Parts(

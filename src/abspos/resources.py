@@ -230,11 +230,14 @@ def _components_memory(load: Load) -> float:
     rows = 4 * heads * load.references * load.length
     block = min(max(most, rows), load.inputs * rows)
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
-    held = min(layer, max(READ_BYTES, layer // s.kv_heads))
+    # On a CPU every thread works on a layer of its own, and they share what may be held.
+    abreast = 1 if load.device == "cuda" else load.threads
+    held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
     # Four fields, in files where they are large.
     means = 16 * s.layers * s.heads * load.shown * load.half
     kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
-    return BASE_BYTES + LOGIT_COPIES * block + FIELD_COPIES * heads * field + 2 * held + kept
+    working = abreast * (LOGIT_COPIES * block + FIELD_COPIES * heads * field)
+    return BASE_BYTES + working + 2 * held + kept
 
 
 def _statistics_memory(load: Load) -> float:
