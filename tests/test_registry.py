@@ -36,9 +36,11 @@ PAPER = STUDIES["paper"]
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_hub_model_of_a_study_is_listed(name):
+def test_every_model_of_a_study_is_listed(name):
+    packages = {entry.package for entry in ENTRIES.values()}
     for model in STUDIES[name].models:
         assert model.source.type != "hub" or model.source.repo in ENTRIES
+        assert model.source.type != "packaged" or model.source.package in packages
 
 
 def test_the_documents_table_is_the_registrys():

@@ -1,4 +1,4 @@
-"""The registry of hub models: what the shipped studies name, with licence, RoPE, window and BOS.
+"""The registry of models: what the shipped studies name, with licence, RoPE, window and BOS.
 
     python -m abspos.registry      prints the table of docs/models.md
 
@@ -27,6 +27,7 @@ class Entry(Part):
 
     Attributes:
         repo: its name on the hub.
+        package: the package of the index that ships it, where a study takes it from there.
         licence: of the weights.
         gated: whether its terms have to be accepted, and a token set.
         family: model type of transformers.
@@ -42,6 +43,7 @@ class Entry(Part):
     """
 
     repo: Repo
+    package: Text | None = None
     licence: Text
     gated: Bool
     family: Text
@@ -90,7 +92,7 @@ def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
 
     return [
         (
-            f"`{e.repo}`",
+            f"`{e.repo}`" + (f", as packaged in `{e.package}`" if e.package else ""),
             f"`{e.family}`",
             cell(e, "rope", e.rope),
             cell(e, "theta", f"{e.theta:g}" + (f", {e.local_theta:g}" if e.local_theta else "")),
