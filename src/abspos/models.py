@@ -134,7 +134,9 @@ def convert_gguf(file: Path, folder: Path) -> None:
     log.info("converting %s to a float32 checkpoint", file.name)
     with parsed_once():
         loaded = pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, trust_remote_code=False
+        )
     settings = loaded.config.to_dict()
     settings.pop("quantization_config", None)
     settings.pop("_name_or_path", None)
