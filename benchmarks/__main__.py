@@ -1,6 +1,8 @@
 """All measurements: tables as CSV and Markdown, and a plot, in benchmarks/out.
 
-    python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only speed memory peers planning start]
+    python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only NAME ...]
+
+NAME is speed, scaling, profile, memory, peers, planning or start.
 
 Times are ratios to the bare forward pass of the same process, whose runs alternate with those
 measured; peaks are those of whole processes that do one thing once. Peers are left out where
@@ -38,7 +40,7 @@ def contest(
     """Run contestants in one new process and read what it prints last."""
     command = [str(python), str(HERE / "contestants.py"), str(checkpoint), *map(str, case),
                str(repeats), *names]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(names)} failed:\n{done.stderr[-3000:]}")
@@ -75,6 +77,32 @@ def timed(found: dict[str, Any]) -> list[Row]:
         }
         for name, seconds in found["seconds"].items()
     ]  # fmt: skip
+
+
+def scaling(checkpoint: Path, repeats: int) -> list[Row]:
+    """Extraction and decomposition against the bare forward pass, over N at T = 128."""
+    rows = []
+    for number in NUMBERS:
+        found = contest(sys.executable, checkpoint, (128, number, 8), repeats,
+                        "bare", "extraction", "decomposition")  # fmt: skip
+        rows += timed(found)
+    return rows
+
+
+def profile(checkpoint: Path, repeats: int) -> list[Row]:
+    """Where the time of extraction and decomposition goes, over T."""
+    rows = []
+    for case in LENGTHS:
+        found = contest(sys.executable, checkpoint, case, repeats,
+                        "profiled_extraction", "profiled_decomposition")  # fmt: skip
+        for name, parts in found["parts"].items():
+            total = sum(parts.values())
+            rows += [
+                {"T": case[0], "N": case[1], "what": name, "part": part,
+                 "cpu_seconds": round(own, 3), "share": round(own / total, 3)}
+                for part, own in sorted(parts.items(), key=lambda pair: -pair[1])
+            ]  # fmt: skip
+    return rows
 
 
 def memory(checkpoint: Path, repeats: int) -> list[Row]:
@@ -124,7 +152,8 @@ def start(checkpoint: Path, repeats: int) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[Path, int], list[Row]]] = {
-    "speed": speed, "memory": memory, "peers": peers, "planning": planning, "start": start,
+    "speed": speed, "scaling": scaling, "profile": profile, "memory": memory, "peers": peers,
+    "planning": planning, "start": start,
 }  # fmt: skip
 
 
@@ -145,13 +174,14 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def exponents(rows: Sequence[Row]) -> str:
-    """Time per input over T, as a fitted power, of each contestant."""
+def exponents(rows: Sequence[Row], over: str) -> str:
+    """Time of each contestant as a fitted power: per input over T, or in all over N."""
     found = []
     for name in dict.fromkeys(row["what"] for row in rows):
-        pairs = [(r["T"], r["seconds"] / r["N"]) for r in rows if r["what"] == name]
-        found.append(f"{name} T^{exponent(pairs):.2f}")
-    return "Seconds per input: " + ", ".join(found)
+        own = [row for row in rows if row["what"] == name]
+        pairs = [(r[over], r["seconds"] / (r["N"] if over == "T" else 1)) for r in own]
+        found.append(f"{name} {over}^{exponent(pairs):.2f}")
+    return f"Seconds{' per input' if over == 'T' else ''}: " + ", ".join(found)
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -180,8 +210,10 @@ def save(name: str, rows: Sequence[Row]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     text = table(rows)
+    if name == "scaling":
+        text += f"\n\n{exponents(rows, 'N')}"
     if name == "speed":
-        text += f"\n\n{exponents(rows)}"
+        text += f"\n\n{exponents(rows, 'T')}"
         plot(rows, OUT / "speed.svg")
     (OUT / f"{name}.md").write_text(f"{text}\n", encoding="utf-8")
     print(f"\n{name}\n\n{text}", flush=True)

@@ -32,6 +32,8 @@ class Task:
         generator = torch.Generator().manual_seed(0)
         self.tokens = torch.randint(10, 40000, (inputs, length), generator=generator)
         self.kept: dict[str, int] = {}
+        #: Processor seconds of each part of a contestant whose parts are timed.
+        self.parts: dict[str, dict[str, float]] = {}
         #: What a contestant left, to be removed before its next run, outside of the time measured.
         self.clears: dict[str, Path] = {}
 
@@ -160,13 +162,13 @@ def extraction(task: Task) -> Callable[[], None]:
 
 def decomposition(task: Task) -> Callable[[], None]:
     """The decomposition of the store that the extraction left, checked, computed and saved."""
-    from abspos.component_store import decompose_run
+    from abspos import component_store
 
     folder = task.folder
     task.clears["decomposition"] = folder / "c.zarr"
 
     def run() -> None:
-        decompose_run(
+        component_store.decompose_run(
             folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
             inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
             device="cpu", threads=torch.get_num_threads(), label="bench",
@@ -174,6 +176,23 @@ def decomposition(task: Task) -> Callable[[], None]:
         task.kept["decomposition"] = on_disk(folder / "c.zarr")
 
     return run
+
+
+def profiled_extraction(task: Task) -> Callable[[], None]:
+    """The extraction on one thread, its parts timed."""
+    from benchmarks.parts import EXTRACTION, watch
+
+    task.clears["profiled_extraction"] = task.folder / "a.zarr"
+    return watch(EXTRACTION, extraction(task), task.parts.setdefault("extraction", {}))
+
+
+def profiled_decomposition(task: Task) -> Callable[[], None]:
+    """The decomposition of the store that the extraction left, on one thread, its parts timed."""
+    from benchmarks.parts import DECOMPOSITION, watch
+
+    task.clears["profiled_decomposition"] = task.folder / "c.zarr"
+    found = task.parts.setdefault("decomposition", {})
+    return watch(DECOMPOSITION, decomposition(task), found)
 
 
 def transformerlens_cache(task: Task, *hooks: str) -> Given:
@@ -264,7 +283,7 @@ def main(arguments: list[str]) -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         found = {
             "length": task.length, "inputs": task.inputs, "seconds": seconds, "cores": cores,
-            "peak": peak, "bytes": task.kept,
+            "peak": peak, "bytes": task.kept, "parts": task.parts,
         }  # fmt: skip
         print(json.dumps(found))
     finally:
