@@ -410,6 +410,21 @@ def test_results_do_not_depend_on_blocks(
             )
 
 
+def test_layers_take_turns_in_the_head_that_the_identity_is_checked_on(
+    activations, decompose_into, tmp_path, monkeypatch
+):
+    heads = []
+    real = component_store.identity_error
+
+    def checked(*given):
+        heads.append(given[-1])
+        return real(*given)
+
+    monkeypatch.setattr(component_store, "identity_error", checked)
+    decompose_into(tmp_path, activations["bos"])
+    assert sorted(set(heads)) == [0, 1, 2]
+
+
 def test_results_do_not_depend_on_threads(found, activations, decompose_into, tmp_path):
     before = torch.get_num_threads()
     made = opened(decompose_into(tmp_path, activations["bos"], threads=2))

@@ -6,6 +6,9 @@ permuted for its own RoPE, a byte-level vocabulary with merges.
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+
 import gguf
 import numpy as np
 import pytest
@@ -145,3 +148,14 @@ def test_both_are_extracted_and_decomposed_alike(pair, corpus, run, decompose_in
         if name in one:
             xr.testing.assert_allclose(one[name], other[name], atol=1e-5)
     assert one.attrs["kind"] == other.attrs["kind"] == ["full"] * 3
+
+
+def test_code_beside_a_gguf_file_never_runs(given, tokenizer, tmp_path):
+    path = tmp_path / "tiny.gguf"
+    write_gguf(given, tokenizer, path, Kind.F32)
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nTok = None\n")
+    said = {"auto_map": {"AutoTokenizer": ["code.Tok", None]}, "tokenizer_class": "Tok"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    with suppress(Exception):  # it may be refused, or its own tokenizer taken
+        fetch({"type": "local", "path": str(path)}, "x", tmp_path / "x", tmp_path / "x.json")
+    assert not (tmp_path / "ran").exists()

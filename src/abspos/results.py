@@ -167,12 +167,10 @@ def page(folder: Path) -> str:
     statistics = folder / "statistics"
     loss, controls = (pd.read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = pd.read_csv(statistics / "swaps.csv", dtype={"revision": str})
-    more = ""
     guards = pd.read_csv(statistics / "guards.csv")
-    if claims["number"].str.startswith("all: share of").any():
-        more = EXCHANGES.format(table=exchanges_table(claims))
-    if len(guards):
-        more += GUARDS.format(table=guards_table(guards))
+    exchanged = claims["number"].str.startswith("all: share of").any()
+    more = EXCHANGES.format(table=exchanges_table(claims)) if exchanged else ""
+    more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""
     chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
     return f"""# Results as measured: the study `{folder.name}`
 
