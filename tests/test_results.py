@@ -122,3 +122,16 @@ def test_a_page_names_the_command_of_its_study() -> None:
     name = "studies/full.yaml"
     assert results.command(Path("results/full")).endswith(f"--configfile {name}")
     assert (ROOT / name).exists()
+
+
+def test_finished_studies_of_other_choices_are_named_and_no_others(tmp_path) -> None:
+    assert results.taken_in(tmp_path / "a") == ""
+    for name, file in (
+        ("a.x", "claims.csv"),
+        ("a.b", "claims.csv"),
+        ("a.c", "o"),
+        ("b", "claims.csv"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    assert "in: `a.b`, `a.x`." in results.taken_in(tmp_path / "a")

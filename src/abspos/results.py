@@ -135,6 +135,13 @@ def command(folder: Path) -> str:
     return f"snakemake --cores all --configfile studies/{folder.name}.yaml"
 
 
+def taken_in(folder: Path) -> str:
+    """Which finished studies of other choices lay beside this one; empty where none did."""
+    names = sorted(path.parent.name for path in folder.parent.glob(f"{folder.name}.*/claims.csv"))
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"\nFinished studies of other choices were taken in: {listed}.\n" if names else ""
+
+
 def plain_table(table: pd.DataFrame) -> str:
     """A table as it is, to four digits."""
     text = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
@@ -178,7 +185,7 @@ Made by `python -m abspos.results {folder.as_posix()}` from a run of
 `{command(folder)}`, on
 {made["date"]}, {made["machine"]}; Python {made["python"]}, torch {made["torch"]},
 transformers {made["transformers"]}; code at commit {made["commit"]}.
-
+{taken_in(folder)}
 {OURS}
 
 ## The claims
