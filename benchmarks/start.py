@@ -1,13 +1,16 @@
-"""Seconds from the start of a job's process to its first line of work, for each workflow script.
+"""Seconds that a job's process takes beside its work, for each workflow script.
 
-What a process does before: Python starts, Snakemake's preamble imports its `script`, the script
-imports what it calls. Times what jobs of the default study come to.
+Python starts, Snakemake's preamble unpickles its `snakemake`, `job` redirects the log and begins
+the ledger's entry, the script imports what it calls; in the end Python takes all of it down. Each
+script runs as it stands but for its one call, with a `snakemake` that names no files. Times what
+jobs of the default study come to.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -29,15 +32,29 @@ SCRIPTS = (
 )  # fmt: skip
 
 
-def imports(script: Path) -> str:
-    """The import statements of a script, after those of Snakemake's preamble."""
-    lines = ["from snakemake import script"]
-    for node in ast.parse(script.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            lines.append(ast.unparse(node))
+class WithoutCalls(ast.NodeTransformer):
+    """Leaves out the statements that call and nothing else."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """Docstrings stay, for a body must not be empty."""
+        return None if isinstance(node.value, ast.Call) else node
+
+
+def emptied(script: Path) -> str:
+    """A script as Snakemake runs it, less its call."""
+    from snakemake import iocontainers as io
+
+    files = io.InputFiles(), io.OutputFiles(), io.Params(), io.Wildcards()
+    given = io.Snakemake(*files, 1, io.ResourceList(), io.Log(), {}, script.stem, None)
+    tree = WithoutCalls().visit(ast.parse(script.read_text(encoding="utf-8")))
     if script.stem == "figures":  # the module that draws is imported by its name
-        lines.append(f"from abspos.figures import {FIGURES[0]}")
-    return "; ".join(lines)
+        tree.body[-1].body += ast.parse(f"from abspos.figures import {FIGURES[0]}").body
+    return "\n".join([
+        "import pickle",
+        f"snakemake = pickle.loads({pickle.dumps(given, protocol=4)!r})",
+        "from snakemake.logging import logger",
+        ast.unparse(tree),
+    ])  # fmt: skip
 
 
 def jobs() -> dict[str, int]:
@@ -59,7 +76,7 @@ def once(code: str) -> float:
 
 def measure(repeats: int) -> list[dict[str, Any]]:
     """One row a script, scripts taking turns: median seconds, jobs, and their product."""
-    codes = {name: imports(ROOT / f"workflow/scripts/{name}.py") for name in SCRIPTS}
+    codes = {name: emptied(ROOT / f"workflow/scripts/{name}.py") for name in SCRIPTS}
     seconds: dict[str, list[float]] = {name: [] for name in SCRIPTS}
     for repeat in range(repeats + 1):  # the first reads the files from disk
         for name, code in codes.items():
@@ -72,5 +89,5 @@ def measure(repeats: int) -> list[dict[str, Any]]:
          "all": round(median(found) * counted.get(name, 0), 1)}
         for name, found in seconds.items()
     ]  # fmt: skip
-    total = {"jobs": sum(row["jobs"] for row in rows), "all": sum(row["all"] for row in rows)}
+    total = {"jobs": sum(r["jobs"] for r in rows), "all": round(sum(r["all"] for r in rows), 1)}
     return [*rows, {"script": "all", "seconds": "", **total}]

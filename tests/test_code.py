@@ -31,12 +31,23 @@ def f(x, y=1):
     return text
 '''
 
+SCRIPT = '''"""Its only stage."""
+
+from abspos.job import job, loading
+
+with job(snakemake):
+    with loading():
+        from abspos.a import f
+
+    f()
+'''
+
 
 @pytest.fixture
 def project(tmp_path) -> Path:
     """A project of a script and a small library."""
     files = {
-        "workflow/scripts/one.py": "from abspos.job import job\nfrom abspos.a import f\n",
+        "workflow/scripts/one.py": SCRIPT,
         "src/abspos/__init__.py": '"""Package."""\n',
         "src/abspos/a.py": "def f():\n    from abspos.deep.b import g\n    return g()\n",
         "src/abspos/deep/__init__.py": "from abspos import c\n",

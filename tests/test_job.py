@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import errno
+import gc
 import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -26,10 +30,11 @@ from snakemake.iocontainers import (
 
 from abspos import job as job_module
 from abspos.audit import ledger
-from abspos.job import Clock, job, reason
+from abspos.job import Clock, job, loading, reason
 from abspos.stores import StoreError, whole_folder
 
 CODE = "src/abspos/made.py"
+SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 
 
 @pytest.fixture
@@ -151,6 +156,17 @@ def test_an_error_is_one_line_and_a_traceback_in_the_log(project, capfd):
     assert not ledger.place("results/s/t.csv").exists()
 
 
+def test_what_cannot_be_imported_is_one_line_too(project, capfd):
+    with pytest.raises(SystemExit) as stop, job(given({"table": "results/s/t.csv"})), loading():
+        from abspos.job import missing  # noqa: F401
+    assert stop.value.code == 1
+    _, err = capfd.readouterr()
+    assert err.startswith("error: make tiny/bos: ImportError: cannot import name 'missing' from")
+    assert err.endswith("(log: results/s/logs/a b.log)\n")
+    assert err.count("\n") == 1
+    assert "Traceback" in Path("results/s/logs/a b.log").read_text()
+
+
 def test_an_output_that_was_not_made_is_an_error(project, capfd):
     with pytest.raises(SystemExit), job(given({"table": "results/s/t.csv"})):
         pass
@@ -249,3 +265,76 @@ def test_streams_and_handlers_are_as_before(project):
     with job(given({"table": "results/s/t.csv"})):
         Path("results/s/t.csv").write_text("a\n")
     assert (sys.stdout, sys.stderr, logging.getLogger("abspos").handlers) == before
+
+
+def collector() -> tuple[Any, ...]:
+    return gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()
+
+
+@pytest.fixture(params=[True, False], ids=["on", "off"])
+def state(request):
+    """The collector's state before a job."""
+    before = gc.isenabled()
+    (gc.enable if request.param else gc.disable)()
+    yield collector()
+    (gc.enable if before else gc.disable)()
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no"), SystemExit(143)])
+def test_the_garbage_collector_is_as_before(project, state, error):
+    seen = []
+    with contextlib.suppress(SystemExit), job(given({"table": "results/s/t.csv"})):
+        with loading():
+            seen.append(gc.isenabled())
+        seen.append(gc.isenabled())
+        if error:
+            raise error
+        Path("results/s/t.csv").write_text("a\n")
+    assert seen == [False, state[0]]  # the work is collected as ever
+    assert collector() == state
+
+
+def test_what_was_passed_over_before_a_job_still_is(project):
+    gc.freeze()
+    try:
+        with job(given({"table": "results/s/t.csv"})), loading():
+            Path("results/s/t.csv").write_text("a\n")
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_the_collector_passes_over_modules_from_loading_on_and_again_at_the_end(project):
+    code = """
+import atexit, gc
+atexit.register(lambda: print("end", gc.get_freeze_count() > 1000))  # runs last
+from abspos.job import job, loading
+from tests_job import given
+
+with job(given({"table": "results/s/t.csv"})):
+    with loading():
+        import email.message
+
+    open("results/s/t.csv", "w").write(f"{gc.get_freeze_count() > 1000} {gc.isenabled()}")
+print("after", gc.get_freeze_count())
+"""
+    Path("tests_job.py").write_text(Path(__file__).read_text())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["after 0", "end True"], done
+    assert Path("results/s/t.csv").read_text() == "True True"
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_scripts_import_their_stage_while_loading(script):
+    """Whose errors and seconds are then the job's, and which the collector does not walk."""
+    tree = ast.parse(script.read_text())
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    ours = [ast.unparse(node) for node in top if "abspos" in ast.unparse(node)]
+    assert ours == ["from abspos.job import job, loading"]
+    *_, block = tree.body
+    assert isinstance(block, ast.With)
+    first, call = block.body
+    assert isinstance(first, ast.With)
+    assert ast.unparse(first.items[0]) == "loading()"
+    assert isinstance(call, ast.Expr)
+    assert isinstance(call.value, ast.Call)

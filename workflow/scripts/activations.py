@@ -1,9 +1,11 @@
 """Extract the activations of one run."""
 
-from abspos.activations import extract
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.activations import extract
+
     extract(
         snakemake.input.checkpoint,
         snakemake.input.inputs,

@@ -1,7 +1,9 @@
 """Tabulate what the study names: commits, training tokens, gaps."""
 
-from abspos.checkpoints import write
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.checkpoints import write
+
     write(snakemake.params.config["rows"], snakemake.output[0])

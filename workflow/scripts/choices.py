@@ -1,9 +1,11 @@
 """Judge the claims of one model and revision under other choices."""
 
-from abspos.choices import choose
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.choices import choose
+
     choose(
         snakemake.input.stores,
         snakemake.input.manifests,

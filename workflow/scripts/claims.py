@@ -1,9 +1,11 @@
 """Judge the claims."""
 
-from abspos.claims import judge
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.claims import judge
+
     judge(
         snakemake.input.stores,
         snakemake.input.manifests,

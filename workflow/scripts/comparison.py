@@ -1,9 +1,11 @@
 """Put estimates, intervals and claims beside the truth of synthetic models."""
 
-from abspos.comparison import compare
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.comparison import compare
+
     compare(
         snakemake.input.populations,
         snakemake.input.energies,

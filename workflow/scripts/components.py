@@ -1,9 +1,11 @@
 """Decompose one run."""
 
-from abspos.component_store import decompose_run
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.component_store import decompose_run
+
     decompose_run(
         snakemake.input.activations,
         snakemake.input.activations_manifest,

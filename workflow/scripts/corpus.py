@@ -1,7 +1,9 @@
 """Get a data set of the hub as a corpus."""
 
-from abspos.corpora import fetch
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.corpora import fetch
+
     fetch(snakemake.output.folder, snakemake.output.manifest, **snakemake.params.config)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from abspos.figures.save import save
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.figures.save import save
+
     save(
         snakemake.params.config["figure"],
         {Path(table).stem: table for table in snakemake.input.tables},

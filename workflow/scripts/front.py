@@ -1,9 +1,11 @@
 """Write the front page of the report."""
 
-from abspos.front import write
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.front import write
+
     write(
         snakemake.input.claims,
         snakemake.input.sensitivity,

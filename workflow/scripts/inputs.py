@@ -1,9 +1,11 @@
 """Draw the windows of text of one model."""
 
-from abspos.inputs import prepare
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.inputs import prepare
+
     prepare(
         snakemake.params.corpus,
         snakemake.input.checkpoint,

@@ -1,9 +1,11 @@
 """Get one checkpoint."""
 
-from abspos.job import job
-from abspos.models import fetch
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.models import fetch
+
     fetch(
         snakemake.params.config,
         snakemake.wildcards.revision,

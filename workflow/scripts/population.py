@@ -1,9 +1,11 @@
 """Compute the true energies of one synthetic model."""
 
-from abspos.job import job
-from abspos.population import write_energies
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.population import write_energies
+
     write_energies(
         snakemake.output.table,
         **snakemake.params.config,

@@ -1,9 +1,11 @@
 """Put every verdict beside those under other choices."""
 
-from abspos.job import job
-from abspos.sensitivity import collect
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.sensitivity import collect
+
     collect(
         snakemake.input.claims,
         snakemake.input.choices,

@@ -1,9 +1,11 @@
 """Simulate studies with planted components."""
 
-from abspos.calibration import calibrate
-from abspos.job import job
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.calibration import calibrate
+
     calibrate(
         snakemake.output.table,
         **snakemake.params.config,

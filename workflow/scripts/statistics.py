@@ -1,9 +1,11 @@
 """Make all tables of one model and revision."""
 
-from abspos.job import job
-from abspos.tables import tabulate
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.tables import tabulate
+
     tabulate(
         snakemake.input.stores,
         snakemake.input.manifests,

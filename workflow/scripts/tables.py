@@ -1,7 +1,9 @@
 """Join each table over all models."""
 
-from abspos.job import job
-from abspos.tables import join
+from abspos.job import job, loading
 
 with job(snakemake):
+    with loading():
+        from abspos.tables import join
+
     join(snakemake.input, snakemake.output)
