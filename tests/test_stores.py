@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -403,3 +405,12 @@ def test_a_chunk_is_the_bytes_that_zarr_writes(tmp_path, dtype) -> None:
         np.testing.assert_array_equal(array[:], data)
         written.append(digest_files(tmp_path / name))
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("module", ["abspos.stores", "abspos.audit.ledger", "abspos.figures.save"])
+def test_what_holds_no_arrays_starts_without_zarr(module) -> None:
+    """Every job enters the ledger; many do no more with stores."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert module in done.stdout.split()
+    assert not {"torch", "xarray", "zarr"}.intersection(done.stdout.split())

@@ -3,6 +3,8 @@
 A store is a folder. It is written under a temporary name and renamed when complete, so that a
 killed job leaves nothing that a later one takes for whole. Its manifest (sorted SHA-256 digests
 of its files) is written last; readers compare the two before they use a byte.
+
+Every job keeps digests and writes files whole; only those with arrays import Zarr and xarray here.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import xarray as xr
-import zarr
-from zarr.codecs import Crc32cCodec
-from zarr.storage import LocalStore
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
 
 #: Chunks of small stores are at most this large.
 CHUNK_BYTES = 2**24
@@ -167,6 +169,8 @@ def create_array(
     chunks: tuple[int, ...], dtype: str, **attributes: Any,
 ) -> zarr.Array:  # fmt: skip
     """An uncompressed, checksummed array with named dimensions in an open group."""
+    from zarr.codecs import Crc32cCodec
+
     return group.create_array(
         name,
         shape=shape,
@@ -221,6 +225,8 @@ def stored_chunk(array: zarr.Array, index: tuple[int, ...]) -> np.ndarray:
 
 def chunk_path(array: zarr.Array, index: tuple[int, ...]) -> Path:
     """File of a chunk of an array on a local disk."""
+    from zarr.storage import LocalStore
+
     assert isinstance(array.store, LocalStore)
     return array.store.root / array.path / array.metadata.encode_chunk_key(index)
 
@@ -240,6 +246,8 @@ def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
 
 def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
+    from zarr.codecs import Crc32cCodec
+
     labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
     # Zarr has no settled type for text: labels of axes travel as attributes.
     dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
@@ -253,6 +261,8 @@ def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
 
 def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
     """Open a store lazily, after comparing it with its manifest where one is given."""
+    import xarray as xr
+
     if manifest is not None:
         check(folder, manifest)
     try:
