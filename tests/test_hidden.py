@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.strategies import floats, nothing, sampled_from
 
 from abspos.hidden import away, hidden_split, magnitudes, moments
 
@@ -83,3 +86,30 @@ def test_magnitudes_are_of_all_positions_and_features():
     median, largest = magnitudes(h)
     np.testing.assert_array_equal(median, h.abs().flatten(1).median(1).values)
     np.testing.assert_array_equal(largest, h[:, 1:].abs().amax((1, 2)))
+
+
+@given(
+    arrays(
+        np.float32,
+        array_shapes(min_dims=3, max_dims=3, min_side=2, max_side=4),
+        elements=floats(width=32, allow_nan=False) | sampled_from([0.0, -0.0, 1.0, -1.0]),
+        fill=nothing(),  # or nearly all values are one
+    )
+)
+def test_magnitudes_are_exact(state):
+    """Of odd and even sizes, with ties, zeros of both signs, subnormal numbers and infinities."""
+    median, largest = magnitudes(torch.as_tensor(state))
+    magnitude = np.abs(state)
+    np.testing.assert_array_equal(median, torch.as_tensor(magnitude).flatten(1).median(1).values)
+    np.testing.assert_array_equal(largest, magnitude[:, 1:].max((1, 2)))
+    assert median.dtype == largest.dtype == np.float32
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_the_largest_magnitude_is_no_number_where_a_state_is_none(where):
+    """But at position 0, which it does not know."""
+    state = torch.ones(1, 3, 4)
+    state[0, where, 2] = -torch.nan
+    median, largest = magnitudes(state)
+    assert median[0] == 1
+    assert bool(np.isnan(largest[0])) == (where > 0)

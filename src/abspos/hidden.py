@@ -56,14 +56,17 @@ def magnitudes(state: Tensor) -> tuple[np.ndarray, np.ndarray]:
         whole = state.abs()
         found = (whole.flatten(1).median(1).values, whole[:, 1:].amax((1, 2)))
         return found[0].cpu().numpy(), found[1].cpu().numpy()
-    both = np.empty((2, len(state)), dtype=np.float32)
+    both = np.empty((2, len(state)), dtype=np.int32)
     for number, one in enumerate(state.numpy()):  # torch's median takes ten times as long here
-        magnitude = np.abs(one).ravel()
-        middle = (magnitude.size - 1) // 2
-        both[1, number] = magnitude[one.shape[-1] :].max()
-        magnitude.partition(middle)
-        both[0, number] = magnitude[middle]
-    return both[0], both[1]
+        # Numbers that are not negative have the order of their bits, which are parted in half
+        # the time.
+        bits = np.abs(one).ravel().view(np.int32)
+        middle, later = (bits.size - 1) // 2, bits[one.shape[-1] :]
+        both[1, number] = later.max()
+        bits.partition(middle)
+        both[0, number] = bits[middle]
+    median, largest = both.view(np.float32)
+    return median, largest
 
 
 def hidden_split(

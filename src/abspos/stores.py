@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Chunks of small stores are at most this large.
 CHUNK_BYTES = 2**24
+#: Chunks are handed to the file system in pieces. It caches a large one in large blocks of memory,
+#: and those a virtual machine has given back to its host: writing then took six times as long.
+PIECE_BYTES = 2**18
 # Snakemake drops its own file into folders it tracks; it is not part of the data.
 FOREIGN = {".snakemake_timestamp"}
 
@@ -202,7 +205,8 @@ def write_chunk(array: zarr.Array, index: tuple[int, ...], data: np.ndarray) -> 
         data = filled
     content = np.ascontiguousarray(data, data.dtype.newbyteorder("<")).reshape(-1).view("u1")
     with open(chunk_path(array, index), "wb") as handle:
-        handle.write(content.data)
+        for first in range(0, len(content), PIECE_BYTES):
+            handle.write(content[first : first + PIECE_BYTES].data)
         handle.write(google_crc32c.value(content).to_bytes(4, "little"))
 
 
