@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 #: Chunks of small stores are at most this large.
 CHUNK_BYTES = 2**24
-#: Chunks are handed to the file system in pieces. It caches a large one in large blocks of memory,
-#: and those a virtual machine has given back to its host: writing then took six times as long.
+#: Chunks are handed to the file system in pieces: one write of a whole chunk took six times as
+#: long. ext4 caches large writes in large blocks of memory, which a virtual machine whose free
+#: memory goes back to its host has to fetch anew.
 PIECE_BYTES = 2**18
 # Snakemake drops its own file into folders it tracks; it is not part of the data.
 FOREIGN = {".snakemake_timestamp"}
