@@ -75,9 +75,13 @@ def token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
         tokens: of the text (input, position); under control-shuffle still in the text's order.
     """
     target = tokens[:, scored_positions(tokens.shape[1]) + 1].to(logits.device)
-    by_token = logits.float().flatten(0, 1)
-    found = torch.nn.functional.cross_entropy(by_token, target.flatten(), reduction="none")
-    return found.reshape(target.shape).mean(1)
+    # Some tokens at a time: log-probabilities of all are as large as the logits.
+    parts = zip(logits.flatten(0, 1).split(64), target.flatten().split(64), strict=True)
+    found = [
+        torch.nn.functional.cross_entropy(some.float(), those, reduction="none")
+        for some, those in parts
+    ]
+    return torch.cat(found).reshape(target.shape).mean(1)
 
 
 def require_finite(losses: np.ndarray, label: str) -> None:
