@@ -27,8 +27,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OUT = HERE / "out"
 PEERS = HERE / ".peers/bin/python"
-#: T, N and batch: about as many tokens each.
-LENGTHS = ((128, 24, 8), (512, 6, 2), (1024, 3, 1), (2048, 1, 1))
+#: T, N and batch: as many tokens each.
+LENGTHS = ((128, 64, 8), (512, 16, 2), (1024, 8, 1), (2048, 4, 1))
+#: The same for peers, which keep every T x T matrix in memory.
+BESIDE_PEERS = ((128, 24, 8), (512, 6, 2), (1024, 3, 1), (1024, 6, 1))
 #: N at T = 128.
 NUMBERS = (8, 16, 32, 64)
 Row = dict[str, Any]
@@ -120,20 +122,27 @@ def memory(checkpoint: Path, repeats: int) -> list[Row]:
 
 
 def peers(checkpoint: Path, repeats: int) -> list[Row]:
-    """What else gives attention, each beside the bare pass in its own environment; T = 1024."""
-    case = LENGTHS[2]
+    """What else gives attention, each beside the bare pass in its own environment."""
     rows = []
-    for name in ("eager", "transformerlens", "nnsight", "extraction"):
-        python: Path | str = PEERS if name in ("transformerlens", "nnsight") else sys.executable
-        if python == PEERS and not PEERS.is_file():
-            print(f"{name}: left out; benchmarks/peers.sh makes its environment")
-            continue
-        both = (name, "decomposition" if name == "extraction" else f"{name}_decomposed")
-        for row in timed(contest(python, checkpoint, case, repeats, "bare", *both))[1:]:
-            # A decomposition needs the store that an extraction leaves.
-            alone = both if row["what"] == "decomposition" else (row["what"],)
-            peak = contest(python, checkpoint, case, 0, *alone)["peak"]
-            rows.append({**row, "peak_MB": round(peak / 1e6)})
+    for case in BESIDE_PEERS:
+        for name in ("eager", "transformerlens", "nnsight", "extraction"):
+            rows += beside(checkpoint, repeats, case, name)
+    return rows
+
+
+def beside(checkpoint: Path, repeats: int, case: tuple[int, int, int], name: str) -> list[Row]:
+    """One contestant and its decomposition beside the bare pass, with their peaks."""
+    python: Path | str = PEERS if name in ("transformerlens", "nnsight") else sys.executable
+    if python == PEERS and not PEERS.is_file():
+        print(f"{name}: left out; benchmarks/peers.sh makes its environment")
+        return []
+    rows = []
+    both = (name, "decomposition" if name == "extraction" else f"{name}_decomposed")
+    for row in timed(contest(python, checkpoint, case, repeats, "bare", *both))[1:]:
+        # A decomposition needs the store that an extraction leaves.
+        alone = both if row["what"] == "decomposition" else (row["what"],)
+        peak = contest(python, checkpoint, case, 0, *alone)["peak"]
+        rows.append({**row, "peak_MB": round(peak / 1e6)})
     return rows
 
 

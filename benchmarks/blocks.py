@@ -1,68 +1,110 @@
-"""Peak memory and time of decomposing one layer of 7B shape: ``python -m benchmarks.blocks``.
+"""Peak memory and time of a decomposition of 7B shape: ``python -m benchmarks.blocks``.
 
-A synthetic store of random q and k: N = 64 inputs of T = 2048, heads of size 128. With fewer than
-the 32 heads of such a layer time falls in proportion; peak memory does not, since heads are read
-in groups within READ_BYTES and computed one K/V head at a time.
+32 layers of 32 heads of size 128, N = 64 inputs of T = 2048, bfloat16: 69 GB of random q and k.
+All layers are one, whose files stand in the store under the names of every layer, so that a disk
+of a tenth of that will do; each is read, checked and decomposed like any other.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
+import xarray as xr
 import zarr
 
-from abspos import grams, grid
-from abspos.component_store import Plan, decompose_layer
-from abspos.stores import create_array, open_dataset
+from abspos.component_store import decompose_run
+from abspos.stores import (
+    chunk_path,
+    create_array,
+    open_dataset,
+    save_dataset,
+    to_bits,
+    write_chunk,
+    write_manifest,
+)
+
+#: What a trajectory reads, by its axes.
+STATES = {
+    "state0": ("depth", "input", "hidden"),
+    "grand_mean": ("depth", "hidden"),
+    "by_position": ("depth", "position"),
+    "square": ("depth", "position"),
+    "by_input": ("depth", "input"),
+    "median": ("depth", "input"),
+    "largest": ("depth", "input"),
+    "loss": ("input",),
+}
 
 
-def synthetic(folder: Path, heads: int, inputs: int, length: int, size: int, batch: int) -> None:
-    """Write a store that holds q and k of one layer."""
+def synthetic(folder: Path, sizes: dict[str, int], batch: int) -> None:
+    """Write an activation store of random numbers, every layer with the same q and k.
+
+    Args:
+        folder: where.
+        sizes: of the axes layer, input, head, position, feature.
+        batch: inputs in a chunk.
+    """
     group = zarr.open_group(folder, mode="w", zarr_format=3)
     generator = np.random.default_rng(0)
+    layers, inputs, heads, length, size = sizes.values()
     for name, axis in (("q", "head"), ("k", "kv_head")):
-        array = create_array(
-            group, name, ("layer", "input", axis, "position", "feature"),
-            (1, inputs, heads, length, size), (1, batch, heads, length, size), "float32",
-        )  # fmt: skip
-        for first in range(0, inputs, batch):
-            shape = (batch, heads, length, size)
-            array[0, first : first + batch] = generator.standard_normal(shape, np.float32)
-    group.attrs.update(scale=[size**-0.5], window=[None], softcap=[None])
+        dims = ("layer", "input", axis, "position", "feature")
+        chunk = (1, batch, heads, length, size)
+        array = create_array(group, name, dims, (layers, inputs, *chunk[2:]), chunk, "uint16",
+                             scalar="bfloat16")  # fmt: skip
+        for number in range(inputs // batch):
+            index = (0, number, 0, 0, 0)
+            write_chunk(array, index, to_bits(generator.standard_normal(chunk, np.float32)))
+            for layer in range(1, layers):
+                os.link(chunk_path(array, index), chunk_path(array, (layer, *index[1:])))
+    shapes = sizes | {"depth": layers + 1, "hidden": heads * size}
+    for name, dims in STATES.items():
+        shape = tuple(shapes[axis] for axis in dims)
+        array = create_array(group, name, dims, shape, shape, "float32")
+        array[...] = generator.standard_normal(shape, np.float32)
+    none = {name: [None] * layers for name in ("window", "softcap", "inert_window", "exchanged")}
+    group.attrs.update(
+        none, scale=[size**-0.5] * layers, certificates={}, closed_trajectory=[], condition="bos",
+        variant={}, dtype="bfloat16", kind=["full"] * layers,
+    )  # fmt: skip
 
 
 def main() -> None:
     """Measure and print one line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blocks")
-    for name, default in (("heads", 32), ("inputs", 64), ("length", 2048), ("size", 128),
-                          ("batch", 1), ("threads", 2)):  # fmt: skip
+    for name, default in (("layers", 32), ("inputs", 64), ("heads", 32), ("length", 2048),
+                          ("size", 128), ("batch", 1), ("threads", 2)):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
     o = parser.parse_args()
-    torch.set_num_threads(o.threads)
+    sizes = {"layer": o.layers, "input": o.inputs, "head": o.heads, "position": o.length,
+             "feature": o.size}  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "a.zarr"
-        synthetic(folder, o.heads, o.inputs, o.length, o.size, o.batch)
+        folder = Path(place)
+        synthetic(folder / "a.zarr", sizes, o.batch)
+        write_manifest(folder / "a.zarr", folder / "a.json")
+        documents = xr.Dataset({"document": ("input", np.arange(o.inputs, dtype=np.int32))})
+        save_dataset(documents, folder / "inputs.zarr", folder / "inputs.json")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        store = open_dataset(folder)
-        documents = torch.arange(o.inputs, device=o.device)
-        queries = torch.tensor(grid.explained(o.length, 32, {63}), device=o.device)
-        bins = grams.bins(o.length // 2, 32, [])
-        plan = Plan(queries, bins, 63, 32, o.length, documents, o.device)
         began = time.perf_counter()
-        with torch.no_grad():
-            _, error = decompose_layer(store, 0, plan, None)
+        decompose_run(
+            folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
+            inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
+            device=o.device, threads=o.threads, label="7B",
+        )  # fmt: skip
         seconds = time.perf_counter() - began
+        error = max(open_dataset(folder / "c.zarr").attrs["identity_error"])
+        kept = sum(p.stat().st_size for p in (folder / "c.zarr").rglob("*") if p.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"heads {o.heads}, N {o.inputs}, T {o.length}: {seconds:.1f} s a layer, peak "
-        f"{peak * 1024 / 1e9:.2f} GB (before: {before * 1024 / 1e9:.2f}), identity {error:.1e}"
+        f"{sizes}: {seconds:.0f} s, peak {peak * 1024 / 1e9:.2f} GB "
+        f"(before: {before * 1024 / 1e9:.2f}), {kept / 1e9:.2f} GB written, identity {error:.1e}"
     )
 
 

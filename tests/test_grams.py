@@ -180,10 +180,10 @@ def test_energies_of_row_sink_and_rest_add_up(lens):
         "sink": torch.where(torch.as_tensor(d == i), sink[..., None], 0.0),
     }
     pieces["rest"] = residual - pieces["row"] - pieces["sink"]
-    weight = grams.weights(parts.valid, lens)
-    explicit = {
-        name: grams.gram(grams.flatten(x, weight, slice(1, 4))) for name, x in pieces.items()
-    }
+    explicit = {}
+    for name, x in pieces.items():
+        own = grams.weighted(parts, {(lens, name): x})[lens, name]
+        explicit[name] = grams.gram(grams.flatten(own, slice(1, 4))) / 3
     found = {name: grams.gram(flat[lens, name]) for name in ("row", "sink", "residual")}
     np.testing.assert_allclose(found["row"], explicit["row"], **EXACT)
     np.testing.assert_allclose(found["sink"], explicit["sink"], **EXACT)
@@ -223,27 +223,17 @@ def test_profile_bins_tile_the_queries(half):
     assert powers <= {b.first for b in found}
 
 
-# profile and pack
+# rows and pack
 
 
 @pytest.mark.parametrize("documents", [[0, 1, 2, 3, 4], [0, 1, 1, 2, 0]])
-@pytest.mark.parametrize("lens", LENSES)
-@pytest.mark.parametrize("window", [None, 4])
-def test_profile_is_the_row_sums_of_grams(window, lens, documents):
-    parts = parts_of(logits_of(7, inputs=5), window)
-    narrow = [slice(b.first, b.stop) for b in grams.profile_bins(9)]
-    documents = torch.tensor(documents)
-    others = (documents[:, None] != documents[None, :]).double()
-    for component in ("mask", "residual"):
-        field = grams.fields(parts, 8)[lens, component]
-        found = grams.profile(field, parts.valid, lens, narrow, documents)
-        assert found.shape == (len(narrow), 2, 5)
-        weight = grams.weights(parts.valid, lens)
-        if field.ndim == 3:
-            weight = weight * parts.valid.sum(-1)
-        for which, rows in zip(narrow, found, strict=True):
-            gram = grams.gram(grams.flatten(field, weight, which))
-            np.testing.assert_allclose(rows, (gram * others).sum(-1), **EXACT)
+def test_row_sums_leave_out_the_own_document(documents):
+    gram = grams.gram(torch.randn(2, 5, 7, dtype=torch.float64))
+    others = torch.tensor(documents)[:, None] != torch.tensor(documents)
+    found = grams.with_others(gram, others)
+    for n in range(5):
+        wanted = sum(gram[:, n, m] for m in range(5) if documents[m] != documents[n])
+        np.testing.assert_allclose(found[:, n], wanted, **EXACT)
 
 
 @pytest.mark.parametrize("number", [1, 2, 7])

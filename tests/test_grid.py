@@ -37,3 +37,15 @@ def test_long_inputs_are_taken_on_bounded_even_grids(length, early, named):
     places = grid.shown(queries)
     assert places[-1] == len(queries) - 1
     assert len(places) <= grid.SHOWN
+
+
+@given(st.integers(4, 5000), st.integers(2, 300), st.sets(st.integers(0, 500), max_size=4))
+def test_bands_tile_the_queries_and_hold_little_that_is_not_seen(length, early, named):
+    queries = grid.explained(length, early, named)
+    bands = grid.bands(queries)
+    assert [i for band in bands for i in queries[band]] == queries
+    assert all(queries[band] for band in bands)
+    for band in bands[1:]:
+        first, last = queries[band][0], queries[band][-1]
+        assert first >= grid.NARROWEST
+        assert last < 2 * first, "no query sees less than half of its band's offsets"

@@ -5,11 +5,21 @@ Source: docs/method.md, section 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from abspos import grid
-from abspos.components import Parts, backwards_by_offset, hiding, rebuilt_logits, split
+from abspos.components import (
+    Parts,
+    Truncated,
+    backwards_by_offset,
+    explain,
+    hiding,
+    rebuilt_logits,
+    truncate,
+)
 
 
 def block_parts(
@@ -30,42 +40,85 @@ def block_parts(
         the parts (input, head, ...), and attention to position 0 of the explained queries and then
         of the reference queries (input, head, query).
     """
+    if queries is None:
+        queries = torch.arange(q.shape[2] // 2, device=q.device)
+    whole = [slice(0, len(queries))]
+    (parts,), to_first = block_bands(q, k, scale, window, softcap, queries, whole)
+    return parts, to_first
+
+
+def block_bands(
+    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None,
+    queries: Tensor, bands: Sequence[slice],
+) -> tuple[list[Parts], Tensor]:  # fmt: skip
+    """The same with explained queries in bands: the parts of each, and attention to position 0.
+
+    Args:
+        queries: early queries that are explained (query).
+        bands: of these queries, in order (see grid.bands). Offsets of a band's fields run as far
+            as its last query has keys.
+    """
     length = q.shape[2]
     half = length // 2
-    if queries is None:
-        queries = torch.arange(half, device=q.device)
     taken = grid.references(length)
     # Keys run backwards, so that rows by offset are views of the matrix products.
     back = k.flip(2)
     late = rebuilt_logits(q[:, :, taken.start :: taken.step], back, scale, softcap)
-    reference = backwards_by_offset(late, taken.start, half, taken.step)
-    early = rebuilt_logits(q[:, :, queries], back[:, :, length - half :], scale, softcap)
-    if len(queries) == half:
-        early = backwards_by_offset(early, 0, half)
-    else:
-        keys = torch.arange(half, device=q.device) + (half - 1 - queries[:, None])
-        early = early.gather(-1, keys.clamp_max(half - 1).expand_as(early))
-    parts = split(early, reference, window, queries)
+    reference = backwards_by_offset(late, taken.start, half, taken.step).contiguous()
+    cut = truncate(reference, window, queries)
+    parts = []
+    for band in bands:
+        chosen = queries[band].tolist()
+        keys = chosen[-1] + 1
+        rows = rebuilt_logits(q[:, :, steps(chosen)], back[:, :, length - keys :], scale, softcap)
+        parts.append(explain(early_by_offset(rows, chosen), cut, band))
     # At an early query the farthest offset is position 0; at a late one it takes the whole row.
-    early_first = parts.at_first(parts.attention)
-    return parts, torch.cat([early_first, late_to_first(late, taken, window)], -1)
+    early_first = [own.at_first(own.attention) for own in parts]
+    return parts, torch.cat([*early_first, late_to_first(late, taken, window, cut)], -1)
 
 
-def late_to_first(logits: Tensor, taken: range, window: int | None) -> Tensor:
-    """Attention to position 0 of late queries, (..., query), from all of their logits.
+def steps(numbers: list[int]) -> slice | list[int]:
+    """Increasing numbers as a slice where they are evenly spaced, which spares a copy."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    even = numbers == list(range(numbers[0], numbers[-1] + 1, step))
+    return slice(numbers[0], numbers[-1] + 1, step) if even else numbers
+
+
+def early_by_offset(rows: Tensor, queries: list[int]) -> Tensor:
+    """Logits by offset of early queries, (..., query, offset); arbitrary where not visible.
+
+    Args:
+        rows: (..., query, key), keys from the last query's own to 0.
+        queries: their numbers.
+    """
+    even, last = steps(queries), rows.shape[-1] - 1
+    if isinstance(even, slice):
+        return backwards_by_offset(rows, queries[0], last + 1, even.step)
+    keys = last - torch.tensor(queries)[:, None] + torch.arange(last + 1)
+    return rows.gather(-1, keys.clamp_max(last).to(rows.device).expand_as(rows))
+
+
+def late_to_first(logits: Tensor, taken: range, window: int | None, cut: Truncated) -> Tensor:
+    """Attention to position 0 of late queries, (..., query).
 
     Args:
         logits: (..., query, key), keys from the last position to 0; overwritten.
         taken: the queries.
         window: W of the layer or None.
+        cut: what these queries do on their nearest T // 2 keys.
     """
-    length = logits.shape[-1]
+    length, half = logits.shape[-1], cut.weights.shape[-1]
+    if window is not None and window <= half:
+        return torch.zeros_like(cut.whole)
     query = torch.tensor(taken, device=logits.device)[:, None]
-    key = torch.arange(length - 1, -1, -1, device=logits.device)
-    seen = key <= query
+    far = torch.arange(length - half - 1, -1, -1, device=logits.device)
+    seen = far <= query - half
     if window is not None:
-        seen &= key > query - window
-    return logits.add_(hiding(seen, logits.dtype)).softmax(-1)[..., -1]
+        seen &= far > query - window
+    first = logits[..., -1].clone()
+    beyond = logits[..., half:].add_(hiding(seen, logits.dtype)).softmax(-1)[..., -1]
+    # Of what lies beyond the nearest keys it takes this much; of all, what their sum leaves.
+    return (first - torch.logaddexp(first - beyond.log(), cut.whole)).exp()
 
 
 def identity_error(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ import zarr
 from torch import Tensor
 
 from abspos import grams, grid
-from abspos.blocks import block_parts, identity_error
+from abspos.blocks import block_bands, identity_error
 from abspos.components import Parts
 from abspos.layers import Stack
 from abspos.logit_map import logit_map
 from abspos.progress import progress
 from abspos.stores import NonFiniteError, from_bits, open_dataset, save_dataset, stored_chunk
+from abspos.summary import Plan, block_summary, write_gram
 from abspos.trajectory import trajectory
 
 #: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
@@ -35,38 +36,6 @@ BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 #: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs;
 #: shared by the layers that are worked on side by side.
 READ_BYTES = 2**30
-#: Sink metric of Gu et al. (arXiv 2410.10781) is defined at this length.
-SINK_LENGTH = 64
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is summarised over which queries and inputs.
-
-    Attributes:
-        queries: early queries that are explained.
-        bins: of queries.
-        anchor: a of mask_i = M_i - M_a.
-        early: first query after the early bin.
-        length: T.
-        documents: number of each input's document (input).
-        device: where blocks are computed.
-        abreast: how many layers are worked on side by side.
-    """
-
-    queries: Tensor
-    bins: Sequence[grams.Bin]
-    anchor: int
-    early: int
-    length: int
-    documents: Tensor
-    device: str
-    abreast: int = 1
-
-    @property
-    def shown(self) -> Tensor:
-        """Explained queries whose mean fields are stored."""
-        return self.queries[grid.shown(self.queries.tolist())]
 
 
 def head_blocks(heads: int, kv_heads: int, bytes_per_head: int, most: int) -> Iterator[slice]:
@@ -91,93 +60,37 @@ def read_heads(array: zarr.Array, layer: int, heads: slice) -> Tensor:
     return found
 
 
-def parts_of(
-    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None, queries: Tensor
-) -> tuple[Parts, Tensor]:
-    """block_parts of all inputs, made of as many inputs at a time as BLOCK_BYTES allows.
+def bands_of(
+    q: Tensor, k: Tensor, scale: float, window: int | None, softcap: float | None, plan: Plan
+) -> tuple[list[Parts], Tensor]:
+    """block_bands of all inputs, made of as many inputs at a time as BLOCK_BYTES allows.
 
     Logits and what is made of them go with their block; fields of explained queries stay, since
     Gram matrices need those of all inputs.
     """
     late = len(grid.references(q.shape[2])) * q.shape[1] * q.shape[2] * 4
     step = max(1, BLOCK_BYTES[q.device.type] // late)
-    if step >= q.shape[0]:
-        return block_parts(q, k, scale, window, softcap, queries)
-    whole: dict[str, Tensor] = {}
-    shared: dict[str, Tensor] = {}
-    for first in range(0, q.shape[0], step):
-        rows = slice(first, first + step)
-        parts, to_first = block_parts(q[rows], k[rows], scale, window, softcap, queries)
-        found = {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
-        shared = {name: found.pop(name) for name in ("queries", "valid")}
-        for name, value in (found | {"to_first": to_first}).items():
-            if name not in whole:
-                whole[name] = value.new_empty(q.shape[0], *value.shape[1:])
-            whole[name][rows] = value
-    to_first = whole.pop("to_first")
-    return Parts(**whole, **shared), to_first
+    blocks = [
+        block_bands(q[n : n + step], k[n : n + step], scale, window, softcap, plan.queries,
+                    plan.bands)
+        for n in range(0, q.shape[0], step)
+    ]  # fmt: skip
+    if len(blocks) == 1:
+        return blocks[0]
+    bands, to_first = zip(*blocks, strict=True)
+    return [joined(own) for own in zip(*bands, strict=True)], torch.cat(to_first)
 
 
-def block_summary(
-    parts: Parts,
-    to_first: Tensor,
-    plan: Plan,
-    reference: Mapping[str, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """All that is kept of a block of heads; leading axis head."""
-    out: dict[str, Tensor] = {}
-    fields = grams.fields(parts)
-    for which in plan.bins:
-        flat = grams.flat_fields(parts, which, plan.anchor, fields)
-        for (lens, component), x in flat.items():
-            out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(grams.gram(x))
-        if which.name == "early":
-            # Also what a window hides, so that layers of different windows have as many elements.
-            seen = torch.ones(which.stop, which.stop, dtype=torch.bool, device=plan.device).tril()
-            seen = seen[which.first :].flatten()
-            for lens in grams.LENSES:
-                own = flat[lens, "residual"][..., seen]
-                out[f"early/{lens}"] = own
-                if reference is not None:
-                    other = reference[lens].to(own)
-                    out[f"cross/{lens}"] = grams.gram(own[:, : other.shape[1]], other)
-    places = {b.name: b.rows(parts.queries) for b in grams.profile_bins(parts.valid.shape[1])}
-    narrow = {name: rows for name, rows in places.items() if rows.start < rows.stop}
-    for (lens, component), field in fields.items():
-        found = grams.profile(field, parts.valid, lens, list(narrow.values()), plan.documents)
-        for name, row in zip(narrow, found, strict=True):
-            out[f"profile/{name}/{lens}/{component}"] = row
-    shown = grid.shown(parts.queries.tolist())
-    for name in ("residual", "attention", "predicted"):
-        field = getattr(parts, name)
-        out[name] = (field if len(shown) == field.shape[2] else field[:, :, shown]).mean(0)
-    out["relative"] = parts.relative.mean(0)
-    out["denominator"] = parts.denominator.transpose(0, 1)
-    out["a_1"] = (to_first @ stands_for(parts.queries, plan.length).to(to_first)).T
-    out[f"a_1_{SINK_LENGTH}"] = to_first[..., :SINK_LENGTH].mean(-1).T
-    out["to_first"] = to_first[..., 1 : plan.early].mean(-1).T
-    sink = parts.at_first(parts.attention) - parts.at_first(parts.predicted)
-    seen = parts.at_first(parts.valid)[1 : plan.early]
-    out["sink_excess"] = sink[..., 1 : plan.early][..., seen].mean(-1).T
-    return out
+def joined(parts: Sequence[Parts]) -> Parts:
+    """Parts of the same queries of one input after the other as one."""
 
+    def whole(field: str) -> Tensor:
+        return torch.cat([getattr(own, field) for own in parts])
 
-def stands_for(queries: Tensor, length: int) -> Tensor:
-    """Share of all T queries that each explained and each reference query stands for: those since
-    the one before it."""
-    late = torch.tensor(grid.references(length), device=queries.device)
-    taken = torch.cat([queries, late])
-    return taken.diff(prepend=taken.new_full((1,), -1)).double() / length
-
-
-def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
-    """Gram matrices (head, input, input) of what heads write from position 0, a[i, 0] v_0 W_O.
-
-    Args:
-        to_first: mean over early queries of attention to position 0 (head, input).
-        write: v_0 W_O by head (input, head, hidden).
-    """
-    return grams.gram(write.transpose(0, 1) * to_first[..., None])
+    return replace(
+        parts[0], relative=whole("relative"), denominator=whole("denominator"),
+        residual=whole("residual"), attention=whole("attention"), predicted=whole("predicted"),
+    )  # fmt: skip
 
 
 def head_tensors(
@@ -199,7 +112,7 @@ def head_tensors(
         k = read_heads(arrays["k"], layer, held)
         count = held.stop - held.start
         most = BLOCK_BYTES[torch.device(plan.device).type]
-        field = 4 * inputs * len(plan.queries) * (length // 2)
+        field = 4 * inputs * grid.elements(plan.queries.tolist())
         for kv in head_blocks(count * group, count, field, most):
             block = slice(kv.start * group, kv.stop * group)
             own = slice(held.start + kv.start, held.start + kv.stop)
@@ -216,21 +129,22 @@ def decompose_layer(
     error = 0.0
     for kv, q, k in head_tensors(store, layer, plan):
         block = slice(kv.start * group, kv.stop * group)
-        parts, to_first = parts_of(q, k, scale, window, softcap, plan.queries)
-        require_finite(parts, layer, block.start)
+        bands, to_first = bands_of(q, k, scale, window, softcap, plan)
+        require_finite(bands, layer, block.start)
         other = None
         if reference is not None:
             other = {
                 lens: torch.as_tensor(reference[f"early_{lens}"][layer, block].values)
                 for lens in grams.LENSES
             }
-        summary = block_summary(parts, to_first, plan, other)
+        summary = block_summary(bands, to_first, plan, other)
         summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
         if "write0" in store:
             write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
             summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
         blocks.append(summary)
-        error = max(error, identity_error(q, k, scale, window, parts, softcap, layer))
+        own = bands[layer % len(bands)]
+        error = max(error, identity_error(q, k, scale, window, own, softcap, layer))
     joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
     return joined, error
 
@@ -246,10 +160,10 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def require_finite(parts: Parts, layer: int, first_head: int) -> None:
+def require_finite(bands: Sequence[Parts], layer: int, first_head: int) -> None:
     """Refuse a NaN or infinity in the decomposition, by layer, head and input."""
     # A sum of what is not finite is not finite either, and takes one pass.
-    bad = ~torch.isfinite(parts.residual.flatten(2).sum(-1))
+    bad = ~torch.isfinite(torch.stack([own.residual.sum((2, 3)) for own in bands]).sum(0))
     if bool(bad.any()):
         number, head = (int(i) for i in bad.nonzero()[0])
         raise NonFiniteError(
@@ -307,7 +221,7 @@ def decompose_run(
         torch.tensor(grid.explained(length, early, named), device=device),
         grams.bins(half, early, every), anchor, early, length,
         torch.as_tensor(documents, device=device), device,
-        threads if on_cpu else 1,
+        keep_fields, threads if on_cpu else 1,
     )  # fmt: skip
     other = None if reference is None else open_dataset(reference, reference_manifest)
     stack, errors = Stack(source.sizes["layer"], Path(store).parent), []
@@ -315,8 +229,6 @@ def decompose_run(
     with torch_threads(1 if on_cpu else threads), ThreadPoolExecutor(plan.abreast) as pool:
         layers = progress(pool.map(one, range(stack.depth)), stack.depth, label, "layers")
         for layer, (found, error) in enumerate(layers):
-            if not keep_fields:
-                found = {k: v for k, v in found.items() if not k.startswith("early/")}
             stack.add(layer, found)
             errors.append(error)
     stacked = stack.arrays

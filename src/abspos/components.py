@@ -26,13 +26,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Parts:
-    """Fields of the decomposition, with half = T // 2 offsets.
+    """Fields of the decomposition for some early queries, with half = T // 2.
 
-    Outside ``offset < min(query + 1, window)`` every field holds 0; ``valid`` says where.
+    Offsets run as far as any of these queries has keys, or further. Outside ``offset <
+    min(query + 1, window)`` every field holds 0; ``valid`` says where.
 
     Attributes:
-        queries: numbers of the early queries that are explained (query), in order; half - 1 last.
-        relative: M_{half-1}(d), (..., offset).
+        queries: numbers of the early queries that are explained (query), in order.
+        window: W, or None.
+        relative: M_{half-1}(d), (..., d < half).
         denominator: mean over reference queries of log Z_i, (..., i < half).
         residual: R_i(d), (..., query, offset).
         attention: a[i, i-d], (..., query, offset).
@@ -41,12 +43,18 @@ class Parts:
     """
 
     queries: Tensor
+    window: int | None
     relative: Tensor
     denominator: Tensor
     residual: Tensor
     attention: Tensor
     predicted: Tensor
     valid: Tensor
+
+    @property
+    def keys(self) -> Tensor:
+        """How many keys each query sees (query): min(i + 1, W)."""
+        return (self.queries + 1).clamp_max(self.window or self.denominator.shape[-1])
 
     def mask(self, anchor: int | None = None) -> Tensor:
         """mask_i = M_i - M_anchor, (..., query); the anchor is half - 1 unless given."""
@@ -59,7 +67,9 @@ class Parts:
 
     def at_first(self, field: Tensor) -> Tensor:
         """A field (..., query, offset) at position 0 of every query, (..., query)."""
-        return field[..., torch.arange(len(self.queries), device=field.device), self.queries]
+        last = field.shape[-1] - 1
+        found = field.gather(-1, self.queries.clamp_max(last).expand(field.shape[:-1])[..., None])
+        return found[..., 0] * (self.queries <= last)
 
 
 def rebuilt_logits(
@@ -138,62 +148,122 @@ def split(
         window: W, or None for full causal attention.
         queries: numbers of the explained queries (query); all i < half unless given.
     """
-    half = reference.shape[-1]
     if queries is None:
-        queries = torch.arange(half, device=early.device)
-    valid = visible(half, window, early.device, queries)
-    last = (window or half) - 1
-    denominator, predicted = truncated(reference, queries.clamp_max(last))
-    denominator = denominator[..., torch.arange(half, device=early.device).clamp_max(last)]
-    mean_logit = reference.mean(-2)
-    relative = (mean_logit - denominator[..., -1:]).masked_fill(~valid[-1], 0)
-    seen = valid.to(early.dtype)
-    logits = early + hiding(valid, early.dtype)
-    # Not the exponential of the logarithm, which is slow where hardly anything is left.
-    attention, residual = logits.softmax(-1), logits.log_softmax(-1)
-    residual -= mean_logit[..., None, :]
-    residual += denominator[..., queries, None]
-    return Parts(
-        queries=queries,
-        relative=relative,
-        denominator=denominator,
-        residual=residual.mul_(seen),
-        attention=attention,
-        # Not a product with 0: far below the largest logit it may have overflowed to infinity.
-        predicted=predicted.masked_fill_(~valid, 0),
-        valid=valid,
-    )
+        queries = torch.arange(reference.shape[-1], device=early.device)
+    return explain(early, truncate(reference, window, queries), slice(None))
 
 
-def truncated(reference: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """What reference queries do when they are cut down to their nearest keys.
+@dataclass(frozen=True)
+class Truncated:
+    """What reference queries do when they are cut down to the nearest keys of early ones.
 
-    From one softmax of each row, its sums from the left and one matrix product over queries; where
-    the nearest keys lie so far below the largest logit that they would vanish, by a slower way.
+    Attributes:
+        queries: early queries (query), in order.
+        window: W, or None.
+        logits: s[q, q-d] of reference queries (..., q, offset).
+        weights: their softmax over offsets.
+        growth: what the softmax of a row grows by when it is cut down, 1 over the sum of weights
+            up to the query's last key, over the number of rows (..., q, query).
+        whole: log of the sum over all offsets of exp s (..., q).
+        mean_logit: mean over q of s[q, q-d] (..., offset).
+        denominator: mean over q of the log of the sum of exp s[q, q-d'] over d' <= d, (..., d).
+        far: heads (...) bool whose nearest keys lie so far below the largest logit that their
+            weights would vanish.
+    """
+
+    queries: Tensor
+    window: int | None
+    logits: Tensor
+    weights: Tensor
+    growth: Tensor
+    whole: Tensor
+    mean_logit: Tensor
+    denominator: Tensor
+    far: Tensor
+
+    def predicted(self, which: slice, offsets: int) -> Tensor:
+        """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible."""
+        found = self.growth[..., which].mT @ self.weights[..., :offsets]
+        if bool(self.far.any()):
+            logits = self.logits[self.far]
+            log_z = logits.logcumsumexp(-1)[..., last_offsets(self.queries[which], self.window)]
+            # Where an offset is not visible it may have overflowed; no attention exceeds 1.
+            found[self.far] = truncated_attention(logits[..., :offsets], log_z).clamp_max_(1)
+        return found
+
+
+def last_offsets(queries: Tensor, window: int | None) -> Tensor:
+    """The last offset that each query sees."""
+    return queries if window is None else queries.clamp_max(window - 1)
+
+
+def truncate(reference: Tensor, window: int | None, queries: Tensor) -> Truncated:
+    """Cut reference queries down to the keys of early queries.
+
+    From one softmax of each row and its sums from the left; where the nearest keys would vanish in
+    it, by a slower way.
 
     Args:
         reference: s[q, q-d], (..., q, offset).
-        last: the last offset that each explained query has (query).
-
-    Returns:
-        the mean over q of the log of the sum of exp s[q, q-d'] over d' <= d, (..., offset), for
-        every offset d; and P_i(d), (..., query, offset), meaningless where d > last.
+        window: W, or None.
+        queries: early queries (query).
     """
+    half = reference.shape[-1]
     weights = reference.softmax(-1)
     sums = weights.cumsum(-1)
     # The first sum is the smallest; half the exponent range keeps all of its digits. Each head of
     # each input by itself: its numbers do not depend on what stands beside it in a block.
     far = sums[..., 0].amin(-1) <= torch.finfo(sums.dtype).tiny ** 0.5
     whole = reference[..., 0] - weights[..., 0].log()
-    every = len(last) == sums.shape[-1] and int(last[-1]) == len(last) - 1
-    cut = (sums if every else sums[..., last]).reciprocal()
-    predicted = (cut.mT @ weights).div_(reference.shape[-2])
+    growth = sums[..., last_offsets(queries, window)].mul_(reference.shape[-2]).reciprocal_()
     denominator = sums.log_().mean(-2) + whole.mean(-1, keepdim=True)
     if bool(far.any()):
         log_z = reference[far].logcumsumexp(-1)
-        denominator[far] = log_z.mean(-2)
-        predicted[far] = truncated_attention(reference[far], log_z[..., last])
-    return denominator, predicted
+        denominator[far], whole[far] = log_z.mean(-2), log_z[..., -1]
+    every = torch.arange(half, device=reference.device)
+    return Truncated(
+        queries=queries,
+        window=window,
+        logits=reference,
+        weights=weights,
+        growth=growth,
+        whole=whole,
+        mean_logit=reference.mean(-2),
+        denominator=denominator[..., last_offsets(every, window)],
+        far=far,
+    )
+
+
+def explain(early: Tensor, cut: Truncated, which: slice) -> Parts:
+    """Decompose some early queries.
+
+    Args:
+        early: their logits s[i, i-d], (..., query, offset), over as many offsets as any of them
+            has; finite but arbitrary where not visible.
+        cut: reference queries, cut down to the keys of these queries and others.
+        which: where these queries stand among those.
+    """
+    queries, offsets = cut.queries[which], early.shape[-1]
+    valid = visible(offsets, cut.window, early.device, queries)
+    seen = valid.to(early.dtype)
+    logits = early + hiding(valid, early.dtype)
+    # Not the exponential of the logarithm, which is slow where hardly anything is left.
+    attention, residual = logits.softmax(-1), logits.log_softmax(-1)
+    residual -= cut.mean_logit[..., None, :offsets]
+    residual += cut.denominator[..., queries, None]
+    relative = cut.mean_logit - cut.denominator[..., -1:]
+    if cut.window is not None:
+        relative[..., cut.window :] = 0
+    return Parts(
+        queries=queries,
+        window=cut.window,
+        relative=relative,
+        denominator=cut.denominator,
+        residual=residual.mul_(seen),
+        attention=attention,
+        predicted=cut.predicted(which, offsets).mul_(seen),
+        valid=valid,
+    )
 
 
 def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:
@@ -287,14 +357,18 @@ def as_dataset(parts: Parts) -> xr.Dataset:
     )
 
 
-def row_and_sink(residual: Tensor) -> tuple[Tensor, Tensor]:
+def row_and_sink(residual: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The row part and the sink part of R under full causal attention, both (..., query).
 
     row_i is the mean of R_i over 0 <= d < i, the sink's share of the denominator; the sink part
     is R_i(i), at position 0 itself. With the rest they split R orthogonally, query by query.
+
+    Args:
+        residual: (..., query, offset), 0 where not visible.
+        queries: their numbers (query); all from 0 unless given.
     """
-    half = residual.shape[-1]
-    sink = residual.diagonal(dim1=-2, dim2=-1)
-    others = torch.arange(half, device=residual.device)
-    row = (residual.sum(-1) - sink) / others.clamp_min(1)
+    if queries is None:
+        queries = torch.arange(residual.shape[-2], device=residual.device)
+    sink = residual.gather(-1, queries.expand(residual.shape[:-1])[..., None])[..., 0]
+    row = (residual.sum(-1) - sink) / queries.clamp_min(1)
     return row, sink

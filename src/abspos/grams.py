@@ -19,6 +19,9 @@ from torch import Tensor
 from abspos.components import Parts, row_and_sink
 
 LENSES = ("log", "probability")
+#: Fields (input, head, query, offset), or vectors (head, input, element), by lens and component.
+Fields = Mapping[tuple[str, str], Tensor]
+Vectors = dict[tuple[str, str], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,35 @@ def profile_bins(half: int) -> list[Bin]:
     return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 
-def masks(parts: Parts, anchor: int, rows: slice = slice(None)) -> dict[tuple[str, str], Tensor]:
-    """The mask's fields of some queries at an anchor, one of those explained (see fields)."""
-    at_anchor = parts.predicted[..., parts.place(anchor), None, :]
-    moved = parts.predicted[:, :, rows] - at_anchor
+def predicted_at(bands: Sequence[Parts], query: int) -> Tensor:
+    """P of one explained query, (input, head, offset), 0 from its last key on."""
+    own = next(parts for parts in bands if query <= int(parts.queries[-1]))
+    return own.predicted[:, :, own.place(query)]
+
+
+def fitted(row: Tensor, offsets: int) -> Tensor:
+    """A row (..., offset) cut, or filled with zeros, to so many offsets."""
+    return torch.nn.functional.pad(row, (0, offsets - row.shape[-1]))
+
+
+def masks(parts: Parts, anchor: int, at_anchor: Tensor, rows: slice = slice(None)) -> Fields:
+    """The mask's fields of some queries (see fields).
+
+    Args:
+        parts: a decomposition of some early queries.
+        anchor: a of mask_i = M_i - M_a.
+        at_anchor: P_a (input, head, offset), 0 from its last key on.
+        rows: places of the queries.
+    """
+    valid = parts.valid[rows]
+    moved = parts.predicted[:, :, rows] - fitted(at_anchor, valid.shape[-1])[:, :, None]
     return {
         ("log", "mask"): parts.mask(anchor)[..., rows],
-        ("probability", "mask"): moved.mul_(parts.valid[rows].to(moved.dtype)),
+        ("probability", "mask"): moved.mul_(valid.to(moved.dtype)),
     }
 
 
-def fields(parts: Parts, anchor: int | None = None) -> dict[tuple[str, str], Tensor]:
+def fields(parts: Parts, anchor: int | None = None, at_anchor: Tensor | None = None) -> Fields:
     """The fields of both lenses by (lens, component), unweighted; 0 where not visible.
 
     (input, head, query, offset), but the mask of the log lens, free of the offset,
@@ -90,55 +111,69 @@ def fields(parts: Parts, anchor: int | None = None) -> dict[tuple[str, str], Ten
 
     Args:
         parts: a decomposition.
-        anchor: a of mask_i = M_i - M_a; half - 1 unless given.
+        anchor: a of mask_i = M_i - M_a, one of these queries; the last of them unless given.
+        at_anchor: P_a (input, head, offset), where the anchor is none of these queries.
     """
+    if anchor is None:
+        anchor = int(parts.queries[-1])
+    if at_anchor is None:
+        at_anchor = predicted_at([parts], anchor)
     return {
-        **masks(parts, int(parts.queries[-1]) if anchor is None else anchor),
+        **masks(parts, anchor, at_anchor),
+        **residuals(parts),
+    }
+
+
+def residuals(parts: Parts) -> Fields:
+    """The residual's fields (see fields)."""
+    return {
         ("log", "residual"): parts.residual,
         ("probability", "residual"): parts.attention - parts.predicted,
     }
 
 
-def renormalised(parts: Parts, keys: int) -> dict[tuple[str, str], Tensor]:
+def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
     """Residual fields of queries i >= keys on offsets d < keys, (..., query, offset < keys).
 
     What the model does is renormalised query by query; what the mask predicts is a reference
     query cut to the same number of keys, so position 0 is out of sight on both sides. Where the
     arm's own window is narrower than ``keys``, offsets end there.
+
+    Args:
+        parts: a decomposition.
+        keys: of the window that is studied.
+        cut: P of query keys - 1 (input, head, offset), where it is none of these queries.
     """
-    seen = min(keys, int(parts.valid[-1].sum()))
+    seen = min(keys, parts.window or keys)
     rows = slice(parts.place(keys), None)
     logit = (parts.relative + parts.denominator[..., -1:])[..., None, :seen]
     # R and log attention differ by the mean logit and a constant of the row.
     log_a = (parts.residual[..., rows, :seen] + logit).log_softmax(-1)
     log_m = logit - parts.denominator[..., keys - 1, None, None]
-    predicted = parts.predicted[..., parts.place(keys - 1), None, :seen]
+    if cut is None:
+        cut = predicted_at([parts], keys - 1)
     return {
         ("log", "residual"): log_a - log_m,
-        ("probability", "residual"): log_a.exp() - predicted,
+        ("probability", "residual"): log_a.exp() - cut[..., None, :seen],
     }
 
 
-def weights(valid: Tensor, lens: str) -> Tensor:
-    """Weight of each offset that a query sees (query): 1 over their number, or 1."""
-    keys = valid.sum(-1).double()
-    return 1 / keys if lens == "log" else torch.ones_like(keys)
+def weighted(parts: Parts, found: Fields) -> Fields:
+    """Fields times the square roots of the weights of their offsets: 1 / keys (log), or 1.
 
-
-def flatten(field: Tensor, weight: Tensor, rows: slice) -> Tensor:
-    """One bin of a field as vectors whose dot product is the bin's inner product.
-
-    Args:
-        field: (input, head, query, offset), 0 where not visible, or (input, head, query).
-        weight: of each query (query).
-        rows: the queries of the bin.
-
-    Returns:
-        (head, input, element).
+    A dot product over some queries then is the sum of their inner products. What is free of the
+    offset stands for all keys, whose mean it is.
     """
-    root = (weight[rows] / (rows.stop - rows.start)).sqrt().to(field.dtype)
-    x = field[:, :, rows] * (root[:, None] if field.ndim == 4 else root)
-    return x.flatten(2).transpose(0, 1)
+    root = parts.keys.double().rsqrt().to(parts.residual.dtype)[:, None]
+    return {
+        (lens, component): field * root if lens == "log" and field.ndim == 4 else field
+        for (lens, component), field in found.items()
+    }
+
+
+def flatten(field: Tensor, rows: slice = slice(None)) -> Tensor:
+    """Some queries of a field (input, head, query, ...) as vectors (head, input, element)."""
+    return field[:, :, rows].flatten(2).transpose(0, 1)
 
 
 def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -146,14 +181,42 @@ def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
     return x @ (x if y is None else y).mT
 
 
-def flat_fields(
-    parts: Parts, which: Bin, anchor: int, known: Mapping[tuple[str, str], Tensor] | None = None
-) -> Mapping[tuple[str, str], Tensor]:
-    """Flattened fields (head, input, element) of one bin by (lens, component).
+def with_others(gram: Tensor, others: Tensor) -> Tensor:
+    """Row sums of Gram matrices over inputs of other documents (head, input).
 
-    The early bin also has the mask at the study's anchor where that is another than half - 1, and,
-    where position 0 is in sight of all of its queries, the row and sink parts of R; the rest is R
-    less those, and by orthogonality so is its Gram matrix.
+    Args:
+        gram: (head, input, input).
+        others: whether two inputs come from different documents (input, input) bool.
+    """
+    return (gram * others).sum(-1)
+
+
+def row_and_sink_vectors(parts: Parts, rows: slice, found: Fields) -> Vectors:
+    """The row and the sink part of R of some queries that see position 0, as vectors.
+
+    The rest is R less those, and by orthogonality so is its Gram matrix.
+
+    Args:
+        parts: a decomposition.
+        rows: places of the queries.
+        found: its weighted fields.
+    """
+    queries = parts.queries[rows]
+    vectors = {}
+    for lens in LENSES:
+        row, sink = row_and_sink(found[lens, "residual"][:, :, rows], queries)
+        # It stands at all keys but the sink.
+        vectors[lens, "row"] = flatten(row * queries.double().sqrt().to(row))
+        vectors[lens, "sink"] = flatten(sink)
+    return vectors
+
+
+def flat_fields(parts: Parts, which: Bin, anchor: int, known: Fields | None = None) -> Vectors:
+    """Flattened fields (head, input, element) of one bin by (lens, component), all in one band.
+
+    Their dot products are means over the bin's queries: its inner product. The early bin also has
+    the mask at the study's anchor where that is another than half - 1, and, where position 0 is
+    in sight of all of its queries, the row and sink parts of R.
 
     Args:
         parts: a decomposition.
@@ -162,61 +225,40 @@ def flat_fields(
         known: fields(parts), where they are made already.
     """
     rows = which.rows(parts.queries)
-    found: dict[tuple[str, str], Tensor] = {}
     if which.keys is not None:
-        for (lens, component), field in renormalised(parts, which.keys).items():
-            seen = torch.ones(field.shape[2:], dtype=torch.bool, device=field.device)
-            found[lens, component] = flatten(field, weights(seen, lens), slice(0, len(seen)))
-        return found
-    keys = parts.valid.sum(-1)
-    early = which.name == "early"
-    in_sight = bool((keys == parts.queries + 1)[: rows.stop].all())
-    for (lens, component), field in (fields(parts) if known is None else known).items():
-        weight = weights(parts.valid, lens)
-        # Free of the offset, it stands for all that a query sees.
-        whole = weight if field.ndim == 4 else weight * keys
-        found[lens, component] = flatten(field[..., : which.stop], whole, rows)
-        if early and component == "residual" and in_sight:
-            row, sink = row_and_sink(field[:, :, : which.stop, : which.stop])
-            found[lens, "row"] = flatten(row, weight * (keys - 1), rows)
-            found[lens, "sink"] = flatten(sink, weight, rows)
-    if early and anchor != int(parts.queries[-1]):
-        for (lens, _), field in masks(parts, anchor, slice(0, rows.stop)).items():
-            whole = weights(parts.valid, lens) * (1 if field.ndim == 4 else keys)
-            found[lens, "anchored"] = flatten(field[..., : which.stop], whole, rows)
-    return found
-
-
-def profile(
-    field: Tensor, valid: Tensor, lens: str, narrow: Sequence[slice], documents: Tensor
-) -> Tensor:
-    """Row sums over other documents of the Gram matrices of narrow bins of queries.
-
-    They are all that energies and jackknives of a curve need, and cost no matrix.
-
-    Args:
-        field: (input, head, query, offset), or without offset; 0 where not visible.
-        valid: (query, offset).
-        lens: log or probability.
-        narrow: the queries of each bin.
-        documents: number of each input's document (input).
-
-    Returns:
-        (query_bin, head, input): sum over inputs m of other documents of <X^n, X^m>.
-    """
-    names, which = documents.unique(return_inverse=True)
-    if len(names) == len(documents):
-        own = field
+        found = beyond_vectors(renormalised(parts, which.keys))
     else:
-        own = field.new_zeros(len(names), *field.shape[1:]).index_add_(0, which, field)[which]
-    products = (field.sum(0) - own).mul_(field)
-    by_query = products.sum(-1) if field.ndim == 4 else products
-    mean = field.new_zeros(len(narrow), field.shape[2])
-    for number, rows in enumerate(narrow):
-        mean[number, rows] = 1 / (rows.stop - rows.start)
-    if lens == "log" and field.ndim == 4:
-        mean /= valid.sum(-1)
-    return (by_query @ mean.T).permute(2, 1, 0)
+        own = shorter(weighted(parts, fields(parts) if known is None else known), which.stop)
+        found = {key: flatten(field, rows) for key, field in own.items()}
+        if which.name == "early" and in_sight(parts, which):
+            found |= row_and_sink_vectors(parts, rows, own)
+        if which.name == "early" and anchor != int(parts.queries[-1]):
+            found |= anchored_vectors(parts, rows, anchor, predicted_at([parts], anchor))
+    return {key: x * (rows.stop - rows.start) ** -0.5 for key, x in found.items()}
+
+
+def anchored_vectors(parts: Parts, rows: slice, anchor: int, at_anchor: Tensor) -> Vectors:
+    """The mask of some queries at the study's anchor (see masks), as vectors."""
+    found = masks(parts, anchor, at_anchor, rows)
+    return {(lens, "anchored"): flatten(x) for (lens, _), x in found.items()}
+
+
+def beyond_vectors(found: Fields) -> Vectors:
+    """Renormalised fields as vectors; all of their offsets are visible."""
+    return {
+        (lens, component): flatten(x * x.shape[-1] ** -0.5 if lens == "log" else x)
+        for (lens, component), x in found.items()
+    }
+
+
+def shorter(found: Fields, offsets: int) -> Fields:
+    """Fields cut to so many offsets."""
+    return {key: x[..., :offsets] if x.ndim == 4 else x for key, x in found.items()}
+
+
+def in_sight(parts: Parts, which: Bin) -> bool:
+    """Whether all queries of a bin see position 0."""
+    return parts.window is None or parts.window >= which.stop
 
 
 def pack(gram: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ stored with its square. Source: docs/method.md, section 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 #: All queries are taken up to this many in each half, which is T = 384; of more, about as many.
 MOST = 192
@@ -15,6 +16,8 @@ MOST = 192
 SHOWN = 32
 #: Queries from 0 on that are always taken, or up to the end of the early bin if that is later.
 DENSE = 64
+#: Fields of fewer queries than this are not worth cutting shorter.
+NARROWEST = 32
 
 
 def references(length: int) -> range:
@@ -49,3 +52,19 @@ def shown(queries: list[int]) -> list[int]:
     """Places among explained queries whose mean fields are stored: all, or about SHOWN of many."""
     step = 1 if queries[-1] < MOST else math.ceil(len(queries) / SHOWN)
     return list(range(len(queries) - 1, -1, -step))[::-1]
+
+
+def bands(queries: Sequence[int]) -> list[slice]:
+    """Explained queries in groups, as slices: below NARROWEST, and octave by octave from there.
+
+    Fields of a band have no more offsets than its last query has keys. In one piece, two thirds
+    of them would lie where a query sees nothing.
+    """
+    octaves = [max(query, NARROWEST - 1).bit_length() for query in queries]
+    starts = [0, *(i for i in range(1, len(octaves)) if octaves[i] > octaves[i - 1])]
+    return [slice(*edges) for edges in pairwise([*starts, len(queries)])]
+
+
+def elements(queries: Sequence[int]) -> int:
+    """Elements of a field of one head and input, in bands."""
+    return sum(len(queries[band]) * (queries[band][-1] + 1) for band in bands(queries))

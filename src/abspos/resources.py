@@ -140,6 +140,11 @@ class Load:
         return len(grid.explained(self.length, self.early))
 
     @property
+    def elements(self) -> int:
+        """Elements of a field of explained queries, of one head and input."""
+        return grid.elements(grid.explained(self.length, self.early))
+
+    @property
     def shown(self) -> int:
         """Early queries whose mean fields are stored."""
         return len(grid.shown(grid.explained(self.length, self.early)))
@@ -225,7 +230,7 @@ def _activations_memory(load: Load) -> float:
 def _components_memory(load: Load) -> float:
     s = load.sizes
     group, most = s.heads // s.kv_heads, BLOCK_BYTES[load.device]
-    field = 4 * load.inputs * load.explained * load.half
+    field = 4 * load.inputs * load.elements
     heads = min(s.heads, max(group, most // field))
     rows = 4 * heads * load.references * load.length
     block = min(max(most, rows), load.inputs * rows)
@@ -267,11 +272,11 @@ def forward_flops(load: Load) -> float:
 
 def decomposition_flops(load: Load) -> float:
     """Operations of the matrix products of one decomposition: logits, predicted, Grams."""
-    s, n, half = load.sizes, load.inputs, load.half
+    s, n = load.sizes, load.inputs
     queries = load.references + load.explained
     logits = 2 * n * queries * load.length * s.head_size
-    predicted = 2 * n * load.explained * load.references * half
-    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * load.explained * half // 2
+    predicted = 2 * n * load.references * load.elements
+    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * load.elements
     return float(s.layers * s.heads * (logits + predicted + grams))
 
 
