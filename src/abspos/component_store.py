@@ -32,7 +32,7 @@ from abspos.trajectory import trajectory
 
 #: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
 #: what a processor's caches hold, and what keeps a GPU busy.
-BLOCK_BYTES = {"cpu": 2**22, "cuda": 2**28}
+BLOCK_BYTES = {"cpu": 2**23, "cuda": 2**28}
 #: Bytes of q and k, as float32, that are held at a time: as many heads as fit, of all inputs;
 #: shared by the layers that are worked on side by side.
 READ_BYTES = 2**30

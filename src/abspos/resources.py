@@ -65,16 +65,16 @@ class Machine:
         start: seconds from a job's submission to its first line of work, imports included.
     """
 
-    cpu_flops: float = 7.5e10
+    cpu_flops: float = 8.3e10
     cpu_half: float = 0.25
     gpu_flops: float = 1e13
     gpu_half: float = 10.0
-    cpu_fields: float = 1.5e8
+    cpu_fields: float = 2e8
     gpu_fields: float = 3e9
     statistics: float = 8e7
     disk: float = 5e8
     network: float = 1e7
-    start: float = 3.0
+    start: float = 2.0
 
     def flops(self, load: Load) -> float:
         """Operations per second of the model of a job, in its dtype on its device."""
@@ -259,7 +259,7 @@ def _models_seconds(load: Load, machine: Machine) -> float:
 
 
 def _inputs_seconds(load: Load, machine: Machine) -> float:
-    return 4.0
+    return 3.0
 
 
 def forward_flops(load: Load) -> float:
