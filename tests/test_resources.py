@@ -179,3 +179,12 @@ def test_a_file_without_partitions_is_refused_by_name(tmp_path: Path, text: str)
     path.write_text("partitions: {a: {max_runtime: soon}}")
     with pytest.raises(ResourceError, match="max_runtime 'soon'"):
         read_limits(path)
+
+
+def test_blocks_are_those_of_a_decomposition() -> None:
+    """Stated twice, since what a Snakefile asks must not import torch."""
+    from abspos import component_store, layers
+
+    assert resources.BLOCK_BYTES == component_store.BLOCK_BYTES
+    assert resources.READ_BYTES == component_store.READ_BYTES
+    assert resources.STACK_BYTES == layers.STACK_BYTES

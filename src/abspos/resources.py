@@ -31,7 +31,7 @@ MEMORY_MARGIN, TIME_MARGIN = 1.3, 10.0
 #: No job asks for less: MB, and minutes (a cold file system can take minutes to import torch).
 FEWEST_MB, FEWEST_MINUTES = 1500, 15
 #: Bytes of logits in one block of a decomposition, by device, and of q and k held at a time.
-BLOCK_BYTES, READ_BYTES = {"cpu": 2**22, "cuda": 2**28}, 2**30
+BLOCK_BYTES, READ_BYTES = {"cpu": 2**23, "cuda": 2**28}, 2**30
 #: Copies of a block's logits, and of its heads' fields of all inputs, that live at a time.
 LOGIT_COPIES, FIELD_COPIES = 7, 12
 #: Bytes of an array of all layers from which on a decomposition keeps it in a file.
