@@ -401,6 +401,7 @@ def test_results_do_not_depend_on_blocks(
 ):
     monkeypatch.setattr(component_store, "READ_BYTES", held)
     monkeypatch.setattr(component_store, "BLOCK_BYTES", {"cpu": block})
+    monkeypatch.setattr(grid, "NARROWEST", 4)
     for name in RUNS:
         (tmp_path / name).mkdir()
         made = opened(decompose_into(tmp_path / name, activations[name]))
@@ -410,19 +411,23 @@ def test_results_do_not_depend_on_blocks(
             )
 
 
-def test_layers_take_turns_in_the_head_that_the_identity_is_checked_on(
+def test_layers_take_turns_in_the_head_and_band_that_the_identity_is_checked_on(
     activations, decompose_into, tmp_path, monkeypatch
 ):
-    heads = []
+    heads, bands = [], []
     real = component_store.identity_error
 
     def checked(*given):
         heads.append(given[-1])
+        bands.append(int(given[4].queries[0]))
         return real(*given)
 
+    monkeypatch.setattr(grid, "NARROWEST", 4)
     monkeypatch.setattr(component_store, "identity_error", checked)
-    decompose_into(tmp_path, activations["bos"])
+    made = opened(decompose_into(tmp_path, activations["bos"]))
     assert sorted(set(heads)) == [0, 1, 2]
+    assert sorted(set(bands)) == [0, 4, 8]
+    assert max(made.attrs["identity_error"]) < 1e-5
 
 
 def test_results_do_not_depend_on_threads(found, activations, decompose_into, tmp_path):

@@ -22,14 +22,14 @@ def plan_of(early=32, windows=(), anchor=HALF - 1, queries=range(HALF), keep_fie
     )  # fmt: skip
 
 
-def block(plan, window=None, seed=0):
+def block(plan, window=None, seed=0, reference=None):
     """Queries, keys, and the summary of their block."""
     made = torch.Generator().manual_seed(seed)
     shape = (len(DOCUMENTS), HEADS, 2 * HALF, 6)
     q, k = (torch.randn(shape, generator=made, dtype=torch.float64) for _ in range(2))
     bands, to_first = block_bands(q, k, 0.5, window, None, plan.queries, plan.bands)
     assert len(bands) == 3
-    return q, k, block_summary(bands, to_first, plan)
+    return q, k, block_summary(bands, to_first, plan, reference)
 
 
 CASES = pytest.mark.parametrize(
@@ -85,6 +85,25 @@ def test_early_fields_have_the_grams_as_products(window):
 def test_fields_of_inputs_are_kept_only_on_request():
     *_, found = block(plan_of(keep_fields=False))
     assert not [name for name in found if name.startswith("early/")]
+
+
+def test_early_fields_meet_those_of_a_reference_whether_they_are_kept_or_not():
+    other = {lens: torch.randn(HEADS, 3, 32 * 33 // 2 - 1).double() for lens in grams.LENSES}
+    *_, kept = block(plan_of())
+    *_, found = block(plan_of(keep_fields=False), reference=other)
+    assert not [name for name in found if name.startswith("early/")]
+    for lens in grams.LENSES:
+        wanted = kept[f"early/{lens}"][:, :3] @ other[lens].mT
+        np.testing.assert_allclose(found[f"cross/{lens}"], wanted, **EXACT)
+
+
+def test_sink_excess_is_of_early_queries_that_see_position_0():
+    for window, queries in ((None, range(1, 32)), (25, range(1, 25))):
+        q, k, found = block(plan_of(), window)
+        parts, _ = block_parts(q, k, 0.5, window)
+        excess = (parts.attention - parts.predicted).diagonal(dim1=-2, dim2=-1)
+        wanted = excess[..., list(queries)].mean(-1).T
+        np.testing.assert_allclose(found["sink_excess"], wanted, **EXACT)
 
 
 def test_mean_fields_are_shown_in_the_order_of_queries(monkeypatch):

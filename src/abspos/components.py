@@ -67,9 +67,7 @@ class Parts:
 
     def at_first(self, field: Tensor) -> Tensor:
         """A field (..., query, offset) at position 0 of every query, (..., query)."""
-        last = field.shape[-1] - 1
-        found = field.gather(-1, self.queries.clamp_max(last).expand(field.shape[:-1])[..., None])
-        return found[..., 0] * (self.queries <= last)
+        return field.gather(-1, self.queries.expand(field.shape[:-1])[..., None])[..., 0]
 
 
 def rebuilt_logits(
