@@ -440,19 +440,24 @@ def test_results_do_not_depend_on_threads(found, activations, decompose_into, tm
 # faults
 
 
-def spoilt(stored, folder):
+def spoilt(stored, folder, position=20):
     """A copy of an activation store with a NaN in one query, and a manifest that fits."""
     import zarr
 
     shutil.copytree(stored.store, folder / "spoilt.zarr")
     group = zarr.open_group(folder / "spoilt.zarr", mode="r+")
-    group["q"][1, 9, 2, 20, 5] = np.nan
+    group["q"][1, 9, 2, position, 5] = np.nan
     write_manifest(folder / "spoilt.zarr", folder / "spoilt.json")
     return folder / "spoilt.zarr", folder / "spoilt.json"
 
 
-def test_a_nan_is_named_and_leaves_nothing(activations, decompose_into, tmp_path):
-    source = spoilt(activations["bos"], tmp_path)
+@pytest.mark.parametrize("position", [20, 12])
+def test_a_nan_is_named_and_leaves_nothing(
+    activations, decompose_into, tmp_path, monkeypatch, position
+):
+    """In a reference query, which all bands read, and in an early one, of a single band."""
+    monkeypatch.setattr(grid, "NARROWEST", 4)
+    source = spoilt(activations["bos"], tmp_path, position)
     (tmp_path / "out").mkdir()
     with pytest.raises(NonFiniteError, match="layer 1, head 2, input 9: NaN") as error:
         decompose_into(tmp_path / "out", source)
