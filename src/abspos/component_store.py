@@ -145,8 +145,8 @@ def decompose_layer(
         blocks.append(summary)
         own = bands[layer % len(bands)]
         error = max(error, identity_error(q, k, scale, window, own, softcap, layer))
-    joined = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
-    return joined, error
+    whole = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
+    return whole, error
 
 
 @contextmanager
