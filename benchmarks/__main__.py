@@ -40,8 +40,14 @@ def contest(
     python: Path | str, checkpoint: Path, case: tuple[int, int, int], repeats: int, *names: str
 ) -> dict[str, Any]:
     """Run contestants in one new process and read what it prints last."""
-    command = [str(python), str(HERE / "contestants.py"), str(checkpoint), *map(str, case),
-               str(repeats), *names]  # fmt: skip
+    command = [
+        str(python),
+        str(HERE / "contestants.py"),
+        str(checkpoint),
+        *map(str, case),
+        str(repeats),
+        *names,
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -54,8 +60,9 @@ def speed(checkpoint: Path, repeats: int) -> list[Row]:
     """Extraction and decomposition against the bare forward pass, over T."""
     rows = []
     for case in LENGTHS:
-        found = contest(sys.executable, checkpoint, case, repeats,
-                        "bare", "extraction", "decomposition")  # fmt: skip
+        found = contest(
+            sys.executable, checkpoint, case, repeats, "bare", "extraction", "decomposition"
+        )
         rows += timed(found)
     return rows
 
@@ -72,21 +79,31 @@ def timed(found: dict[str, Any]) -> list[Row]:
 
     return [
         {
-            "T": found["length"], "N": found["inputs"], "what": name,
+            "T": found["length"],
+            "N": found["inputs"],
+            "what": name,
             "seconds": round(median(seconds), 2),
-            "ratio": ratio("seconds", name), "cpu_ratio": ratio("cores", name),
+            "ratio": ratio("seconds", name),
+            "cpu_ratio": ratio("cores", name),
             "bytes_MB": round(found["bytes"].get(name, 0) / 1e6, 1),
         }
         for name, seconds in found["seconds"].items()
-    ]  # fmt: skip
+    ]
 
 
 def scaling(checkpoint: Path, repeats: int) -> list[Row]:
     """Extraction and decomposition against the bare forward pass, over N at T = 128."""
     rows = []
     for number in NUMBERS:
-        found = contest(sys.executable, checkpoint, (128, number, 8), repeats,
-                        "bare", "extraction", "decomposition")  # fmt: skip
+        found = contest(
+            sys.executable,
+            checkpoint,
+            (128, number, 8),
+            repeats,
+            "bare",
+            "extraction",
+            "decomposition",
+        )
         rows += timed(found)
     return rows
 
@@ -95,15 +112,27 @@ def profile(checkpoint: Path, repeats: int) -> list[Row]:
     """Where the time of extraction and decomposition goes, over T."""
     rows = []
     for case in LENGTHS:
-        found = contest(sys.executable, checkpoint, case, repeats,
-                        "profiled_extraction", "profiled_decomposition")  # fmt: skip
+        found = contest(
+            sys.executable,
+            checkpoint,
+            case,
+            repeats,
+            "profiled_extraction",
+            "profiled_decomposition",
+        )
         for name, parts in found["parts"].items():
             total = sum(parts.values())
             rows += [
-                {"T": case[0], "N": case[1], "what": name, "part": part,
-                 "cpu_seconds": round(own, 3), "share": round(own / total, 3)}
+                {
+                    "T": case[0],
+                    "N": case[1],
+                    "what": name,
+                    "part": part,
+                    "cpu_seconds": round(own, 3),
+                    "share": round(own / total, 3),
+                }
                 for part, own in sorted(parts.items(), key=lambda pair: -pair[1])
-            ]  # fmt: skip
+            ]
     return rows
 
 
@@ -111,13 +140,20 @@ def memory(checkpoint: Path, repeats: int) -> list[Row]:
     """Peak memory of the bare pass and of an extraction, over T and over N."""
     rows = []
     for case in (*LENGTHS, *((128, n, 8) for n in NUMBERS)):
-        peaks = {name: contest(sys.executable, checkpoint, case, 0, name)["peak"]
-                 for name in ("bare", "extraction")}  # fmt: skip
+        peaks = {
+            name: contest(sys.executable, checkpoint, case, 0, name)["peak"]
+            for name in ("bare", "extraction")
+        }
         rows += [
-            {"T": case[0], "N": case[1], "what": name, "peak_MB": round(peak / 1e6),
-             "ratio": round(peak / peaks["bare"], 3)}
+            {
+                "T": case[0],
+                "N": case[1],
+                "what": name,
+                "peak_MB": round(peak / 1e6),
+                "ratio": round(peak / peaks["bare"], 3),
+            }
             for name, peak in peaks.items()
-        ]  # fmt: skip
+        ]
     return rows
 
 
@@ -161,9 +197,14 @@ def start(checkpoint: Path, repeats: int) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[Path, int], list[Row]]] = {
-    "speed": speed, "scaling": scaling, "profile": profile, "memory": memory, "peers": peers,
-    "planning": planning, "start": start,
-}  # fmt: skip
+    "speed": speed,
+    "scaling": scaling,
+    "profile": profile,
+    "memory": memory,
+    "peers": peers,
+    "planning": planning,
+    "start": start,
+}
 
 
 def exponent(pairs: Sequence[tuple[float, float]]) -> float:

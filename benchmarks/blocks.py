@@ -18,16 +18,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from abspos.component_store import decompose_run
-from abspos.stores import (
-    chunk_path,
-    create_array,
-    open_dataset,
-    save_dataset,
-    to_bits,
-    write_chunk,
-    write_manifest,
-)
+from abspos.arrays import chunk_path, create_array, open_dataset, save_dataset, to_bits, write_chunk
+from abspos.components.store import decompose_run
+from abspos.stores import write_manifest
 
 #: What a trajectory reads, by its axes.
 STATES = {
@@ -56,8 +49,9 @@ def synthetic(folder: Path, sizes: dict[str, int], batch: int) -> None:
     for name, axis in (("q", "head"), ("k", "kv_head")):
         dims = ("layer", "input", axis, "position", "feature")
         chunk = (1, batch, heads, length, size)
-        array = create_array(group, name, dims, (layers, inputs, *chunk[2:]), chunk, "uint16",
-                             scalar="bfloat16")  # fmt: skip
+        array = create_array(
+            group, name, dims, (layers, inputs, *chunk[2:]), chunk, "uint16", scalar="bfloat16"
+        )
         for number in range(inputs // batch):
             index = (0, number, 0, 0, 0)
             write_chunk(array, index, to_bits(generator.standard_normal(chunk, np.float32)))
@@ -70,21 +64,39 @@ def synthetic(folder: Path, sizes: dict[str, int], batch: int) -> None:
         array[...] = generator.standard_normal(shape, np.float32)
     none = {name: [None] * layers for name in ("window", "softcap", "inert_window", "exchanged")}
     group.attrs.update(
-        none, scale=[size**-0.5] * layers, certificates={}, closed_trajectory=[], condition="bos",
-        variant={}, dtype="bfloat16", kind=["full"] * layers,
-    )  # fmt: skip
+        none,
+        scale=[size**-0.5] * layers,
+        certificates={},
+        closed_trajectory=[],
+        condition="bos",
+        variant={},
+        dtype="bfloat16",
+        kind=["full"] * layers,
+    )
 
 
 def main() -> None:
     """Measure and print one line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blocks")
-    for name, default in (("layers", 32), ("inputs", 64), ("heads", 32), ("length", 2048),
-                          ("size", 128), ("batch", 1), ("threads", 2)):  # fmt: skip
+    for name, default in (
+        ("layers", 32),
+        ("inputs", 64),
+        ("heads", 32),
+        ("length", 2048),
+        ("size", 128),
+        ("batch", 1),
+        ("threads", 2),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
     o = parser.parse_args()
-    sizes = {"layer": o.layers, "input": o.inputs, "head": o.heads, "position": o.length,
-             "feature": o.size}  # fmt: skip
+    sizes = {
+        "layer": o.layers,
+        "input": o.inputs,
+        "head": o.heads,
+        "position": o.length,
+        "feature": o.size,
+    }
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         synthetic(folder / "a.zarr", sizes, o.batch)
@@ -94,10 +106,19 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         decompose_run(
-            folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
-            inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
-            device=o.device, threads=o.threads, label="7B",
-        )  # fmt: skip
+            folder / "a.zarr",
+            folder / "a.json",
+            folder / "c.zarr",
+            folder / "c.json",
+            inputs=folder / "inputs.zarr",
+            early=32,
+            anchor=63,
+            windows=[],
+            keep_fields=False,
+            device=o.device,
+            threads=o.threads,
+            label="7B",
+        )
         seconds = time.perf_counter() - began
         error = max(open_dataset(folder / "c.zarr").attrs["identity_error"])
         kept = sum(p.stat().st_size for p in (folder / "c.zarr").rglob("*") if p.is_file())

@@ -4,7 +4,8 @@
 
 prints one line of JSON. The names are functions below; ``transformerlens`` and ``nnsight`` need the
 environment of benchmarks/peers.sh, ``extraction`` and ``decomposition`` that of abspos. The name of
-a peer with ``_decomposed`` takes what it gives through ``abspos.components.decompose`` as well.
+a peer with ``_decomposed`` takes what it gives through
+``abspos.components.decomposition.decompose`` as well.
 """
 
 from __future__ import annotations
@@ -77,8 +78,9 @@ def eager_weights(task: Task) -> Given:
     def give() -> list[torch.Tensor]:
         kept = []
         for tokens in task.batches():
-            out = model(tokens, use_cache=False, output_attentions=True,
-                        logits_to_keep=scored(task.length))  # fmt: skip
+            out = model(
+                tokens, use_cache=False, output_attentions=True, logits_to_keep=scored(task.length)
+            )
             kept += list(out.attentions)
         return kept
 
@@ -103,7 +105,7 @@ def decomposing(task: Task, name: str, give: Given) -> Callable[[], None]:
     Log weights are logits up to a number for each row, which changes nothing (docs/method.md,
     section 1); weights that vanished in float32 are taken as the smallest there is.
     """
-    from abspos.components import decompose
+    from abspos.components.decomposition import decompose
 
     def run() -> None:
         kept = give()
@@ -131,14 +133,17 @@ def extraction(task: Task) -> Callable[[], None]:
     """
     import xarray as xr
 
-    from abspos import activations, variants
-    from abspos.stores import save_dataset
+    from abspos.activations import extract as activations
+    from abspos.arrays import save_dataset
+    from abspos.models import loading as variants
 
     folder = task.folder
-    windows = xr.Dataset({
-        "tokens": (("input", "position"), task.tokens.numpy().astype(np.int32)),
-        "document": ("input", np.arange(task.inputs, dtype=np.int32)),
-    })  # fmt: skip
+    windows = xr.Dataset(
+        {
+            "tokens": (("input", "position"), task.tokens.numpy().astype(np.int32)),
+            "document": ("input", np.arange(task.inputs, dtype=np.int32)),
+        }
+    )
     save_dataset(windows, folder / "inputs.zarr", folder / "inputs.json")
     variant = {"rope": None, "window": None, "untrained": False}
     model = variants.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
@@ -150,11 +155,23 @@ def extraction(task: Task) -> Callable[[], None]:
 
     def run() -> None:
         activations.extract(
-            Path(task.checkpoint), folder / "inputs.zarr", folder / "inputs.json",
-            folder / "a.zarr", folder / "a.json", variant=variant, condition="bos",
-            number=task.inputs, swap_tokens=[], early=32, dtype="float32", device="cpu",
-            batch=task.batch, seed=0, threads=torch.get_num_threads(), label="bench",
-        )  # fmt: skip
+            Path(task.checkpoint),
+            folder / "inputs.zarr",
+            folder / "inputs.json",
+            folder / "a.zarr",
+            folder / "a.json",
+            variant=variant,
+            condition="bos",
+            number=task.inputs,
+            swap_tokens=[],
+            early=32,
+            dtype="float32",
+            device="cpu",
+            batch=task.batch,
+            seed=0,
+            threads=torch.get_num_threads(),
+            label="bench",
+        )
         task.kept["extraction"] = on_disk(folder / "a.zarr")
 
     return run
@@ -162,17 +179,26 @@ def extraction(task: Task) -> Callable[[], None]:
 
 def decomposition(task: Task) -> Callable[[], None]:
     """The decomposition of the store that the extraction left, checked, computed and saved."""
-    from abspos import component_store
+    from abspos.components import store as component_store
 
     folder = task.folder
     task.clears["decomposition"] = folder / "c.zarr"
 
     def run() -> None:
         component_store.decompose_run(
-            folder / "a.zarr", folder / "a.json", folder / "c.zarr", folder / "c.json",
-            inputs=folder / "inputs.zarr", early=32, anchor=63, windows=[], keep_fields=False,
-            device="cpu", threads=torch.get_num_threads(), label="bench",
-        )  # fmt: skip
+            folder / "a.zarr",
+            folder / "a.json",
+            folder / "c.zarr",
+            folder / "c.json",
+            inputs=folder / "inputs.zarr",
+            early=32,
+            anchor=63,
+            windows=[],
+            keep_fields=False,
+            device="cpu",
+            threads=torch.get_num_threads(),
+            label="bench",
+        )
         task.kept["decomposition"] = on_disk(folder / "c.zarr")
 
     return run
@@ -228,9 +254,12 @@ def nnsight_weights(task: Task) -> Given:
     from nnsight import LanguageModel
 
     model = LanguageModel(
-        task.checkpoint, device_map="cpu", dtype=torch.float32, attn_implementation="eager",
+        task.checkpoint,
+        device_map="cpu",
+        dtype=torch.float32,
+        attn_implementation="eager",
         dispatch=True,
-    )  # fmt: skip
+    )
     layers = model.config.num_hidden_layers
 
     def give() -> list[torch.Tensor]:
@@ -282,9 +311,14 @@ def main(arguments: list[str]) -> None:
                     cores[name].append(round(time.process_time() - busy, 3))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         found = {
-            "length": task.length, "inputs": task.inputs, "seconds": seconds, "cores": cores,
-            "peak": peak, "bytes": task.kept, "parts": task.parts,
-        }  # fmt: skip
+            "length": task.length,
+            "inputs": task.inputs,
+            "seconds": seconds,
+            "cores": cores,
+            "peak": peak,
+            "bytes": task.kept,
+            "parts": task.parts,
+        }
         print(json.dumps(found))
     finally:
         shutil.rmtree(task.folder, ignore_errors=True)

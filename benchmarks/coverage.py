@@ -2,11 +2,11 @@
 
     python -m benchmarks.coverage WORLD STUDIES [N] [SEED]
 
-WORLD is an index into abspos.calibration.WORLDS, or ``alike``: nine heads of nearly the same size
-under noise 2. Printed for each number: coverage of 95 % intervals in percent, and the mean
-standard error over the spread of the estimates over studies, which is 1 where it is as large as it
-should be. *jackknife* deletes one input at a time; *halves* are what abspos takes for medians;
-*smooth* is what it takes elsewhere; *unbiased* takes off all of the part that pairs add.
+WORLD is an index into abspos.calibration.simulation.WORLDS, or ``alike``: nine heads of nearly the
+same size under noise 2. Printed for each number: coverage of 95 % intervals in percent, and the
+mean standard error over the spread of the estimates over studies, which is 1 where it is as large
+as it should be. *jackknife* deletes one input at a time; *halves* are what abspos takes for
+medians; *smooth* is what it takes elsewhere; *unbiased* takes off all of the part that pairs add.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import torch
 import xarray as xr
 from scipy import special
 
-from abspos import calibration, statistics
-from abspos import slots as sl
-from abspos.half_samples import half_variance
-from abspos.synthetic import World
+from abspos.calibration import simulation as calibration
+from abspos.models.planted import World
+from abspos.statistics import energies as statistics
+from abspos.statistics import replicates as sl
+from abspos.statistics.half_samples import half_variance
 
 KINDS = ("jackknife", "halves", "smooth", "unbiased")
 SIZES = tuple(float(x) for x in np.linspace(0.7, 1.4, 9))

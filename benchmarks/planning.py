@@ -57,8 +57,11 @@ def snakemake(folder: Path, *options: str) -> tuple[float, str]:
     began = time.perf_counter()
     done = subprocess.run(
         [str(SNAKEMAKE), "--cores", "2", "--configfile", "study.yaml", *options],
-        cwd=folder, capture_output=True, text=True, env=environment,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     seconds = time.perf_counter() - began
     if done.returncode:
         raise SystemExit(f"snakemake {' '.join(options)} failed:\n{done.stderr[-3000:]}")
@@ -68,9 +71,9 @@ def snakemake(folder: Path, *options: str) -> tuple[float, str]:
 def fill(folder: Path) -> None:
     """Make every output of the study as an empty file or folder, and have it recorded."""
     from abspos.figures import FIGURES
-    from abspos.layout import TABLES, Layout
-    from abspos.plan import merged
-    from abspos.study import load_study
+    from abspos.planning.forecast import merged
+    from abspos.planning.layout import TABLES, Layout
+    from abspos.study.config import load_study
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
@@ -101,21 +104,31 @@ def fill(folder: Path) -> None:
 def measure() -> list[dict[str, Any]]:
     """Seconds of each plan beside its target."""
     rows = []
-    cases = [("plan of 10 000 jobs", -(-10_000 // JOBS_EACH), False, 60.0),
-             ("no-op, 100 checkpoints", 100, True, 20.0),
-             ("no-op, 1 checkpoint", 1, True, 5.0)]  # fmt: skip
+    cases = [
+        ("plan of 10 000 jobs", -(-10_000 // JOBS_EACH), False, 60.0),
+        ("no-op, 100 checkpoints", 100, True, 20.0),
+        ("no-op, 1 checkpoint", 1, True, 5.0),
+    ]
     for name, checkpoints, done, target in cases:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             copy(folder, sweep(checkpoints))
             if done:
                 fill(folder)
-            runs = [snakemake(folder, "-n", *([] if done else ["--quiet", "all"]))
-                    for _ in range(3 if checkpoints <= 100 else 1)]  # fmt: skip
+            runs = [
+                snakemake(folder, "-n", *([] if done else ["--quiet", "all"]))
+                for _ in range(3 if checkpoints <= 100 else 1)
+            ]
             if done and "Nothing to be done" not in runs[-1][1]:
                 raise SystemExit(f"{name}: something is to be done:\n{runs[-1][1][-2000:]}")
             seconds = sorted(seconds for seconds, _ in runs)[len(runs) // 2]
-            rows.append({"case": name, "jobs": checkpoints * JOBS_EACH + 12,
-                         "seconds": round(seconds, 1), "target_seconds": target})  # fmt: skip
+            rows.append(
+                {
+                    "case": name,
+                    "jobs": checkpoints * JOBS_EACH + 12,
+                    "seconds": round(seconds, 1),
+                    "target_seconds": target,
+                }
+            )
             print(rows[-1], flush=True)
     return rows

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from abspos import certificates
-from abspos.capture import NAME, Attention, forward, listening
-from abspos.variants import load
+from abspos.activations import certificates
+from abspos.activations.capture import NAME, Attention, forward, listening
+from abspos.models.loading import load
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS: dict[str, dict[str, Any]] = {

@@ -18,18 +18,28 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from abspos import plan
 from abspos.figures import FIGURES
-from abspos.layout import Layout
-from abspos.resources import Machine
-from abspos.study import load_study
+from abspos.planning import forecast as plan
+from abspos.planning.layout import Layout
+from abspos.planning.requests import Machine
+from abspos.study.config import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Scripts of the default study, by the rule that `abspos plan` counts their jobs under.
 SCRIPTS = (
-    "models", "inputs", "activations", "components", "statistics", "choices", "checkpoints",
-    "tables", "claims", "sensitivity", "figures", "front",
-)  # fmt: skip
+    "models",
+    "inputs",
+    "activations",
+    "components",
+    "statistics",
+    "choices",
+    "checkpoints",
+    "tables",
+    "claims",
+    "sensitivity",
+    "figures",
+    "front",
+)
 
 
 class WithoutCalls(ast.NodeTransformer):
@@ -49,12 +59,14 @@ def emptied(script: Path) -> str:
     tree = WithoutCalls().visit(ast.parse(script.read_text(encoding="utf-8")))
     if script.stem == "figures":  # the module that draws is imported by its name
         tree.body[-1].body += ast.parse(f"from abspos.figures import {FIGURES[0]}").body
-    return "\n".join([
-        "import pickle",
-        f"snakemake = pickle.loads({pickle.dumps(given, protocol=4)!r})",
-        "from snakemake.logging import logger",
-        ast.unparse(tree),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "import pickle",
+            f"snakemake = pickle.loads({pickle.dumps(given, protocol=4)!r})",
+            "from snakemake.logging import logger",
+            ast.unparse(tree),
+        ]
+    )
 
 
 def jobs() -> dict[str, int]:
@@ -85,9 +97,13 @@ def measure(repeats: int) -> list[dict[str, Any]]:
                 seconds[name].append(took)
     counted = jobs()
     rows = [
-        {"script": name, "seconds": round(median(found), 2), "jobs": counted.get(name, 0),
-         "all": round(median(found) * counted.get(name, 0), 1)}
+        {
+            "script": name,
+            "seconds": round(median(found), 2),
+            "jobs": counted.get(name, 0),
+            "all": round(median(found) * counted.get(name, 0), 1),
+        }
         for name, found in seconds.items()
-    ]  # fmt: skip
+    ]
     total = {"jobs": sum(r["jobs"] for r in rows), "all": round(sum(r["all"] for r in rows), 1)}
     return [*rows, {"script": "all", "seconds": "", **total}]

@@ -17,11 +17,11 @@ from loopback import Hub
 from safetensors.torch import load_file, save_file
 from xdist.scheduler import LoadScopeScheduling
 
-from abspos import hub
-from abspos.activations import extract
-from abspos.component_store import decompose_run
-from abspos.inputs import prepare
-from abspos.models import fetch_random
+from abspos.activations.extract import extract
+from abspos.components.store import decompose_run
+from abspos.inputs.windows import prepare
+from abspos.models import hub
+from abspos.models.sources import fetch_random
 
 # Two busy cores: an example may take any time, and CI must not draw other ones than the developer.
 settings.register_profile("abspos", deadline=None, derandomize=True, print_blob=True)
@@ -41,6 +41,8 @@ class Stored(NamedTuple):
 
 #: Begun first, for they take longest and mostly wait; and what fills every worker at the end.
 FIRST, LAST = ("tests/slurm/", "tests/workflow/"), "tests/workflow/test_reruns.py"
+#: Folders whose files share what their conftest makes.
+TOGETHER = ("tests/slurm/", "tests/audit/", "tests/figures/")
 
 
 def unit_of(nodeid: str) -> str:
@@ -48,7 +50,7 @@ def unit_of(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path == LAST:
         return nodeid
-    return path if path.startswith("tests/workflow/") else "/".join(path.split("/")[:2])
+    return str(Path(path).parent) if path.startswith(TOGETHER) else path
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -93,9 +95,11 @@ def loopback(tmp_path, monkeypatch):
     served = Hub()
     template = served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     for name, value in {
-        "ENDPOINT": served.endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template,
-        "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_TOKEN_PATH": str(tmp_path / "token"),
-    }.items():  # fmt: skip
+        "ENDPOINT": served.endpoint,
+        "HUGGINGFACE_CO_URL_TEMPLATE": template,
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_TOKEN_PATH": str(tmp_path / "token"),
+    }.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(hub, "WAIT", 0.0)
@@ -107,9 +111,17 @@ def loopback(tmp_path, monkeypatch):
 def source() -> dict[str, Any]:
     """The config's `source` of the tiny model."""
     return {
-        "type": "random", "family": "llama", "seed": 0, "layers": 3, "heads": 4, "kv_heads": 2,
-        "head_dim": 8, "hidden_size": 32, "max_position_embeddings": 256, "rope_theta": 10000.0,
-    }  # fmt: skip
+        "type": "random",
+        "family": "llama",
+        "seed": 0,
+        "layers": 3,
+        "heads": 4,
+        "kv_heads": 2,
+        "head_dim": 8,
+        "hidden_size": 32,
+        "max_position_embeddings": 256,
+        "rope_theta": 10000.0,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +155,14 @@ def windows(corpus, checkpoint, tmp_path_factory) -> Stored:
     folder = tmp_path_factory.mktemp("inputs")
     made = Stored(folder / "0.zarr", folder / "0.manifest.json")
     prepare(
-        str(corpus), str(checkpoint), *map(str, made),
-        number=INPUTS, length=LENGTH, start="random", seed=0,
-    )  # fmt: skip
+        str(corpus),
+        str(checkpoint),
+        *map(str, made),
+        number=INPUTS,
+        length=LENGTH,
+        start="random",
+        seed=0,
+    )
     return made
 
 
@@ -156,18 +173,28 @@ def run(checkpoint, windows) -> Callable[..., None]:
     def extract_into(folder: Path, condition="bos", variant=None, **others: Any) -> Stored:
         made = Stored(folder / f"{condition}.zarr", folder / f"{condition}.manifest.json")
         given = {
-            "checkpoint": checkpoint, "number": INPUTS, "swap_tokens": ["a", "k"], "early": EARLY,
-            "dtype": "float32", "device": "cpu", "batch": 8, "seed": 0, "threads": 1,
+            "checkpoint": checkpoint,
+            "number": INPUTS,
+            "swap_tokens": ["a", "k"],
+            "early": EARLY,
+            "dtype": "float32",
+            "device": "cpu",
+            "batch": 8,
+            "seed": 0,
+            "threads": 1,
             "label": f"tiny/{condition}",
-        }  # fmt: skip
+        }
         given |= others
         folder_of_model = given.pop("checkpoint")
         inputs = given.pop("windows", windows)
         extract(
             # Paths are plain text, as Snakemake hands them to a script.
-            str(folder_of_model), *map(str, (*inputs, *made)),
-            variant=variant or {"name": "standard"}, condition=condition, **given,
-        )  # fmt: skip
+            str(folder_of_model),
+            *map(str, (*inputs, *made)),
+            variant=variant or {"name": "standard"},
+            condition=condition,
+            **given,
+        )
         return made
 
     return extract_into
@@ -191,9 +218,15 @@ def decompose_into(windows) -> Callable[..., Stored]:
     def decompose(folder: Path, given: Stored, **others: Any) -> Stored:
         made = Stored(folder / "components.zarr", folder / "components.manifest.json")
         settings_ = {
-            "inputs": windows.store, "early": EARLY, "anchor": 63, "windows": [WINDOW["window"]],
-            "keep_fields": True, "device": "cpu", "threads": 1, "label": "tiny",
-        }  # fmt: skip
+            "inputs": windows.store,
+            "early": EARLY,
+            "anchor": 63,
+            "windows": [WINDOW["window"]],
+            "keep_fields": True,
+            "device": "cpu",
+            "threads": 1,
+            "label": "tiny",
+        }
         decompose_run(*map(str, (*given, *made)), **(settings_ | others))
         return made
 

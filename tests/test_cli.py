@@ -26,17 +26,33 @@ def project(tmp_path, monkeypatch) -> Path:
     ledger.write(
         {
             **ledger.describe(Path("results/s/claims.csv")),
-            "format": 1, "path": "results/s/claims.csv", "temporary": False, "inputs": {},
-            "outputs": ["results/s/claims.csv"], "log": None, "code": {},
-            "rule": {"name": "claims", "defined": None}, "wildcards": {}, "config": {},
-            "params": {}, "seeds": {}, "git": None, "packages": {"numpy": "1"}, "loaded": [],
-            "python": machine.python(), "determinism": {}, "threads": 1,
+            "format": 1,
+            "path": "results/s/claims.csv",
+            "temporary": False,
+            "inputs": {},
+            "outputs": ["results/s/claims.csv"],
+            "log": None,
+            "code": {},
+            "rule": {"name": "claims", "defined": None},
+            "wildcards": {},
+            "config": {},
+            "params": {},
+            "seeds": {},
+            "git": None,
+            "packages": {"numpy": "1"},
+            "loaded": [],
+            "python": machine.python(),
+            "determinism": {},
+            "threads": 1,
             "circumstances": {
-                "start": "2026-01-01T00:00:00+00:00", "seconds": 0.5, "peak_memory_bytes": 1,
-                "attempt": None, "host": machine.host(),
+                "start": "2026-01-01T00:00:00+00:00",
+                "seconds": 0.5,
+                "peak_memory_bytes": 1,
+                "attempt": None,
+                "host": machine.host(),
             },
         }
-    )  # fmt: skip
+    )
     return tmp_path
 
 
@@ -145,7 +161,11 @@ def test_help_names_every_command(capsys):
 def test_a_reader_that_stops_reading_is_no_error(project):
     code = "import sys; from abspos.cli import main; sys.exit(main(['verify']))"
     done = subprocess.run(
-        f"{sys.executable} -c \"{code}\" | true; exit ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", capture_output=True, text=True, env=os.environ,
-    )  # fmt: skip
+        f'{sys.executable} -c "{code}" | true; exit ${{PIPESTATUS[0]}}',
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
     assert "Traceback" not in done.stderr

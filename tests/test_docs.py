@@ -12,11 +12,11 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from abspos.claims import COLUMNS, judge
-from abspos.comparison import NUMBER_COLUMNS, TRUTH_COLUMNS
-from abspos.layout import TABLES
-from abspos.study import Study, load_study
-from abspos.tables import tabulate
+from abspos.calibration.comparison import NUMBER_COLUMNS, TRUTH_COLUMNS
+from abspos.claims.table import COLUMNS, judge
+from abspos.planning.layout import TABLES
+from abspos.statistics.tables import tabulate
+from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [p for p in (*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md") if p.is_file()]
@@ -78,7 +78,7 @@ def test_names_exist(document):
 
 
 @pytest.mark.parametrize(
-    "name", ["abspos.nothing", "abspos.claims.nothing", "abspos.claims.judge.x"]
+    "name", ["abspos.nothing", "abspos.claims.table.nothing", "abspos.claims.table.judge.x"]
 )
 def test_a_name_that_does_not_exist_is_found_out(name):
     with pytest.raises((ImportError, AttributeError)):
@@ -154,16 +154,31 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
     replicates = folder / "slots.zarr", folder / "slots.manifest.json"
     stores = [components[name] for name in ("bos", "no-bos", "window")]
     tabulate(
-        [made.store for made in stores], [made.manifest for made in stores], *replicates,
+        [made.store for made in stores],
+        [made.manifest for made in stores],
+        *replicates,
         arms=[("standard", "bos"), ("standard", "no-bos"), ("window", "bos")],
-        model="tiny", revision="0", confidence=0.95, sign_flips=100, seed=0, threads=1,
-    )  # fmt: skip
+        model="tiny",
+        revision="0",
+        confidence=0.95,
+        sign_flips=100,
+        seed=0,
+        threads=1,
+    )
     judge(
-        [replicates[0]], [replicates[1]], [windows.store], folder / "claims.csv",
-        folder / "swaps.csv", folder / "changes.csv", folder / "guards.csv", models=[("tiny", "0")],
+        [replicates[0]],
+        [replicates[1]],
+        [windows.store],
+        folder / "claims.csv",
+        folder / "swaps.csv",
+        folder / "changes.csv",
+        folder / "guards.csv",
+        models=[("tiny", "0")],
         variants={"standard": {}, "window": {"window": 6}},
-        swap_tokens=[], confidence=0.95, seed=0,
-    )  # fmt: skip
+        swap_tokens=[],
+        confidence=0.95,
+        seed=0,
+    )
     return {path.stem: list(pd.read_csv(path).columns) for path in folder.glob("*.csv")}
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from abspos.arrays import save_dataset
+from abspos.documents import holdout
 from abspos.sinks import SETS, SINK_THRESHOLD, choose, heads_of
-from abspos.statistics import holdout
-from abspos.stores import save_dataset
 
 shares = arrays(
     np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(0, 1)

@@ -15,22 +15,17 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abspos import stores
+from abspos import arrays, stores
+from abspos.arrays import create_array, from_bits, open_dataset, save_dataset, to_bits, write_chunk
 from abspos.stores import (
     StoreError,
     check,
-    create_array,
     differences,
     digest_files,
-    from_bits,
-    open_dataset,
     read_manifest,
     root_digest,
-    save_dataset,
-    to_bits,
     whole_folder,
     write_atomically,
-    write_chunk,
     write_manifest,
 )
 
@@ -175,9 +170,19 @@ def test_a_folder_that_is_no_store_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "3", "null", "{}", '{"files": {}}', '{"files": [], "root": ""}', "\x00",
-     '{"files": null, "root": "0"}'],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "null",
+        "{}",
+        '{"files": {}}',
+        '{"files": [], "root": ""}',
+        "\x00",
+        '{"files": null, "root": "0"}',
+    ],
+)
 def test_what_is_no_manifest_is_told(made, text):
     store, manifest = made
     manifest.write_text(text)
@@ -384,10 +389,10 @@ def test_bits_are_those_of_torch():
 @pytest.mark.parametrize("shape", [(2, 5, 30, 9, 8256), (3, 7), (5_000_000,), (0, 4), ()])
 def test_chunks_divide_their_array(shape) -> None:
     variable = xr.Variable([f"d{i}" for i in range(len(shape))], np.zeros(shape, np.float32))
-    chunks = stores.whole_chunks(variable)
+    chunks = arrays.whole_chunks(variable)
     assert all(n % max(1, c) == 0 for n, c in zip(shape, chunks, strict=True))
     inner = np.prod(chunks, dtype=int) * 4
-    assert inner <= max(stores.CHUNK_BYTES, 4 * (shape[-1] if shape else 1))
+    assert inner <= max(arrays.CHUNK_BYTES, 4 * (shape[-1] if shape else 1))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])

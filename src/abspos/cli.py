@@ -104,10 +104,10 @@ def crate(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Print the jobs, hours, memory and disk that a study will take, before it runs."""
-    from abspos.layout import Layout
-    from abspos.plan import lines, machine_of
-    from abspos.plan import plan as reckon
-    from abspos.study import ConfigError, load_study
+    from abspos.planning.forecast import lines, machine_of
+    from abspos.planning.forecast import plan as reckon
+    from abspos.planning.layout import Layout
+    from abspos.study.config import ConfigError, load_study
 
     try:
         machine = machine_of(options.speed)
@@ -126,12 +126,12 @@ def plan(options: argparse.Namespace) -> int:
 
 def pin(options: argparse.Namespace) -> int:
     """Resolve the names of hub revisions to commits, once, into the study's lock."""
-    from abspos import lock
-    from abspos.gaps import Gap, forget
-    from abspos.hub import HubError, listing, read_too
-    from abspos.layout import Layout
-    from abspos.misfits import misfits
-    from abspos.study import ConfigError, load_study
+    from abspos.models import lock
+    from abspos.models.gaps import Gap, forget
+    from abspos.models.hub import HubError, listing, read_too
+    from abspos.planning.layout import Layout
+    from abspos.planning.misfits import misfits
+    from abspos.study.config import ConfigError, load_study
 
     closed: list[str] = []  # revisions that are there, and whose files cannot be had from here
 
@@ -199,7 +199,7 @@ def merged_config(project: Path, files: Sequence[Path]) -> dict[str, Any]:
     """
     import yaml
 
-    from abspos.plan import merged
+    from abspos.planning.forecast import merged
 
     config: dict[str, Any] = {}
     for path in (project / "config.yaml", *files):
@@ -236,38 +236,55 @@ def parser() -> argparse.ArgumentParser:
             made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
             made[name].add_argument("--study", metavar="NAME", help="the same, by its name")
         made[name].add_argument(
-            "--project", type=Path, default=Path(), metavar="DIR",
+            "--project",
+            type=Path,
+            default=Path(),
+            metavar="DIR",
             help="where config.yaml, workflow/ and src/ lie (default: here)",
-        )  # fmt: skip
+        )
     for name in ("plan", "pin"):
         made[name].add_argument(
-            "--configfile", type=Path, nargs="+", default=[], metavar="FILE",
+            "--configfile",
+            type=Path,
+            nargs="+",
+            default=[],
+            metavar="FILE",
             help="laid over config.yaml, as for snakemake",
-        )  # fmt: skip
+        )
     plan_options(made["plan"])
     which = made["pin"].add_mutually_exclusive_group()
     which.add_argument(
-        "--moved", action="store_true",
+        "--moved",
+        action="store_true",
         help="only say which pinned revisions stand for another commit by now; pin nothing",
-    )  # fmt: skip
+    )
     which.add_argument(
-        "--anew", nargs="*", metavar="REVISION",
+        "--anew",
+        nargs="*",
+        metavar="REVISION",
         help="pin these anew, or all: what has moved is fetched and measured again",
-    )  # fmt: skip
+    )
     made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
     made["verify"].add_argument(
-        "--against", type=Path, metavar="DIR",
+        "--against",
+        type=Path,
+        metavar="DIR",
         help="compare numbers with another run of the study instead",
-    )  # fmt: skip
+    )
     made["verify"].add_argument(
-        "--tolerance", type=float, default=1e-3, metavar="X",
+        "--tolerance",
+        type=float,
+        default=1e-3,
+        metavar="X",
         help="largest rounding difference, as a share of the largest value (default: %(default)s)",
-    )  # fmt: skip
+    )
     made["explain"].add_argument("file", metavar="FILE", help="a result, or TABLE.csv:LINE")
     made["crate"].add_argument(
-        "--stores", choices=("none", "components", "all"), default="none",
+        "--stores",
+        choices=("none", "components", "all"),
+        default="none",
         help="which stores go in (default: %(default)s)",
-    )  # fmt: skip
+    )
     made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
     return top
 
@@ -275,17 +292,26 @@ def parser() -> argparse.ArgumentParser:
 def plan_options(command: argparse.ArgumentParser) -> None:
     """The options of ``abspos plan``, less those that it shares."""
     command.add_argument(
-        "--cores", type=count, default=os.cpu_count() or 1, metavar="N",
+        "--cores",
+        type=count,
+        default=os.cpu_count() or 1,
+        metavar="N",
         help="cores that jobs share (default: those of this machine)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--gpus", type=count, default=1, metavar="N",
+        "--gpus",
+        type=count,
+        default=1,
+        metavar="N",
         help="GPUs that jobs share, where the study has device: cuda (default: %(default)s)",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "--speed", action="append", default=[], metavar="NAME=VALUE",
+        "--speed",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
         help="what the machine does in a second, cpu_flops=6e10 say; may be repeated",
-    )  # fmt: skip
+    )
 
 
 def count(text: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abspos.stores import open_dataset
+from abspos.arrays import open_dataset
 
 #: Conditions by the set of heads that read another position 0.
 SETS = {"exchange-readers": "readers", "exchange-matched": "matched", "exchange-all": "all"}
@@ -52,7 +52,7 @@ def heads_of(
         documents: label of each input (input).
         seed: of the halves and of the matched heads.
     """
-    from abspos.statistics import holdout  # scipy's start is a price that other arms need not pay
+    from abspos.documents import holdout
 
     selecting, _ = holdout(len(documents), seed, documents)
     attention = open_dataset(reference, manifest)["a_1_64"].values[..., selecting].mean(-1)

@@ -21,9 +21,10 @@ from snakemake.iocontainers import (
     Wildcards,
 )
 
-from abspos.code import sources
-from abspos.job import job
-from abspos.stores import save_dataset, whole_folder
+from abspos.arrays import save_dataset
+from abspos.audit.code import sources
+from abspos.audit.job import job
+from abspos.stores import whole_folder
 
 STAGES = ("models", "activations", "components", "tables", "figures")
 CHECKPOINT = "results/checkpoints/m/r1"
@@ -93,11 +94,17 @@ class Study:
         )
         code = sources(Path(f"workflow/scripts/{rule}.py"), self.root)
         return Snakemake(
-            InputFiles(toclone=inputs), OutputFiles(toclone=outputs),
+            InputFiles(toclone=inputs),
+            OutputFiles(toclone=outputs),
             parameters(code, {"config": {"seed": 0, "stage": rule}, **params}),
-            Wildcards(fromdict={"model": "m", "revision": "r1"}), 1, ResourceList(),
-            Log(toclone=[str(log)]), {"keep_activations": False}, rule, None,
-        )  # fmt: skip
+            Wildcards(fromdict={"model": "m", "revision": "r1"}),
+            1,
+            ResourceList(),
+            Log(toclone=[str(log)]),
+            {"keep_activations": False},
+            rule,
+            None,
+        )
 
     def models(self) -> None:
         """The checkpoint."""

@@ -24,8 +24,11 @@ def others(made) -> dict[float, object]:
 def test_the_same_study_twice_is_identical(finished, others):
     found = verdicts(finished.results, others[0.0].results)
     assert set(found) == {
-        "claims.csv", "components/m/r1/bos.zarr", "figures/f.svg", "statistics/energies.csv",
-    }  # fmt: skip
+        "claims.csv",
+        "components/m/r1/bos.zarr",
+        "figures/f.svg",
+        "statistics/energies.csv",
+    }
     assert set(found.values()) == {"identical"}
 
 
@@ -35,8 +38,9 @@ def test_small_differences_are_rounding_and_large_ones_are_not(finished, others)
     far = verdicts(finished.results, others[0.1].results)
     assert far["claims.csv"] == far["components/m/r1/bos.zarr"] == "different"
     assert set(verdicts(finished.results, others[0.1].results, 1.0).values()) == {
-        "identical", "rounding",
-    }  # fmt: skip
+        "identical",
+        "rounding",
+    }
 
 
 def test_altered_bytes_are_not_taken_for_rounding(study, others):

@@ -68,15 +68,17 @@ def test_unpacked_an_alteration_or_a_loss_is_still_found(unpacked):
 
 def test_it_says_which_environment_ran_a_step_and_how_long_it_took(unpacked):
     entities = graph(unpacked())
-    (table,) = [e for e in entities.values() if e["@type"] == "CreateAction"
-                and e["name"].startswith("tables")]  # fmt: skip
+    (table,) = [
+        e
+        for e in entities.values()
+        if e["@type"] == "CreateAction" and e["name"].startswith("tables")
+    ]
     assert set(listed(table["result"])) == {
-        "results/s/claims.csv", "results/s/statistics/energies.csv",
-    }  # fmt: skip
+        "results/s/claims.csv",
+        "results/s/statistics/energies.csv",
+    }
     assert listed(table["instrument"]) == ["workflow/scripts/tables.py"]
-    environment = {
-        entities[i]["name"]: entities[i]["value"] for i in listed(table["environment"])
-    }  # fmt: skip
+    environment = {entities[i]["name"]: entities[i]["value"] for i in listed(table["environment"])}
     assert environment["Python"].count(".") == 2
     assert {"numpy", "zarr", "cpu", "cores", "threads"} <= set(environment)
     usage = {entities[i]["name"]: entities[i] for i in listed(table["resourceUsage"])}
@@ -91,8 +93,9 @@ def test_everything_it_names_is_in_it_and_nothing_else_is(unpacked, study):
     (study.root / "docs/a b #1 50%é.md").write_text("a name that needs quoting")
     folder = unpacked("components")
     entities = graph(folder)
-    kinds = {i: [e["@type"]] if isinstance(e["@type"], str) else e["@type"]
-             for i, e in entities.items()}  # fmt: skip
+    kinds = {
+        i: [e["@type"]] if isinstance(e["@type"], str) else e["@type"] for i, e in entities.items()
+    }
     data = {unquote(i) for i, kind in kinds.items() if {"File", "Dataset"} & {*kind}}
     for identifier in data - {"./"}:
         assert (folder / identifier).exists(), identifier
@@ -150,12 +153,15 @@ def test_a_public_validator_accepts_it(unpacked, monkeypatch, profile):
         assert url == CONTEXT, f"{url} is asked for, and there is no network"
         return SimpleNamespace(
             status_code=200, text=text, url=url, headers=HEADERS, json=lambda: json.loads(text)
-        )  # fmt: skip
+        )
 
     monkeypatch.setattr(http.HttpRequester, "get", get, raising=False)
     settings = services.ValidationSettings(
-        rocrate_uri=str(unpacked("components")), profile_identifier=profile,
-        requirement_severity=models.Severity.REQUIRED, abort_on_first=False, no_cache=True,
-    )  # fmt: skip
+        rocrate_uri=str(unpacked("components")),
+        profile_identifier=profile,
+        requirement_severity=models.Severity.REQUIRED,
+        abort_on_first=False,
+        no_cache=True,
+    )
     issues = services.validate(settings).get_issues()
     assert [f"{i.check.identifier} {i.violatingEntity}: {i.message}" for i in issues] == []

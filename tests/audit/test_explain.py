@@ -17,16 +17,26 @@ def told(study, file: str) -> list[str]:
 def test_a_figure_leads_back_to_checkpoint_and_corpus(study):
     text = "\n".join(told(study, "results/s/figures/f.svg"))
     for part in (
-        "results/s/claims.csv", "results/s/components/m/r1/bos.zarr", "results/checkpoints/m/r1",
-        "resources/corpus/a.jsonl", "temporary, removed after use", "rule figures",
-        '"stage": "models"', "src/abspos/drawing.py", "Python ", "numpy ",
+        "results/s/claims.csv",
+        "results/s/components/m/r1/bos.zarr",
+        "results/checkpoints/m/r1",
+        "resources/corpus/a.jsonl",
+        "temporary, removed after use",
+        "rule figures",
+        '"stage": "models"',
+        "src/abspos/drawing.py",
+        "Python ",
+        "numpy ",
         "from outside, as it was",
-    ):  # fmt: skip
+    ):
         assert part in text, part
     tree = text.partition("\n\ncode 1\n")[0].splitlines()
     assert [line for line in tree if "manifest" in line] == []
-    depth = {line.split()[0].rpartition("results/")[2]: len(line) - len(line.lstrip())
-             for line in tree if not line.lstrip().startswith("|")}  # fmt: skip
+    depth = {
+        line.split()[0].rpartition("results/")[2]: len(line) - len(line.lstrip())
+        for line in tree
+        if not line.lstrip().startswith("|")
+    }
     assert depth["s/figures/f.svg"] < depth["s/claims.csv"] < depth["checkpoints/m/r1"]
 
 

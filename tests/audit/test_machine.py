@@ -18,8 +18,9 @@ def test_gpus_are_named_with_their_driver(monkeypatch):
     monkeypatch.setattr(machine.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(machine.subprocess, "run", answer("NVIDIA H100, 550.1\nNVIDIA A2, 550.1\n"))
     assert machine.gpus() == [
-        {"name": "NVIDIA H100", "driver": "550.1"}, {"name": "NVIDIA A2", "driver": "550.1"},
-    ]  # fmt: skip
+        {"name": "NVIDIA H100", "driver": "550.1"},
+        {"name": "NVIDIA A2", "driver": "550.1"},
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "NVIDIA-SMI has failed\n", "no devices, were, found\n"])

@@ -139,8 +139,9 @@ def test_a_result_remade_behind_its_readers_back_is_stale(study):
     study.activations()
     study.components(nudge=1.0)
     assert found(study) == {
-        ("stale", "results/s/claims.csv"), ("stale", "results/s/statistics/energies.csv"),
-    }  # fmt: skip
+        ("stale", "results/s/claims.csv"),
+        ("stale", "results/s/statistics/energies.csv"),
+    }
 
 
 def test_a_corpus_that_changed_or_is_gone_is_named(study):

@@ -17,10 +17,25 @@ FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window"
 LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
 EDGES = [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16, 19, 22, 26, 32, 38, 45, 53, 64]
 CLAIM_COLUMNS = (
-    "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
-    "ci_high", "claimed", "verdict", "primary", "n_inputs", "note", "p_value", "p_adjusted",
+    "claim",
+    "model",
+    "revision",
+    "arms",
+    "number",
+    "lens",
+    "summary",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "claimed",
+    "verdict",
+    "primary",
+    "n_inputs",
+    "note",
+    "p_value",
+    "p_adjusted",
     "preliminary",
-)  # fmt: skip
+)
 
 
 class Factory:
@@ -36,8 +51,11 @@ class Factory:
         reach = 0.05 + abs(value) * self.rng.uniform(0.05, 0.4)
         value = value + self.rng.normal() * reach / 4
         return columns | {
-            name: value, "ci_low": value - reach, "ci_high": value + reach, "n_inputs": self.inputs
-        }  # fmt: skip
+            name: value,
+            "ci_low": value - reach,
+            "ci_high": value + reach,
+            "n_inputs": self.inputs,
+        }
 
     def arms(self, conditions=("bos",)):
         for (model, revision), variant, condition in product(self.runs, self.variants, conditions):
@@ -62,19 +80,33 @@ class Factory:
             self.row(
                 "energy",
                 self.size(arm["variant"], lens, component) * np.log(HALF / low) ** 2 / 10,
-                **arm, first=low, last=high - 1, lens=lens, component=component, summary=summary,
+                **arm,
+                first=low,
+                last=high - 1,
+                lens=lens,
+                component=component,
+                summary=summary,
             )
             for arm, lens, component, summary, (low, high) in product(
-                self.arms(), LENSES, ("mask", "residual"), SUMMARIES,
+                self.arms(),
+                LENSES,
+                ("mask", "residual"),
+                SUMMARIES,
                 pairwise(EDGES),
             )
-        )  # fmt: skip
+        )
 
     def layers(self) -> pd.DataFrame:
         return pd.DataFrame(
             self.row(
-                "energy", self.size(arm["variant"], lens, component) * (0.1 + layer), **arm,
-                layer=layer, bin=which, lens=lens, component=component, summary=summary,
+                "energy",
+                self.size(arm["variant"], lens, component) * (0.1 + layer),
+                **arm,
+                layer=layer,
+                bin=which,
+                lens=lens,
+                component=component,
+                summary=summary,
                 window=float(WINDOW) if which == "beyond" else np.nan,
             )
             for arm in self.arms()
@@ -82,31 +114,43 @@ class Factory:
                 self.bins(), LENSES, SUMMARIES, range(LAYERS)
             )
             for component in self.components(arm["variant"], which)
-        )  # fmt: skip
+        )
 
     def energies(self) -> pd.DataFrame:
         return pd.DataFrame(
             self.row(
-                "energy", self.size(arm["variant"], lens, component) * self.rng.lognormal(0, 2)
-                - 0.1, **arm, layer=layer, head=head, bin=which, lens=lens, component=component,
+                "energy",
+                self.size(arm["variant"], lens, component) * self.rng.lognormal(0, 2) - 0.1,
+                **arm,
+                layer=layer,
+                head=head,
+                bin=which,
+                lens=lens,
+                component=component,
             )
             for arm in self.arms()
             for which, lens, layer, head in product(
                 self.bins(), LENSES, range(LAYERS), range(HEADS)
             )
             for component in self.components(arm["variant"], which)
-        )  # fmt: skip
+        )
 
     def sinks(self) -> pd.DataFrame:
         rows = []
         for arm, layer, head in product(self.arms(), range(LAYERS), range(HEADS)):
             excess = self.rng.uniform(-0.05, 0.9)
             rows.append(
-                arm | {
-                    "layer": layer, "head": head, "a_1": abs(excess), "sink_excess": excess,
-                    "sink_low": excess - 0.02, "sink_high": excess + 0.02, "n_inputs": self.inputs,
+                arm
+                | {
+                    "layer": layer,
+                    "head": head,
+                    "a_1": abs(excess),
+                    "sink_excess": excess,
+                    "sink_low": excess - 0.02,
+                    "sink_high": excess + 0.02,
+                    "n_inputs": self.inputs,
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows)
 
     def position0(self) -> pd.DataFrame:
@@ -115,12 +159,16 @@ class Factory:
             norm = 10 ** (4 * depth / LAYERS)
             spread = 0.0 if arm["condition"] == "bos" else norm / 50
             rows.append(
-                arm | {
-                    "depth": depth, "state_norm": norm, "norm_low": norm - spread,
-                    "norm_high": norm + spread, "state_variance": spread**2,
+                arm
+                | {
+                    "depth": depth,
+                    "state_norm": norm,
+                    "norm_low": norm - spread,
+                    "norm_high": norm + spread,
+                    "state_variance": spread**2,
                     "n_inputs": self.inputs,
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows)
 
     def balance(self) -> pd.DataFrame:
@@ -132,23 +180,37 @@ class Factory:
     def swaps(self) -> pd.DataFrame:
         replaced = {"swap-token": "", "swap-token-1": '" the"', "swap-token-2": '"\\n"'}
         replaced |= {"swap-mean": "", "ablate-zero": ""}
-        numbers = ("energy reduction", "aligned reduction", "difference share",
-                   "amplitude reduction")  # fmt: skip
+        numbers = (
+            "energy reduction",
+            "aligned reduction",
+            "difference share",
+            "amplitude reduction",
+        )
         rows = []
         for run, name, number, lens, summary in product(
             self.runs, replaced, numbers, LENSES, SUMMARIES
         ):
             primary = (name, number, lens, summary) == (
-                "swap-token", "energy reduction", "log", "median"
-            )  # fmt: skip
+                "swap-token",
+                "energy reduction",
+                "log",
+                "median",
+            )
             keys = dict(zip(("model", "revision"), run, strict=True))
             value = {"ablate-zero": 1.4, "swap-mean": 0.4}.get(name, 0.02)
             rows.append(
                 self.row(
-                    "estimate", value, **keys, replacement=name, token=replaced[name],
-                    number=number, lens=lens, summary=summary, primary=primary,
+                    "estimate",
+                    value,
+                    **keys,
+                    replacement=name,
+                    token=replaced[name],
+                    number=number,
+                    lens=lens,
+                    summary=summary,
+                    primary=primary,
                 )
-            )  # fmt: skip
+            )
         return pd.DataFrame(rows)
 
     def claims(self) -> pd.DataFrame:
@@ -160,46 +222,89 @@ class Factory:
             ):
                 rows.append(
                     self.row(
-                        "estimate", self.size(variant, lens, component), **keys,
-                        claim="both-present", arms=f"{variant}/bos", number=f"{component} energy",
-                        lens=lens, summary=summary, claimed="> 0", verdict="reproduced",
+                        "estimate",
+                        self.size(variant, lens, component),
+                        **keys,
+                        claim="both-present",
+                        arms=f"{variant}/bos",
+                        number=f"{component} energy",
+                        lens=lens,
+                        summary=summary,
+                        claimed="> 0",
+                        verdict="reproduced",
                         primary=lens == "log" and summary == "median",
                     )
-                )  # fmt: skip
+                )
             for lens, summary in product(LENSES, SUMMARIES):
                 common = keys | {"lens": lens, "summary": summary, "primary": lens == "log"}
                 rows += [
-                    self.row("estimate", -0.05, **common, claim="ntk-suppresses", claimed="> 0",
-                             arms="ntk/bos vs standard/bos", verdict="contradicted",
-                             number="reduction of residual energy"),
-                    self.row("estimate", 0.35, **common, claim="bos-swap", claimed="0.4",
-                             arms="standard/swap-mean vs standard/bos", verdict="direction only",
-                             number="swap-mean: energy reduction"),
-                    self.row("estimate", np.nan, **common, claim="window-accumulates",
-                             arms="window/bos vs standard/bos", verdict="not testable",
-                             claimed="> 0", number="difference of slopes [energy per layer]"),
-                ]  # fmt: skip
+                    self.row(
+                        "estimate",
+                        -0.05,
+                        **common,
+                        claim="ntk-suppresses",
+                        claimed="> 0",
+                        arms="ntk/bos vs standard/bos",
+                        verdict="contradicted",
+                        number="reduction of residual energy",
+                    ),
+                    self.row(
+                        "estimate",
+                        0.35,
+                        **common,
+                        claim="bos-swap",
+                        claimed="0.4",
+                        arms="standard/swap-mean vs standard/bos",
+                        verdict="direction only",
+                        number="swap-mean: energy reduction",
+                    ),
+                    self.row(
+                        "estimate",
+                        np.nan,
+                        **common,
+                        claim="window-accumulates",
+                        arms="window/bos vs standard/bos",
+                        verdict="not testable",
+                        claimed="> 0",
+                        number="difference of slopes [energy per layer]",
+                    ),
+                ]
             rows.append(
-                keys | {
-                    "claim": "mask-denominator", "arms": "all", "lens": "log", "estimate": 2e-6,
-                    "number": "largest error of the identity [nats]", "claimed": "<= 0.001",
-                    "verdict": "holds by construction", "primary": True, "n_inputs": self.inputs,
+                keys
+                | {
+                    "claim": "mask-denominator",
+                    "arms": "all",
+                    "lens": "log",
+                    "estimate": 2e-6,
+                    "number": "largest error of the identity [nats]",
+                    "claimed": "<= 0.001",
+                    "verdict": "holds by construction",
+                    "primary": True,
+                    "n_inputs": self.inputs,
                 }
-            )  # fmt: skip
+            )
             for heads, share, lens, summary in product(
                 ("readers", "matched", "all", "readers less matched"),
-                ("share of R energy", "share of the bos-swap change"), LENSES, SUMMARIES,
-            ):  # fmt: skip
+                ("share of R energy", "share of the bos-swap change"),
+                LENSES,
+                SUMMARIES,
+            ):
                 decides = heads == "readers less matched"
                 rows.append(
                     self.row(
-                        "estimate", 0.3, **keys, claim="sink-readers", number=f"{heads}: {share}",
-                        arms="standard/exchange-readers vs standard/bos", lens=lens,
-                        summary=summary, claimed="> 0" if decides else "",
+                        "estimate",
+                        0.3,
+                        **keys,
+                        claim="sink-readers",
+                        number=f"{heads}: {share}",
+                        arms="standard/exchange-readers vs standard/bos",
+                        lens=lens,
+                        summary=summary,
+                        claimed="> 0" if decides else "",
                         verdict="reproduced" if decides else "",
                         primary=decides and lens == "log" and summary == "median",
                     )
-                )  # fmt: skip
+                )
         return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
 
     def changes(self) -> pd.DataFrame:
@@ -209,25 +314,54 @@ class Factory:
         for (model, revision), dose in product(self.runs, doses):
             keys = {"model": model, "revision": revision, "variant": str(dose)} | dose
             rows += [
-                self.row("estimate", 0.1, **keys, number=f"reduction of {component} energy",
-                         bin="early", lens=lens, summary=summary)
+                self.row(
+                    "estimate",
+                    0.1,
+                    **keys,
+                    number=f"reduction of {component} energy",
+                    bin="early",
+                    lens=lens,
+                    summary=summary,
+                )
                 for component, lens, summary in product(("residual", "mask"), LENSES, SUMMARIES)
-            ]  # fmt: skip
+            ]
             rows.append(self.row("estimate", 0.5, **keys, number="rise of loss [nats per token]"))
-        columns = ["model", "revision", "variant", "rope_type", "factor", "window", "number", "bin",
-                   "lens", "summary", "estimate", "ci_low", "ci_high", "n_inputs"]  # fmt: skip
+        columns = [
+            "model",
+            "revision",
+            "variant",
+            "rope_type",
+            "factor",
+            "window",
+            "number",
+            "bin",
+            "lens",
+            "summary",
+            "estimate",
+            "ci_low",
+            "ci_high",
+            "n_inputs",
+        ]
         return pd.DataFrame(rows).reindex(columns=columns)
 
     def guards(self) -> pd.DataFrame:
         sizes = {"swap-token-1": 0.1, "control-later": 0.01, "control-shift": 1e-6}
         return pd.DataFrame(
-            self.row("estimate", value, model=model, revision=revision, condition=condition,
-                     role="effect" if condition.startswith("swap") else "control",
-                     number="difference share", lens=lens, summary=summary)
+            self.row(
+                "estimate",
+                value,
+                model=model,
+                revision=revision,
+                condition=condition,
+                role="effect" if condition.startswith("swap") else "control",
+                number="difference share",
+                lens=lens,
+                summary=summary,
+            )
             for (model, revision), (condition, value), lens, summary in product(
                 self.runs, sizes.items(), LENSES, SUMMARIES
             )
-        )  # fmt: skip
+        )
 
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
@@ -236,16 +370,29 @@ class Factory:
         choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
         parts = [
             found.assign(
-                choice=choice, change=change, published=found["verdict"],
+                choice=choice,
+                change=change,
+                published=found["verdict"],
                 verdict=found["verdict"] if change == "same" else "not reproduced",
             )
             for choice, change in choices
-        ]  # fmt: skip
+        ]
         return pd.concat(parts, ignore_index=True)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        names = ("profile", "layers", "energies", "sinks", "position0", "balance", "swaps",
-                 "claims", "sensitivity", "changes", "guards")  # fmt: skip
+        names = (
+            "profile",
+            "layers",
+            "energies",
+            "sinks",
+            "position0",
+            "balance",
+            "swaps",
+            "claims",
+            "sensitivity",
+            "changes",
+            "guards",
+        )
         return {name: getattr(self, name)() for name in names}
 
     def store(self) -> xr.Dataset:

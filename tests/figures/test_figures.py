@@ -89,8 +89,9 @@ def test_beyond_each_window_has_its_row(draw, tables_of):
     titles = [ax.get_title() for ax in figure.findobj(Axes)]
     assert [t for t in titles if "beyond" in t] == [
         f"residual, queries beyond {w} keys ({lens} lens)"
-        for w in (32, 48) for lens in ("log", "probability")
-    ]  # fmt: skip
+        for w in (32, 48)
+        for lens in ("log", "probability")
+    ]
     of_one = [len(ax.get_lines()) for ax in figure.findobj(Axes) if "beyond 32" in ax.get_title()]
     assert len(set(of_one)) == 1, "a line per variant, not one per window"
 
@@ -216,10 +217,14 @@ def test_a_verdict_without_a_lens_stands_left(draw, tables_of):
 
 
 def test_what_a_model_without_bos_has_stands_in_its_place():
-    rows = pd.DataFrame({
-        "model": ["a", "a", "b"], "revision": "r", "condition": ["bos", "no-bos", "no-bos"],
-        "lens": "log",
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "model": ["a", "a", "b"],
+            "revision": "r",
+            "condition": ["bos", "no-bos", "no-bos"],
+            "lens": "log",
+        }
+    )
     assert list(style.base(rows).index) == [0, 2]
     assert style.base(rows, lens="probability").empty
     assert style.base(rows[:0]).empty
@@ -232,10 +237,13 @@ def test_what_a_model_without_bos_has_stands_in_its_place():
 
 def test_hybrids_are_marked():
     kinds = ["sliding", "full", "sliding"]
-    rows = pd.DataFrame({
-        "variant": ["standard"] * 3 + ["window"] * 3, "layer": [0, 1, 2] * 2,
-        "kind": kinds + ["sliding"] * 3,
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "variant": ["standard"] * 3 + ["window"] * 3,
+            "layer": [0, 1, 2] * 2,
+            "kind": kinds + ["sliding"] * 3,
+        }
+    )
     assert style.hybrid_sliding(rows) == [0, 2]
     assert style.hybrid_sliding(rows[rows["variant"] == "window"]) == []
     assert style.hybrid_sliding(rows.drop(columns="kind")) == style.hybrid_sliding(rows[:0]) == []

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from abspos import checkpoints
 from abspos.figures import training
+from abspos.report import checkpoints
 
 STEPS = {"step0": 0, "step1": 2e6, "step1000": 2e9, "step2000": 4e9}
 
@@ -17,22 +17,36 @@ STEPS = {"step0": 0, "step1": 2e6, "step1000": 2e9, "step2000": 4e9}
 def tables() -> dict[str, pd.DataFrame]:
     """A model with three checkpoints and a gap, and one without training tokens."""
     rows = [
-        {"model": "swept", "revision": name, "tokens": int(tokens),
-         "gap": "no such revision" if name == "step1000" else None}
+        {
+            "model": "swept",
+            "revision": name,
+            "tokens": int(tokens),
+            "gap": "no such revision" if name == "step1000" else None,
+        }
         for name, tokens in STEPS.items()
-    ] + [{"model": "packaged", "revision": "0123"}]  # fmt: skip
+    ] + [{"model": "packaged", "revision": "0123"}]
     interval = {"ci_low": 0.1, "ci_high": 0.5, "n_inputs": 16}
     runs = [
         {"model": row["model"], "revision": row["revision"], **interval}
-        for row in rows if not row.get("gap")
-    ]  # fmt: skip
+        for row in rows
+        if not row.get("gap")
+    ]
     arm = {"variant": "standard", "condition": "bos"}
     return {
         "checkpoints": checkpoints.table(rows),
         "summary": pd.DataFrame(
-            {**run, **arm, "bin": "early", "lens": lens, "component": component,
-             "summary": "median", "energy": 0.3, "kind": kind}
-            for run in runs for lens in ("log", "probability")
+            {
+                **run,
+                **arm,
+                "bin": "early",
+                "lens": lens,
+                "component": component,
+                "summary": "median",
+                "energy": 0.3,
+                "kind": kind,
+            }
+            for run in runs
+            for lens in ("log", "probability")
             for component in ("mask", "residual", "row")
             for kind in ("full+sliding", "full", "sliding")
         ),
@@ -40,11 +54,18 @@ def tables() -> dict[str, pd.DataFrame]:
             {**run, **arm, "sink_share": 0.3, "kind": "full+sliding"} for run in runs
         ),
         "swaps": pd.DataFrame(
-            {**run, "replacement": "swap-token", "number": "energy reduction", "lens": lens,
-             "summary": "median", "estimate": 0.3}
-            for run in runs for lens in ("log", "probability")
+            {
+                **run,
+                "replacement": "swap-token",
+                "number": "energy reduction",
+                "lens": lens,
+                "summary": "median",
+                "estimate": 0.3,
+            }
+            for run in runs
+            for lens in ("log", "probability")
         ),
-    }  # fmt: skip
+    }
 
 
 def texts(figure) -> str:
@@ -69,8 +90,11 @@ def test_every_checkpoint_is_drawn_at_its_tokens_and_a_gap_is_marked(tables):
         assert curves
         for line in curves:
             np.testing.assert_allclose(line.get_xdata(), [0, 2e6, 4e9])
-        gaps = [line for line in ax.lines if line.get_linestyle() == ":" and
-                set(line.get_xdata()) == {2e9}]  # fmt: skip
+        gaps = [
+            line
+            for line in ax.lines
+            if line.get_linestyle() == ":" and set(line.get_xdata()) == {2e9}
+        ]
         assert len(gaps) == 1
 
 

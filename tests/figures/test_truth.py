@@ -27,22 +27,40 @@ def tables() -> dict[str, pd.DataFrame]:
             estimate = value * (9 if missed else 1.1)
             rows.append(
                 {
-                    "model": model, "revision": "seed-0", "variant": "standard",
-                    "condition": "bos", "bin": "early", "lens": lens, "component": component,
-                    "layer": layer, "head": head, "summary": summary,
-                    "truth": value, "estimate": estimate, "ci_low": estimate - 0.2 * value - 1e-3,
-                    "ci_high": estimate + 0.2 * value + 1e-3, "n_inputs": 128,
+                    "model": model,
+                    "revision": "seed-0",
+                    "variant": "standard",
+                    "condition": "bos",
+                    "bin": "early",
+                    "lens": lens,
+                    "component": component,
+                    "layer": layer,
+                    "head": head,
+                    "summary": summary,
+                    "truth": value,
+                    "estimate": estimate,
+                    "ci_low": estimate - 0.2 * value - 1e-3,
+                    "ci_high": estimate + 0.2 * value + 1e-3,
+                    "n_inputs": 128,
                     "covered": not missed,
                 }
-            )  # fmt: skip
+            )
     numbers = [
         {
-            "claim": "bos-swap", "model": model, "revision": "seed-0", "lens": lens,
-            "summary": "median", "truth": 0.4, "estimate": 0.42, "ci_low": 0.3, "ci_high": 0.5,
-            "covered": True, "n_inputs": 128,
+            "claim": "bos-swap",
+            "model": model,
+            "revision": "seed-0",
+            "lens": lens,
+            "summary": "median",
+            "truth": 0.4,
+            "estimate": 0.42,
+            "ci_low": 0.3,
+            "ci_high": 0.5,
+            "covered": True,
+            "n_inputs": 128,
         }
         for model, lens in product(MODELS, style.LENSES)
-    ]  # fmt: skip
+    ]
     return {"truth": pd.DataFrame(rows), "numbers": pd.DataFrame(numbers)}
 
 

@@ -61,9 +61,12 @@ class Hub:
         """The environment of a process that takes this for the hub."""
         others = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
         return others | {
-            "HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1",
-        }  # fmt: skip
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
 
     def publish(self, repo: str, revision: str, files: dict[str, bytes] | Path) -> str:
         """Let a branch of a repository hold these files from now on; its commit."""

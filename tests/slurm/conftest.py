@@ -33,12 +33,12 @@ variants:
 statistics: {sign_flips: 100}
 figures: {formats: [svg]}
 """
+SACCT = "slurm-status-command: sacct\n# slurm-status-command: squeue"
 #: The one line that docs/slurm.md tells where there is no accounting, and shorter waits.
 SQUEUE = {
-    "slurm-status-command: sacct\n# slurm-status-command: squeue":
-        "# slurm-status-command: sacct\nslurm-status-command: squeue",
+    SACCT: "# slurm-status-command: sacct\nslurm-status-command: squeue",
     "status-checks: 20": "status-checks: 1",
-}  # fmt: skip
+}
 
 ON_GPU = ("activations", "activations_bos", "components")
 #: One light job, the windows of text, and where its script begins.
@@ -75,18 +75,29 @@ class Project:
     def snakemake(self, *options: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run to the end; stdout and stderr together."""
         return subprocess.run(
-            self.command(*options), cwd=self.folder, env=self.env, text=True, timeout=seconds,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
+            self.command(*options),
+            cwd=self.folder,
+            env=self.env,
+            text=True,
+            timeout=seconds,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         """Start in the background, in a process group of its own; output goes to ``out.txt``."""
         with open(self.folder / "out.txt", "w") as out:
             return subprocess.Popen(
-                self.command(*options), cwd=self.folder, env=self.env, text=True,
-                stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                self.command(*options),
+                cwd=self.folder,
+                env=self.env,
+                text=True,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
                 preexec_fn=heed_sigint,
-            )  # fmt: skip
+            )
 
     @property
     def output(self) -> str:
@@ -99,9 +110,10 @@ class Project:
         return {
             str(p.relative_to(top)): p.read_bytes()
             for p in sorted(top.rglob("*"))
-            if p.is_file() and not {"ledger", "logs"} & set(p.relative_to(top).parts)
+            if p.is_file()
+            and not {"ledger", "logs"} & set(p.relative_to(top).parts)
             and p.name != ".snakemake_timestamp"
-        }  # fmt: skip
+        }
 
     def copy(self, folder: Path, env: dict[str, str] | None = None) -> Project:
         """A copy, with results and Snakemake's own notes."""
@@ -130,8 +142,10 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def slurm() -> Iterator[Cluster]:
     """A cluster for all tests of the session."""
     if lacking := missing():
-        pytest.skip(f"no Slurm here: {', '.join(lacking)} missing (apt-get install slurmctld "
-                    "slurmd slurm-client munge)")  # fmt: skip
+        pytest.skip(
+            f"no Slurm here: {', '.join(lacking)} missing (apt-get install slurmctld "
+            "slurmd slurm-client munge)"
+        )
     with cluster() as running:
         yield running
 
@@ -183,7 +197,7 @@ def outlast(project: Project) -> tuple[str, ...]:
     wait = "    import time\n    if snakemake.resources.attempt == 1:\n        time.sleep(300)\n"
     project.edit("workflow/scripts/inputs.py", {BODY: BODY + wait})
     least = {"= 1500, 15\n": "= 1500, 1\n", "FEWEST_MINUTES), 5)": "FEWEST_MINUTES), 1)"}
-    project.edit("src/abspos/resources.py", least)
+    project.edit("src/abspos/planning/requests.py", least)
     return ("--profile", "slurm", "--", TARGET)
 
 

@@ -42,9 +42,15 @@ def resources(text: str, rule: str) -> set[str]:
 
 def test_three_variants_under_eight_conditions_are_few_jobs(planned: Project) -> None:
     conditions = [
-        "bos", "no-bos", "ablate-zero", "swap-mean", "swap-noise", "swap-random", "control-noop",
+        "bos",
+        "no-bos",
+        "ablate-zero",
+        "swap-mean",
+        "swap-noise",
+        "swap-random",
+        "control-noop",
         "control-shuffle",
-    ]  # fmt: skip
+    ]
     study = yaml.safe_load((planned.folder / "tiny.yaml").read_text())
     study["variants"] = [
         {"name": "standard", "conditions": conditions},
@@ -88,8 +94,9 @@ def test_a_gpu_study_asks_for_gpus_in_one_way(planned: Project, way: str, asked:
 
 def test_a_cpu_study_asks_for_no_gpu(planned: Project) -> None:
     text = plan(planned)
-    assert all("gpu" not in line and "gres" not in line
-               for rule in HEAVY for line in resources(text, rule))  # fmt: skip
+    assert all(
+        "gpu" not in line and "gres" not in line for rule in HEAVY for line in resources(text, rule)
+    )
 
 
 def test_a_gpu_study_without_gpu_is_refused_before_any_job(planned: Project) -> None:

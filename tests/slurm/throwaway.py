@@ -143,18 +143,22 @@ class Cluster:
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         self.daemon(
-            "munged", f"--key-file={key}", f"--socket={folder}/munge.sock",
-            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
+            "munged",
+            f"--key-file={key}",
+            f"--socket={folder}/munge.sock",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/munged.seed",
-        )  # fmt: skip
+        )
         self.daemon("slurmctld", "-f", self.env["SLURM_CONF"])
         wait_for(lambda: "UP" in self.run("scontrol", "ping"), 20, "slurmctld answers")
         for node in ("cpu1", "gpu1"):
             self.daemon("slurmd", "-N", node, "-f", self.env["SLURM_CONF"])
         wait_for(
             lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle", "idle"],
-            30, "both nodes are idle",
-        )  # fmt: skip
+            30,
+            "both nodes are idle",
+        )
 
     def daemon(self, *command: str) -> None:
         """Start a program that goes to the background by itself."""

@@ -32,11 +32,17 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "resources", "src", "workflow")
 #: Which jobs are killed on the way, and when: as soon as they run, or while they write a store.
 KILLS = (
-    ("models", "writing"), ("inputs", "at once"), ("activations", "at once"),
-    ("activations", "writing"), ("components", "at once"), ("components", "writing"),
-    ("statistics", "at once"), ("statistics", "writing"), ("claims", "at once"),
+    ("models", "writing"),
+    ("inputs", "at once"),
+    ("activations", "at once"),
+    ("activations", "writing"),
+    ("components", "at once"),
+    ("components", "writing"),
+    ("statistics", "at once"),
+    ("statistics", "writing"),
+    ("claims", "at once"),
     ("figures", "at once"),
-)  # fmt: skip
+)
 #: How Snakemake says that a job only follows from another one.
 FOLLOWS = "Input files updated by another job"
 
@@ -51,7 +57,11 @@ STUDY: dict[str, Any] = {
         {
             "name": "standard",
             "conditions": [
-                "bos", "no-bos", "ablate-zero", "swap-token", {"name": "control-noop", "inputs": 8},
+                "bos",
+                "no-bos",
+                "ablate-zero",
+                "swap-token",
+                {"name": "control-noop", "inputs": 8},
             ],
         },
         {"name": "ntk", "rope": {"rope_type": "ntk", "factor": 8}, "conditions": ["bos"]},
@@ -60,7 +70,7 @@ STUDY: dict[str, Any] = {
     "swap_tokens": ["a"],
     "statistics": {"sign_flips": 200},
     "figures": {"formats": ["svg"]},
-}  # fmt: skip
+}
 
 #: What makes it a study whose truth is known: a reduction of R by 40 % in swap-token (log lens,
 #: median head), none in ntk, no R at all in no-bos and untrained.
@@ -69,8 +79,12 @@ KNOWN: dict[str, Any] = {
         {
             "name": "quiet",
             "source": {
-                "type": "synthetic", "layers": 2, "heads": [1.0, 2.0], "sinks": [1.5, 0.75],
-                "noise": 0.3, "left": {"no-bos": 0, "swap-token": 0.7925, "ntk": 1.0},
+                "type": "synthetic",
+                "layers": 2,
+                "heads": [1.0, 2.0],
+                "sinks": [1.5, 0.75],
+                "noise": 0.3,
+                "left": {"no-bos": 0, "swap-token": 0.7925, "ntk": 1.0},
             },
         }
     ],
@@ -86,7 +100,7 @@ KNOWN: dict[str, Any] = {
         {"name": "untrained", "untrained": True, "conditions": ["bos"]},
     ],
     "calibration": {"population": 600},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-#: How a job that failed is told on the terminal, by abspos.job.
+#: How a job that failed is told on the terminal, by abspos.audit.job.
 ERROR = re.compile(r"^error: (.*) \(log: (.*)\)$", re.MULTILINE)
 
 

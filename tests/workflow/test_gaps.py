@@ -22,14 +22,21 @@ import pytest
 from loopback import Hub
 
 from abspos import cli
-from abspos.models import fetch_random
+from abspos.models.sources import fetch_random
 
 REPO, TOKEN = "org/tiny", "hf_token"
 SOUND, ALTERED, HALF, ABSENT = "step0", "step1", "step2", "step9"
 SOURCE = {
-    "type": "random", "family": "llama", "layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8,
-    "hidden_size": 16, "max_position_embeddings": 64, "rope_theta": 10000.0,
-}  # fmt: skip
+    "type": "random",
+    "family": "llama",
+    "layers": 1,
+    "heads": 2,
+    "kv_heads": 1,
+    "head_dim": 8,
+    "hidden_size": 16,
+    "max_position_embeddings": 64,
+    "rope_theta": 10000.0,
+}
 SMALL: dict[str, Any] = {
     "inputs": {"number": 8, "length": 32, "batch": 8},
     "bins": {"early": 8},
@@ -38,8 +45,14 @@ SMALL: dict[str, Any] = {
     "swap_tokens": [],
     "statistics": {"sign_flips": 100},
 }
-PER_REVISION = {"models": 1, "inputs": 1, "activations": 1, "components": 1, "statistics": 1,
-                "choices": 1}  # fmt: skip
+PER_REVISION = {
+    "models": 1,
+    "inputs": 1,
+    "activations": 1,
+    "components": 1,
+    "statistics": 1,
+    "choices": 1,
+}
 #: What joins all revisions; figures are left out to save time.
 FRONT, ENERGIES = "results/tiny/front.rst", "results/tiny/statistics/energies.csv"
 CHECKPOINTS = "results/tiny/statistics/checkpoints.csv"
@@ -65,18 +78,31 @@ class Sweep:
 
     def name(self, *revisions: str) -> None:
         """Let the study name these revisions."""
-        source = {"type": "hub", "repo": REPO, "revisions": list(revisions), "on_missing": "gap",
-                  "tokens_per_step": 1000}  # fmt: skip
+        source = {
+            "type": "hub",
+            "repo": REPO,
+            "revisions": list(revisions),
+            "on_missing": "gap",
+            "tokens_per_step": 1000,
+        }
         self.project.configure(models=[{"name": "toy", "source": source}])
 
     def pin(self, *options: str) -> tuple[int, str]:
         """Run `abspos pin`: exit code, and all that it printed."""
-        command = [Path(sys.executable).with_name("abspos"), "pin", "--configfile",
-                   "studies/tiny.yaml", *options]  # fmt: skip
+        command = [
+            Path(sys.executable).with_name("abspos"),
+            "pin",
+            "--configfile",
+            "studies/tiny.yaml",
+            *options,
+        ]
         done = subprocess.run(
-            command, cwd=self.project.root, env=self.project.environment, capture_output=True,
+            command,
+            cwd=self.project.root,
+            env=self.project.environment,
+            capture_output=True,
             text=True,
-        )  # fmt: skip
+        )
         return done.returncode, done.stdout + done.stderr
 
     def planned(self) -> tuple[dict[str, dict[str, int]], set[str]]:

@@ -13,13 +13,19 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.layout import ONLY_WITH, figure_facts
+from abspos.planning.layout import ONLY_WITH, figure_facts
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
     "--window-size=1400,1000",
-)  # fmt: skip
+)
 ROOT = Path(__file__).resolve().parents[2]
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)

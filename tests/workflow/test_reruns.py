@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.layout import ONLY_WITH, figure_facts
+from abspos.planning.layout import ONLY_WITH, figure_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The tiny study has no arms for the others.
@@ -32,9 +32,12 @@ def figures(*tables: str) -> dict[str, int]:
 #: Tables that claims and their sensitivity write; the others are joined by the rule tables.
 JUDGED_TABLES = ("claims", "swaps", "changes", "guards", "sensitivity")
 JUDGED = {
-    "claims": 1, "choices": 1, "sensitivity": 1, "front": 1,
+    "claims": 1,
+    "choices": 1,
+    "sensitivity": 1,
+    "front": 1,
     **figures(*JUDGED_TABLES),
-}  # fmt: skip
+}
 COUNTED = {**NUMBERS, **JUDGED, **figures()}
 EVERYTHING = {"models": 1, "inputs": 1, **STORES, **COUNTED}
 
@@ -76,7 +79,7 @@ def test_without_its_records_snakemake_has_time_stamps_alone(project) -> None:
     shutil.rmtree(project.root / ".snakemake")
     for path in (project.root / "resources").rglob("*"):
         os.utime(path, (0, 0))
-    project.edit("src/abspos/verdicts.py", add("EDITED = 1"))
+    project.edit("src/abspos/claims/verdicts.py", add("EDITED = 1"))
     assert project.plan().nothing
     os.utime(project.root / "resources/corpus/austen.jsonl")
     plan = project.plan()
@@ -116,14 +119,14 @@ def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) 
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("src/abspos/models.py", EVERYTHING),
-        ("src/abspos/inputs.py", EVERYTHING.keys() - {"models"}),
-        ("src/abspos/variants.py", {*STORES, *COUNTED}),
-        ("src/abspos/interventions.py", {*STORES, *COUNTED}),
-        ("src/abspos/grams.py", {"components", *COUNTED}),
-        ("src/abspos/slots.py", COUNTED),
-        ("src/abspos/verdicts.py", JUDGED),
-        ("src/abspos/front.py", {"front"}),
+        ("src/abspos/models/sources.py", EVERYTHING),
+        ("src/abspos/inputs/windows.py", EVERYTHING.keys() - {"models"}),
+        ("src/abspos/models/loading.py", {*STORES, *COUNTED}),
+        ("src/abspos/activations/interventions.py", {*STORES, *COUNTED}),
+        ("src/abspos/components/grams.py", {"components", *COUNTED}),
+        ("src/abspos/statistics/replicates.py", COUNTED),
+        ("src/abspos/claims/verdicts.py", JUDGED),
+        ("src/abspos/report/front.py", {"front"}),
         ("src/abspos/figures/style.py", figures()),
         ("src/abspos/figures/balance.py", {"balance"}),
         (
@@ -148,9 +151,9 @@ def test_an_edit_reruns_the_stages_that_import_it_and_what_follows(project, path
 
 
 def test_an_edit_that_is_taken_back_reruns_nothing(project) -> None:
-    path = project.root / "src/abspos/grams.py"
+    path = project.root / "src/abspos/components/grams.py"
     before = path.read_text()
-    project.edit("src/abspos/grams.py", add("EDITED = 1"))
+    project.edit("src/abspos/components/grams.py", add("EDITED = 1"))
     path.write_text(before)
     assert project.plan().nothing
 
@@ -164,12 +167,14 @@ def test_an_edit_that_is_taken_back_reruns_nothing(project) -> None:
         ({"seed": 1}, EVERYTHING.keys() - {"models"}, "'seed': 1"),
         ({"anchor": 20}, {"components", *COUNTED}, "'anchor': 20"),
         (
-            {"statistics": {"confidence": 0.9, "sign_flips": 200}}, COUNTED, "'confidence': 0.9",
+            {"statistics": {"confidence": 0.9, "sign_flips": 200}},
+            COUNTED,
+            "'confidence': 0.9",
         ),
         ({"figures": {"formats": ["svg", "png"]}}, {*figures(), "front"}, "balance.png"),
         ({"threads": 2}, {"front"}, "'threads': 2"),
     ],
-)  # fmt: skip
+)
 def test_a_changed_key_reruns_what_reads_it(project, change, expected, cause) -> None:
     project.configure(**change)
     plan = project.plan()

@@ -8,37 +8,75 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from abspos.arrays import open_dataset
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.layout import ONLY_WITH, TABLES
-from abspos.start import memory_mb
-from abspos.stores import differences, open_dataset
+from abspos.planning.layout import ONLY_WITH, TABLES
+from abspos.planning.preflight import memory_mb
+from abspos.stores import differences
 
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)
 CLAIMS = [
-    "both-present", "mask-denominator", "closed-trajectory", "sink-readers", "ntk-suppresses",
-    "window-accumulates", "bos-swap", "fingerprint",
-]  # fmt: skip
+    "both-present",
+    "mask-denominator",
+    "closed-trajectory",
+    "sink-readers",
+    "ntk-suppresses",
+    "window-accumulates",
+    "bos-swap",
+    "fingerprint",
+]
 VERDICTS = {
-    "not testable", "holds by construction", "not reproduced", "contradicted", "reproduced",
+    "not testable",
+    "holds by construction",
+    "not reproduced",
+    "contradicted",
+    "reproduced",
     "direction only",
-}  # fmt: skip
+}
 ARMS = [
-    "standard/bos", "standard/no-bos", "standard/ablate-zero", "standard/swap-token-1",
-    "standard/control-noop", "ntk/bos", "window/bos",
-]  # fmt: skip
+    "standard/bos",
+    "standard/no-bos",
+    "standard/ablate-zero",
+    "standard/swap-token-1",
+    "standard/control-noop",
+    "ntk/bos",
+    "window/bos",
+]
 RUN = ["model", "revision", "variant", "condition"]
 #: The columns that are held fixed; more may follow.
 COLUMNS = {
     "claims.csv": [
-        "claim", "model", "revision", "arms", "number", "lens", "summary", "estimate", "ci_low",
-        "ci_high", "claimed", "verdict", "primary", "n_inputs", "note",
+        "claim",
+        "model",
+        "revision",
+        "arms",
+        "number",
+        "lens",
+        "summary",
+        "estimate",
+        "ci_low",
+        "ci_high",
+        "claimed",
+        "verdict",
+        "primary",
+        "n_inputs",
+        "note",
     ],
     "statistics/energies.csv": [
-        *RUN, "layer", "head", "bin", "lens", "component", "energy", "ci_low", "ci_high", "p_value",
+        *RUN,
+        "layer",
+        "head",
+        "bin",
+        "lens",
+        "component",
+        "energy",
+        "ci_low",
+        "ci_high",
+        "p_value",
     ],
     "statistics/sinks.csv": [*RUN, "layer", "head", "a_1", "sink_excess"],
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Sweeps of hub revisions by the jobs that are planned: added, removed, moved, missing, broken.
 
 The jobs themselves are stand-ins that only write their outputs; fetching is tested in
-tests/test_models.py, names and files of the hub in tests/test_hub.py.
+tests/models/test_sources.py, names and files of the hub in tests/models/test_hub.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from abspos import cli
 
 REPO = "org/tiny"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
-#: Makes every output; a revision that is called broken leaves a note, as abspos.models.fetch does.
+#: Makes every output; a revision that is called broken leaves a note, as
+#: abspos.models.sources.fetch does.
 STAND_IN = """
 import json
 from pathlib import Path
@@ -34,8 +35,14 @@ for output in map(Path, snakemake.output):
     else:
         output.write_text(json.dumps([*snakemake.params.config.items()]))
 """
-PER_REVISION = {"models": 1, "inputs": 1, "activations": 1, "components": 1, "statistics": 1,
-                "choices": 1}  # fmt: skip
+PER_REVISION = {
+    "models": 1,
+    "inputs": 1,
+    "activations": 1,
+    "components": 1,
+    "statistics": 1,
+    "choices": 1,
+}
 #: What joins all revisions, figures left out to save time.
 TARGETS = ("results/tiny/front.rst", "results/tiny/statistics/energies.csv")
 AGGREGATES = {"checkpoints", "tables", "claims", "front"}
@@ -150,8 +157,10 @@ def test_gaps_stop_nothing_and_are_tried_again_on_request(
 def test_what_cannot_be_measured_is_told_when_pinned_and_planned(
     project, loopback, monkeypatch, capsys
 ) -> None:
-    config = {"config.json": b'{"model_type": "llama", "max_position_embeddings": 32}',
-              "tokenizer_config.json": b'{"bos_token": null}'}  # fmt: skip
+    config = {
+        "config.json": b'{"model_type": "llama", "max_position_embeddings": 32}',
+        "tokenizer_config.json": b'{"bos_token": null}',
+    }
     loopback.publish(REPO, "small", {**FILES, **config})
     loopback.publish(REPO, "sinks", {**FILES, "config.json": b'{"model_type": "gpt_oss"}'})
     sweep(project, "small", "sinks")

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from abspos.layout import Layout
-from abspos.plan import Machine, merged, plan
+from abspos.planning.forecast import Machine, merged, plan
+from abspos.planning.layout import Layout
 from abspos.stores import differences
-from abspos.study import load_study
+from abspos.study.config import load_study
 
 
 @pytest.fixture
@@ -60,9 +60,11 @@ def test_estimates_lie_where_the_truth_is(known) -> None:
 
 def test_a_reduction_that_was_planted_is_reproduced(numbers) -> None:
     found = row(
-        numbers, "bos-swap", "swap-token: energy reduction",
+        numbers,
+        "bos-swap",
+        "swap-token: energy reduction",
         "standard/swap-token-1 vs standard/bos",
-    )  # fmt: skip
+    )
     assert found["truth"] == pytest.approx(0.40, abs=0.01)
     assert found["covered"]
     assert found["verdict"] == "reproduced"

@@ -8,15 +8,15 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
-from abspos.code import sources
-from abspos.inputs import InputError, check_corpus
-from abspos.layout import TABLES, Layout, figure_facts
-from abspos.lock import LockError, require_pins
-from abspos.misfits import misfits
-from abspos.partitions import ResourceError, read_limits
-from abspos.resources import ON_DEVICE, load_of, refusals, request
-from abspos.start import memory_mb, read_only, settle
-from abspos.study import EXCHANGES, SLURM, ConfigError, load_study
+from abspos.audit.code import sources
+from abspos.inputs.windows import InputError, check_corpus
+from abspos.planning.layout import TABLES, Layout, figure_facts
+from abspos.models.lock import LockError, require_pins
+from abspos.planning.misfits import misfits
+from abspos.planning.partitions import ResourceError, read_limits
+from abspos.planning.requests import ON_DEVICE, load_of, refusals, request
+from abspos.planning.preflight import memory_mb, read_only, settle
+from abspos.study.config import EXCHANGES, SLURM, ConfigError, load_study
 
 try:
     STUDY = load_study(config)
@@ -176,8 +176,8 @@ def refuse_without_gpu():
     """Stop a GPU study here, before any job, where its jobs would run here and there is no GPU."""
     jobs = workflow.dag.needrun_jobs()
     if workflow.local_exec and any(job.rule.name.startswith(ON_DEVICE) for job in jobs):
-        from abspos.models import ModelError
-        from abspos.variants import require_device
+        from abspos.models.sources import ModelError
+        from abspos.models.loading import require_device
 
         try:
             require_device(STUDY.device)

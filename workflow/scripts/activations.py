@@ -1,10 +1,10 @@
 """Extract the activations of one run."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.activations import extract
+        from abspos.activations.extract import extract
 
     extract(
         snakemake.input.checkpoint,

@@ -1,9 +1,9 @@
 """Tabulate what the study names: commits, training tokens, gaps."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.checkpoints import write
+        from abspos.report.checkpoints import write
 
     write(snakemake.params.config["rows"], snakemake.output[0])

@@ -1,10 +1,10 @@
 """Judge the claims of one model and revision under other choices."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.choices import choose
+        from abspos.claims.choices import choose
 
     choose(
         snakemake.input.stores,

@@ -1,10 +1,10 @@
 """Judge the claims."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.claims import judge
+        from abspos.claims.table import judge
 
     judge(
         snakemake.input.stores,

@@ -1,10 +1,10 @@
 """Put estimates, intervals and claims beside the truth of synthetic models."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.comparison import compare
+        from abspos.calibration.comparison import compare
 
     compare(
         snakemake.input.populations,

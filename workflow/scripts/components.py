@@ -1,10 +1,10 @@
 """Decompose one run."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.component_store import decompose_run
+        from abspos.components.store import decompose_run
 
     decompose_run(
         snakemake.input.activations,

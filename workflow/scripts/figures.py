@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():

@@ -1,10 +1,10 @@
 """Write the front page of the report."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.front import write
+        from abspos.report.front import write
 
     write(
         snakemake.input.claims,

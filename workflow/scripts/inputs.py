@@ -1,10 +1,10 @@
 """Draw the windows of text of one model."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.inputs import prepare
+        from abspos.inputs.windows import prepare
 
     prepare(
         snakemake.params.corpus,

@@ -1,10 +1,10 @@
 """Get one checkpoint."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.models import fetch
+        from abspos.models.sources import fetch
 
     fetch(
         snakemake.params.config,

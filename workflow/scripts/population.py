@@ -1,10 +1,10 @@
 """Compute the true energies of one synthetic model."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.population import write_energies
+        from abspos.calibration.population import write_energies
 
     write_energies(
         snakemake.output.table,

@@ -1,10 +1,10 @@
 """Put every verdict beside those under other choices."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.sensitivity import collect
+        from abspos.claims.sensitivity import collect
 
     collect(
         snakemake.input.claims,

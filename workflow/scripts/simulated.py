@@ -1,10 +1,10 @@
 """Simulate studies with planted components."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.calibration import calibrate
+        from abspos.calibration.simulation import calibrate
 
     calibrate(
         snakemake.output.table,

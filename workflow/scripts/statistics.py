@@ -1,10 +1,10 @@
 """Make all tables of one model and revision."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.tables import tabulate
+        from abspos.statistics.tables import tabulate
 
     tabulate(
         snakemake.input.stores,

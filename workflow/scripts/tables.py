@@ -1,9 +1,9 @@
 """Join each table over all models."""
 
-from abspos.job import job, loading
+from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.tables import join
+        from abspos.statistics.tables import join
 
     join(snakemake.input, snakemake.output)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from abspos.arrays import open_dataset
 from abspos.audit.chain import load
 from abspos.audit.ledger import FOLDER
 from abspos.audit.verify import UNLEDGERED, VARYING
-from abspos.stores import StoreError, digest_files, file_digest, open_dataset, root_digest
+from abspos.stores import StoreError, digest_files, file_digest, root_digest
 
 Columns = Mapping[str, np.ndarray]
 

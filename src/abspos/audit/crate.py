@@ -35,19 +35,33 @@ TERMS = {
 
 #: Files of the project that say how results are made: code, settings, environment, corpus.
 PROJECT = (
-    "Snakefile", "config.yaml", "Makefile", "pyproject.toml", "README.md", "LICENSE",
-    "requirements.lock", "requirements-torch.txt", "studies", "profiles", "slurm", "envs",
-    "workflow", "src", "resources", "docs",
-)  # fmt: skip
+    "Snakefile",
+    "config.yaml",
+    "Makefile",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "requirements.lock",
+    "requirements-torch.txt",
+    "studies",
+    "profiles",
+    "slurm",
+    "envs",
+    "workflow",
+    "src",
+    "resources",
+    "docs",
+)
 SKIPPED = {"__pycache__", ".snakemake", ".ipynb_checkpoints"}
 
 CHECKPOINTS = "results/checkpoints/"
 BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 
 UNLICENSED = {
-    "@type": "CreativeWork", "name": "No license stated",
+    "@type": "CreativeWork",
+    "name": "No license stated",
     "description": "The project states none; texts of the corpus have their own.",
-}  # fmt: skip
+}
 
 #: A workflow script as a tool that ran.
 TOOL = {
@@ -57,11 +71,18 @@ TOOL = {
 
 #: Media types by suffix.
 FORMATS = {
-    ".csv": "text/csv", ".html": "text/html", ".json": "application/json",
-    ".jsonl": "application/jsonl", ".md": "text/markdown", ".pdf": "application/pdf",
-    ".png": "image/png", ".py": "text/x-python", ".rst": "text/x-rst", ".svg": "image/svg+xml",
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".py": "text/x-python",
+    ".rst": "text/x-rst",
+    ".svg": "image/svg+xml",
     ".yaml": "application/yaml",
-}  # fmt: skip
+}
 
 
 def pack(results: Path, root: Path, target: Path, stores: str = "none") -> None:
@@ -172,24 +193,31 @@ def _root(crate: ROCrate, chain: Chain, steps: Sequence[Job], partial: bool) -> 
         else crate.add(ContextEntity(crate, "#license", UNLICENSED))
     )
     workflow = crate.add_workflow(
-        chain.root / "Snakefile", "Snakefile", main=True, lang="snakemake",
-        lang_version=steps[0].entry["packages"].get("snakemake"), cls=ComputationalWorkflow,
+        chain.root / "Snakefile",
+        "Snakefile",
+        main=True,
+        lang="snakemake",
+        lang_version=steps[0].entry["packages"].get("snakemake"),
+        cls=ComputationalWorkflow,
         properties={
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
-            "name": "abspos", "description": "The workflow, from checkpoint to report.",
-            "conformsTo": {"@id": BIOSCHEMAS}, "encodingFormat": "text/plain",
+            "name": "abspos",
+            "description": "The workflow, from checkpoint to report.",
+            "conformsTo": {"@id": BIOSCHEMAS},
+            "encodingFormat": "text/plain",
             "version": (steps[-1].entry.get("git") or {}).get("commit", "not in a repository"),
         },
-    )  # fmt: skip
+    )
     profiles = [
         crate.add(
             ContextEntity(
-                crate, url,
+                crate,
+                url,
                 {"@type": ["CreativeWork", "Profile"], "name": name, "version": url.split("/")[-1]},
             )
         )
         for url, name in PROFILES.items()
-    ]  # fmt: skip
+    ]
     crate.root_dataset["conformsTo"] = profiles
     return workflow
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abspos import code
-from abspos.audit import ledger
+from abspos.audit import code, ledger
 from abspos.audit.chain import Chain, Record, load
 from abspos.audit.verify import content
 from abspos.stores import StoreError

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from abspos import code
+from abspos.audit import code
 from abspos.stores import (
     StoreError,
     digest_files,

@@ -14,17 +14,39 @@ from typing import Any
 
 #: Packages that compute, draw or carry results.
 PACKAGES = (
-    "accelerate", "gguf", "matplotlib", "numcodecs", "numpy", "pandas", "safetensors", "scipy",
-    "seaborn", "snakemake", "tokenizers", "torch", "transformers", "xarray", "zarr",
-)  # fmt: skip
+    "accelerate",
+    "gguf",
+    "matplotlib",
+    "numcodecs",
+    "numpy",
+    "pandas",
+    "safetensors",
+    "scipy",
+    "seaborn",
+    "snakemake",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "xarray",
+    "zarr",
+)
 
 #: Settings of the environment that can change rounding or order of sums.
 SETTINGS = (
-    "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "CUDA_VISIBLE_DEVICES", "DNNL_MAX_CPU_ISA",
-    "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED",
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
     "SOURCE_DATE_EPOCH",
-)  # fmt: skip
+)
 
 
 @cache

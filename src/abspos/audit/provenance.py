@@ -19,9 +19,15 @@ DONE = "http://schema.org/CompletedActionStatus"
 
 #: Property and unit of what a job cost.
 COSTS = {
-    "duration": ("https://slurm.schedmd.com/sacct.html#OPT_Elapsed", "https://qudt.org/vocab/unit/SEC"),
-    "peak memory": ("https://slurm.schedmd.com/sacct.html#OPT_MaxRSS", "https://qudt.org/vocab/unit/BYTE"),
-}  # fmt: skip
+    "duration": (
+        "https://slurm.schedmd.com/sacct.html#OPT_Elapsed",
+        "https://qudt.org/vocab/unit/SEC",
+    ),
+    "peak memory": (
+        "https://slurm.schedmd.com/sacct.html#OPT_MaxRSS",
+        "https://qudt.org/vocab/unit/BYTE",
+    ),
+}
 
 
 def ordered(chain: Chain) -> list[Record]:
@@ -59,20 +65,28 @@ def jobs(chain: Chain) -> list[Job]:
 
 
 def actions(
-    crate: ROCrate, workflow: Any, steps: Sequence[Job], tools: Mapping[str, Any],
+    crate: ROCrate,
+    workflow: Any,
+    steps: Sequence[Job],
+    tools: Mapping[str, Any],
     entities: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """One action per job, with its environment and cost, and one for the whole run."""
     made_actions, controls, rules = [], [], dict[str, Any]()
     made = [entity for job in steps for entity in _made(job, entities)]
     whole = crate.add_action(
-        workflow, "#run", result=made, object=crate.dereference("config.yaml"),
+        workflow,
+        "#run",
+        result=made,
+        object=crate.dereference("config.yaml"),
         properties={
-            "name": f"Run of {workflow['name']}", "actionStatus": DONE,
+            "name": f"Run of {workflow['name']}",
+            "actionStatus": DONE,
             "description": "All jobs that made these results, by Snakemake.",
-            "startTime": _time(steps[0].start), "endTime": _time(max(j.end for j in steps)),
+            "startTime": _time(steps[0].start),
+            "endTime": _time(max(j.end for j in steps)),
         },
-    )  # fmt: skip
+    )
     for number, job in enumerate(steps, 1):
         if job.rule not in rules:
             step = {"@type": "HowToStep", "name": job.rule, "position": str(len(rules) + 1)}
@@ -80,13 +94,18 @@ def actions(
             rules[job.rule]["workExample"] = tools[job.script]
         given = [e for name in job.entry["inputs"] if (e := _given(crate, name, entities))]
         action = crate.add_action(
-            tools[job.script], f"#job/{number}",
-            object=_some(given), result=_some(_made(job, entities)),
+            tools[job.script],
+            f"#job/{number}",
+            object=_some(given),
+            result=_some(_made(job, entities)),
             properties={
-                "name": job.title, "description": _settings(job), "actionStatus": DONE,
-                "startTime": _time(job.start), "endTime": _time(job.end),
+                "name": job.title,
+                "description": _settings(job),
+                "actionStatus": DONE,
+                "startTime": _time(job.start),
+                "endTime": _time(job.end),
             },
-        )  # fmt: skip
+        )
         action["environment"] = list(_environment(crate, job))
         action["resourceUsage"] = list(_usage(crate, job, number))
         made_actions.append(action)
@@ -166,8 +185,10 @@ def _value(
 def _engine(crate: ROCrate, steps: Sequence[Job]) -> Any:
     version = str(steps[-1].entry["packages"].get("snakemake"))
     about = {
-        "@type": "SoftwareApplication", "name": "Snakemake", "softwareVersion": version,
+        "@type": "SoftwareApplication",
+        "name": "Snakemake",
+        "softwareVersion": version,
         "url": "https://snakemake.readthedocs.io",
-    }  # fmt: skip
+    }
     identifier = f"https://pypi.org/project/snakemake/{version}/"
     return crate.add(ContextEntity(crate, identifier, about))

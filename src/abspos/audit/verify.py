@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from abspos import code
-from abspos.audit import ledger, machine
+from abspos.audit import code, ledger, machine
 from abspos.audit.chain import Chain, Record, load
 from abspos.stores import (
     FOREIGN,

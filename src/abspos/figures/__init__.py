@@ -22,5 +22,5 @@ FIGURES = (
     "verdicts",
 )
 
-#: Figures of some studies only (abspos.layout), and of targets that `all` does not make.
+#: Figures of some studies only (abspos.planning.layout), and of targets that `all` does not make.
 OTHERS = ("training", "truth", "calibration")

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from abspos.arrays import open_dataset
 from abspos.figures import style
-from abspos.stores import open_dataset
 
 TABLES = ("energies", "sinks")
 STORES = ("standard/bos",)
@@ -56,7 +56,8 @@ def draw(
     """Attention rows, heads as rows and queries as columns.
 
     Args:
-        tables: ``energies`` and ``sinks`` (see abspos.tables), by which heads are chosen.
+        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables), by which heads are
+            chosen.
         stores: component stores by ``model/revision/standard/bos``, or ``no-bos``.
         confidence: not used: the curves are means.
     """

@@ -40,7 +40,7 @@ def draw(
     """Replacements as rows, the four numbers as columns, lenses as marks.
 
     Args:
-        tables: ``swaps`` (see abspos.claims); other tables are ignored.
+        tables: ``swaps`` (see abspos.claims.table); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
@@ -117,5 +117,13 @@ def draw_panel(
                 look = replace(look, color=style.VERMILLION)
             style.estimate(ax, y, (estimate, low, high), look, limits)
             if bool(one["primary"]) and limits[0] <= estimate <= limits[1]:
-                ax.plot(estimate, y, marker="*", markersize=12, color=look.color, zorder=4,
-                        markeredgecolor="white", markeredgewidth=0.7)  # fmt: skip
+                ax.plot(
+                    estimate,
+                    y,
+                    marker="*",
+                    markersize=12,
+                    color=look.color,
+                    zorder=4,
+                    markeredgecolor="white",
+                    markeredgewidth=0.7,
+                )

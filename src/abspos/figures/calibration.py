@@ -44,21 +44,25 @@ def draw(
     """Worlds as columns; bias and coverage of both lenses as rows.
 
     Args:
-        tables: ``calibration`` (see abspos.calibration); other tables are ignored.
+        tables: ``calibration`` (see abspos.calibration.simulation); other tables are ignored.
         stores: not used.
         confidence: not used: simulated studies take 95 %.
     """
     table = tables["calibration"]
     worlds = list(table[["noise", "tails"]].drop_duplicates().itertuples(index=False, name=None))
     figure = Figure(figsize=(style.WIDTH, 10.5), layout="constrained")
-    figure.suptitle("Planted components: bias and coverage", x=0.01, ha="left",
-                    fontsize=12, fontweight="bold")  # fmt: skip
+    figure.suptitle(
+        "Planted components: bias and coverage", x=0.01, ha="left", fontsize=12, fontweight="bold"
+    )
     studies = ", ".join(str(n) for n in sorted(table["studies"].unique())) if len(table) else "no"
     figure.supxlabel(
         f"{studies} simulated studies a point; 95 % intervals; bars of coverage: "
         "Clopper-Pearson over studies; what lies outside an axis is cut",
-        x=0.01, ha="left", fontsize=9, color="#404040",
-    )  # fmt: skip
+        x=0.01,
+        ha="left",
+        fontsize=9,
+        color="#404040",
+    )
     if not worlds:
         style.absent(figure.subplots(), "no simulated studies")
         return figure

@@ -41,7 +41,7 @@ def draw(
     """One panel per claim and lens, a row per number.
 
     Args:
-        tables: ``claims`` (see abspos.claims); other tables are ignored.
+        tables: ``claims`` (see abspos.claims.table); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
@@ -100,9 +100,8 @@ def panels_of(claims: pd.DataFrame) -> list[tuple[str, list[str], pd.DataFrame]]
     rows["kind"] = np.where(theorem, "theorem", "")
     groups = rows.groupby(["claim", "kind", "unit"], sort=False)
     return [
-        (str(claim), list(dict.fromkeys(group["label"])), group)
-        for (claim, _, _), group in groups
-    ]  # fmt: skip
+        (str(claim), list(dict.fromkeys(group["label"])), group) for (claim, _, _), group in groups
+    ]
 
 
 def panel_heights(panels: list[tuple[str, list[str], pd.DataFrame]]) -> np.ndarray:
@@ -152,16 +151,37 @@ def draw_claim(ax: Axes, row: Mapping[Any, Any], y: int) -> None:
     estimate, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
     style.estimate(ax, y, (estimate, low, high), look)
     if not math.isfinite(estimate) and isinstance(row["note"], str):
-        ax.text(0.02, y, fill(row["note"], 30), transform=ax.get_yaxis_transform(), va="center",
-                fontsize=7, color="#404040")  # fmt: skip
+        ax.text(
+            0.02,
+            y,
+            fill(row["note"], 30),
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=7,
+            color="#404040",
+        )
     claimed, sign = parse_claimed(str(row["claimed"]))
     if math.isfinite(claimed) and math.isfinite(estimate):
         size = 13 if sign == "|" else 6
-        ax.plot(claimed, y, marker=sign, color=style.ORANGE, markersize=size, markeredgewidth=2,
-                zorder=2)  # fmt: skip
+        ax.plot(
+            claimed,
+            y,
+            marker=sign,
+            color=style.ORANGE,
+            markersize=size,
+            markeredgewidth=2,
+            zorder=2,
+        )
     weight = "bold" if str(row["primary"]) == "True" else "normal"
-    ax.text(1.02, y, verdict, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5,
-            fontweight=weight)  # fmt: skip
+    ax.text(
+        1.02,
+        y,
+        verdict,
+        transform=ax.get_yaxis_transform(),
+        va="center",
+        fontsize=8.5,
+        fontweight=weight,
+    )
 
 
 def parse_claimed(text: str) -> tuple[float, str]:

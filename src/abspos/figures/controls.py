@@ -33,7 +33,7 @@ def draw(
     """Effects and controls as rows, summaries as columns, lenses as marks.
 
     Args:
-        tables: ``guards`` (see abspos.guards); other tables are ignored.
+        tables: ``guards`` (see abspos.claims.guards); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -39,7 +39,7 @@ def draw(
     """Kinds of variants as columns; R, mask and loss as rows; lenses as marks.
 
     Args:
-        tables: ``changes`` (see abspos.doses); other tables are ignored.
+        tables: ``changes`` (see abspos.claims.doses); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -37,7 +37,7 @@ def draw(
     """Three maps per run, layers as rows and heads as columns.
 
     Args:
-        tables: ``energies`` and ``sinks`` (see abspos.tables); other tables are ignored.
+        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables); other tables are ignored.
         stores: not used.
         confidence: not used: the maps show estimates.
     """
@@ -51,9 +51,11 @@ def draw(
         "less"
     )
     figure, parts = style.sheet(
-        found, "Sink excess and residual-stream energy of every head", note,
+        found,
+        "Sink excess and residual-stream energy of every head",
+        note,
         min(8.0, 1.6 + 0.17 * layers),
-    )  # fmt: skip
+    )
     for part, run in zip(parts, found, strict=True):
         draw_run(part, style.of(energies, run), style.of(sinks, run))
     return figure
@@ -82,14 +84,25 @@ def draw_map(
     blank = ~np.isfinite(grid) | ((grid <= 0) if log else np.zeros(grid.shape, bool))
     norm, cmap = scale(grid, log)
     sns.heatmap(
-        table, mask=blank, norm=norm, cmap=cmap, ax=ax, cbar=True, rasterized=False,
-        xticklabels=ticks(table.shape[1], 10), yticklabels=ticks(table.shape[0], 20),
-        cbar_kws={"label": unit, "location": "bottom", "shrink": 0.9, "aspect": 25,
-                  "ticks": None if log else MaxNLocator(4)},
-    )  # fmt: skip
+        table,
+        mask=blank,
+        norm=norm,
+        cmap=cmap,
+        ax=ax,
+        cbar=True,
+        rasterized=False,
+        xticklabels=ticks(table.shape[1], 10),
+        yticklabels=ticks(table.shape[0], 20),
+        cbar_kws={
+            "label": unit,
+            "location": "bottom",
+            "shrink": 0.9,
+            "aspect": 25,
+            "ticks": None if log else MaxNLocator(4),
+        },
+    )
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
-    ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8,
-               color="#505050")  # fmt: skip
+    ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8, color="#505050")
     ax.set(title=heading, xlabel="head", ylabel="layer")
     ax.tick_params(rotation=0)
     ax.grid(visible=False)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
+from abspos.csv_tables import read_csv
 from abspos.figures import FIGURES, OTHERS
 from abspos.figures.style import theme
 
@@ -23,9 +23,12 @@ METADATA: Mapping[str, dict[str, Any]] = {
 
 
 def save(
-    name: str, tables: Mapping[str, Path], stores: Mapping[str, Path], outputs: Sequence[Path],
+    name: str,
+    tables: Mapping[str, Path],
+    stores: Mapping[str, Path],
+    outputs: Sequence[Path],
     confidence: float = 0.95,
-) -> None:  # fmt: skip
+) -> None:
     """Draw one figure from files and write it.
 
     Args:
@@ -45,7 +48,7 @@ def save(
         raise ValueError(f"figure {name}: no table {missing[0]!r} given; it needs {module.TABLES}")
     for output in outputs:
         suffix_of(output)
-    frames = {table: read(tables[table]) for table in module.TABLES}
+    frames = {table: read_csv(tables[table]) for table in module.TABLES}
     with theme():
         figure = module.draw(frames, stores, confidence)
         for output in outputs:
@@ -57,12 +60,6 @@ def load(name: str) -> Any:
     if name not in FIGURES + OTHERS:
         raise ValueError(f"figure {name!r}: not one of {', '.join(FIGURES + OTHERS)}")
     return importlib.import_module(f"abspos.figures.{name}")
-
-
-def read(path: Path) -> pd.DataFrame:
-    """A table as written by the statistics; revisions and names stay text, tokens stay whole."""
-    text = {"model": str, "revision": str, "variant": str, "condition": str, "token": str}
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=["", "nan", "NaN"])
 
 
 def suffix_of(output: Path) -> str:

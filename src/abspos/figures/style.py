@@ -47,9 +47,12 @@ class Look:
         """Keyword arguments for ``Axes.plot`` and ``Axes.errorbar``."""
         face = self.color if self.filled else "white"
         return {
-            "color": self.color, "linestyle": self.linestyle, "marker": self.marker,
-            "markerfacecolor": face, "markeredgecolor": self.color,
-        }  # fmt: skip
+            "color": self.color,
+            "linestyle": self.linestyle,
+            "marker": self.marker,
+            "markerfacecolor": face,
+            "markeredgecolor": self.color,
+        }
 
 
 #: Marks of verdicts, the same wherever one is drawn.
@@ -103,23 +106,52 @@ def theme() -> Iterator[None]:
     settings: dict[str, Any] = {
         # Those of seaborn: style "ticks", context "notebook" with fonts of nine tenths; seaborn
         # takes a second to import.
-        "axes.linewidth": 1.25, "patch.linewidth": 1, "xtick.major.width": 1.25,
-        "ytick.major.width": 1.25, "xtick.minor.width": 1, "ytick.minor.width": 1,
-        "xtick.major.size": 6, "ytick.major.size": 6, "xtick.minor.size": 4, "ytick.minor.size": 4,
-        "font.size": 10.8, "axes.labelsize": 10.8, "xtick.labelsize": 9.9, "ytick.labelsize": 9.9,
-        "legend.fontsize": 9.9, "legend.title_fontsize": 10.8, "figure.facecolor": "white",
-        "axes.labelcolor": ".15", "xtick.direction": "out", "ytick.direction": "out",
-        "xtick.color": ".15", "ytick.color": ".15", "axes.axisbelow": True, "text.color": ".15",
-        "lines.solid_capstyle": "round", "patch.edgecolor": "w", "patch.force_edgecolor": True,
-        "axes.facecolor": "white", "axes.edgecolor": ".15",
+        "axes.linewidth": 1.25,
+        "patch.linewidth": 1,
+        "xtick.major.width": 1.25,
+        "ytick.major.width": 1.25,
+        "xtick.minor.width": 1,
+        "ytick.minor.width": 1,
+        "xtick.major.size": 6,
+        "ytick.major.size": 6,
+        "xtick.minor.size": 4,
+        "ytick.minor.size": 4,
+        "font.size": 10.8,
+        "axes.labelsize": 10.8,
+        "xtick.labelsize": 9.9,
+        "ytick.labelsize": 9.9,
+        "legend.fontsize": 9.9,
+        "legend.title_fontsize": 10.8,
+        "figure.facecolor": "white",
+        "axes.labelcolor": ".15",
+        "xtick.direction": "out",
+        "ytick.direction": "out",
+        "xtick.color": ".15",
+        "ytick.color": ".15",
+        "axes.axisbelow": True,
+        "text.color": ".15",
+        "lines.solid_capstyle": "round",
+        "patch.edgecolor": "w",
+        "patch.force_edgecolor": True,
+        "axes.facecolor": "white",
+        "axes.edgecolor": ".15",
         # Our own.
         "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
-        "axes.grid": True, "grid.color": "#E5E5E5", "grid.linewidth": 0.7,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
-        "lines.linewidth": 1.6, "lines.markersize": 4.5, "legend.frameon": False,
-        "figure.dpi": 100, "savefig.dpi": 150, "svg.hashsalt": "abspos", "svg.fonttype": "path",
+        "axes.grid": True,
+        "grid.color": "#E5E5E5",
+        "grid.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "lines.linewidth": 1.6,
+        "lines.markersize": 4.5,
+        "legend.frameon": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 150,
+        "svg.hashsalt": "abspos",
+        "svg.fonttype": "path",
         "pdf.fonttype": 42,
-    }  # fmt: skip
+    }
     with mpl.rc_context(cast(Any, settings)):
         yield
 
@@ -257,14 +289,20 @@ def level(confidence: float) -> str:
 def absent(ax: Axes, text: str) -> None:
     """A panel that says why it is empty."""
     ax.set_axis_off()
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#404040",
-            wrap=True)  # fmt: skip
+    ax.text(
+        0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#404040", wrap=True
+    )
 
 
 def curve(
-    ax: Axes, rows: pd.DataFrame, x: str, y: str, look: Look, label: str,
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    look: Look,
+    label: str,
     bounds: tuple[str, str] = ("ci_low", "ci_high"),
-) -> None:  # fmt: skip
+) -> None:
     """A line with its interval as a band; gaps where the estimate is NaN."""
     rows = rows.sort_values(x)
     low, high = rows[bounds[0]].astype(float), rows[bounds[1]].astype(float)
@@ -279,9 +317,12 @@ def decade(value: float) -> float:
 
 
 def energy_axis(
-    ax: Axes, shown: Sequence[float] | np.ndarray | pd.Series, decades: int = 5,
-    axis: Literal["x", "y"] = "y", stride: int = 1,
-) -> None:  # fmt: skip
+    ax: Axes,
+    shown: Sequence[float] | np.ndarray | pd.Series,
+    decades: int = 5,
+    axis: Literal["x", "y"] = "y",
+    stride: int = 1,
+) -> None:
     """A scale for energies, which span decades: logarithmic, and linear near 0 where it is reached.
 
     Args:
@@ -342,9 +383,12 @@ def key(part: Figure | SubFigure, looks: Mapping[str, Look]) -> None:
 
 
 def estimate(
-    ax: Axes, y: float, values: tuple[float, float, float], look: Look,
+    ax: Axes,
+    y: float,
+    values: tuple[float, float, float],
+    look: Look,
     limits: tuple[float, float] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """One estimate with its interval as a row of a forest plot.
 
     Args:

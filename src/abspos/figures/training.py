@@ -36,8 +36,8 @@ def draw(
     """A part per model with known training tokens; four panels each.
 
     Args:
-        tables: ``checkpoints`` (see abspos.checkpoints), ``summary`` and ``sink_share`` (see
-            abspos.tables), ``swaps`` (see abspos.claims).
+        tables: ``checkpoints`` (see abspos.report.checkpoints), ``summary`` and ``sink_share`` (see
+            abspos.statistics.tables), ``swaps`` (see abspos.claims.table).
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
@@ -120,8 +120,11 @@ def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
     ax.axhline(CLAIMED, color="#808080", linestyle="--", linewidth=1)
     ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
     low, high = ax.get_ylim()
-    ax.set(title="BOS swapped: residual energy that goes", ylabel="energy reduction",
-           ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3))  # fmt: skip
+    ax.set(
+        title="BOS swapped: residual energy that goes",
+        ylabel="energy reduction",
+        ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3),
+    )
     ax.legend(fontsize=9, loc="upper left", ncols=2)
 
 

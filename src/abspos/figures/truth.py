@@ -26,8 +26,10 @@ CAPTION = (
     "or numbers hold the truth."
 )
 COLUMNS: Mapping[str, Sequence[str]] = {
-    "mask": ("mask",), "residual stream": ("residual",), "its parts": ("row", "sink", "rest"),
-}  # fmt: skip
+    "mask": ("mask",),
+    "residual stream": ("residual",),
+    "its parts": ("row", "sink", "rest"),
+}
 #: Decades below the largest energy from which on the scale is linear.
 DECADES = 3
 
@@ -41,7 +43,7 @@ def draw(
     """One part per synthetic model; lenses as rows, components and claims as columns.
 
     Args:
-        tables: ``truth`` and ``numbers`` (see abspos.comparison).
+        tables: ``truth`` and ``numbers`` (see abspos.calibration.comparison).
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
@@ -125,8 +127,14 @@ def ratios(ax: Axes, rows: pd.DataFrame) -> None:
 
 def points(ax: Axes, rows: pd.DataFrame, look: style.Look, size: float) -> None:
     """Estimates with intervals; hollow where the interval misses the truth."""
-    ax.vlines(rows["truth"], rows["ci_low"], rows["ci_high"], color=look.color,
-              linewidth=0.6 if size < 5 else 1.4, alpha=0.6)  # fmt: skip
+    ax.vlines(
+        rows["truth"],
+        rows["ci_low"],
+        rows["ci_high"],
+        color=look.color,
+        linewidth=0.6 if size < 5 else 1.4,
+        alpha=0.6,
+    )
     for holds in (True, False):
         one = rows[rows["covered"].astype(bool) == holds]
         mark = style.Look(look.color, "none", look.marker, filled=holds).line()

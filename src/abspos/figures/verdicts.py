@@ -24,8 +24,12 @@ CAPTION = (
     "but of fewer inputs whose interval still holds the published estimate. Empty: the choice "
     "does not touch the number. Numbers without a lens stand left."
 )
-COLORS = {"same": style.BLACK, "flips": style.VERMILLION, "too few inputs": "#9A9A9A",
-          "not testable": "#9A9A9A"}  # fmt: skip
+COLORS = {
+    "same": style.BLACK,
+    "flips": style.VERMILLION,
+    "too few inputs": "#9A9A9A",
+    "not testable": "#9A9A9A",
+}
 PUBLISHED = "published"
 NUMBER = ["claim", "arms", "number"]
 ROW, HEAD, LEFT = 0.26, 1.9, 4.3  # inches of a row, around the rows, and beside them
@@ -41,7 +45,7 @@ def draw(
     """Numbers as rows, choices as columns, lenses side by side.
 
     Args:
-        tables: ``sensitivity`` (see abspos.sensitivity); other tables are ignored.
+        tables: ``sensitivity`` (see abspos.claims.sensitivity); other tables are ignored.
         stores: not used.
         confidence: level of the intervals that verdicts follow from, stated in the figure.
     """

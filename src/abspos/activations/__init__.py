@@ -1,0 +1,1 @@
+"""Forward passes: capture, interventions, certificates, and the store of one run."""

@@ -1,0 +1,297 @@
+"""The attention function that sees queries and keys after RoPE, and what it hands on.
+
+Registered with transformers under the name ``abspos``. It delegates the output to SDPA, so a
+captured forward pass runs at SDPA's speed and, where nobody listens, changes nothing; soft-capped
+logits, which SDPA does not have, go through the family's own eager attention.
+Logits are rebuilt from q and k later; source: docs/method.md, sections 1 and 6.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import (
+    and_masks,
+    eager_mask,
+    sdpa_mask,
+    sliding_window_overlay,
+)
+
+from abspos.activations import exchange
+from abspos.models.loading import decoder_layers
+from abspos.models.sources import CausalLM, ModelError
+
+NAME, EAGER = "abspos", "abspos-eager"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One layer's attention as the model computed it.
+
+    Attributes:
+        layer: index of the layer.
+        query: after RoPE (input, head, position, feature).
+        key: after RoPE (input, kv_head, position, feature); as each head reads it under an
+            exchange (input, head, ...).
+        value: likewise.
+        output: softmax(...) times value (input, position, head, feature).
+        scale: what the logits are multiplied with.
+        window: keys that the layer's own sliding window leaves, the query's included, or None.
+        softcap: bound of the logits (see components.rebuilt_logits), or None.
+    """
+
+    layer: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+    scale: float
+    window: int | None
+    softcap: float | None
+
+
+Listener = Callable[[Attention], None]
+_listeners: list[Listener] = []
+
+
+def attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """SDPA for the model, and for whoever listens the queries and keys it saw."""
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    if kwargs.get("s_aux") is not None:
+        raise ModelError(f"layer {layer}: learned sink logits (s_aux), which SDPA ignores; refused")
+    softcap = kwargs.get("softcap")
+
+    def compute(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        if softcap is not None:
+            mask = additive(attention_mask, query)
+            return own_eager(module)(module, query, key, value, mask, scaling=scaling, **kwargs)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+
+    output, _ = exchange.attend(layer, key, value, compute)
+    if _listeners:
+        read = exchange.read_by_head(layer, key, value)
+        seen = Attention(
+            layer=layer,
+            query=query,
+            key=read[0],
+            value=read[1],
+            output=output,
+            scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+            window=kwargs.get("sliding_window"),
+            softcap=softcap,
+        )
+        for listener in _listeners:
+            listener(seen)
+    return output, None
+
+
+def mask(*args: Any, config: Any = None, mask_function: Any = None, **kwargs: Any) -> Any:
+    """The mask of SDPA, narrowed to the window of the variant where there is one.
+
+    Without a mask registered under the same name, transformers passes None and causality or
+    a window is silently lost.
+    """
+    window = getattr(config, "abspos_window", None)
+    if window is not None:
+        mask_function = and_masks(mask_function, sliding_window_overlay(window))
+        kwargs["allow_is_causal_skip"] = False
+    kwargs |= {"mask_function": mask_function, "config": config}
+    return sdpa_mask(*args, **kwargs)
+
+
+def additive(mask: Tensor | None, query: Tensor) -> Tensor:
+    """A mask of SDPA, True where a key is seen or None for plain causal, as eager attention adds
+    it."""
+    if mask is None:
+        mask = torch.ones(query.shape[2], query.shape[2], dtype=torch.bool, device=query.device)
+        mask = mask.tril()[None, None]
+    lowest = torch.finfo(query.dtype).min
+    return torch.zeros(mask.shape, dtype=query.dtype, device=mask.device).masked_fill(~mask, lowest)
+
+
+def own_eager(module: torch.nn.Module) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The eager attention of the family that an attention module is of."""
+    return sys.modules[type(module).__module__].eager_attention_forward
+
+
+def narrowest(*windows: int | None) -> int | None:
+    """The smallest of some windows in keys, None standing for no window."""
+    return min((w for w in windows if w is not None), default=None)
+
+
+def eager(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The family's own eager attention, under the exchange that is open: for certificates."""
+    own = own_eager(module)
+    return exchange.attend(
+        int(module.layer_idx),  # type: ignore[arg-type]
+        key,
+        value,
+        lambda k, v: own(module, query, k, v, attention_mask, **kwargs),
+    )
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, mask)
+AttentionInterface.register(EAGER, eager)
+AttentionMaskInterface.register(EAGER, eager_mask)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hand every layer's attention to ``listener`` while the context is open."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def passing(model: CausalLM, take: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """Hand over the residual stream (input, position, feature) as it passes, with its depth.
+
+    Depth 0 is before the first layer, depth L after the last. ``output_hidden_states`` would give
+    the last state after the final norm; hooks give it before.
+    """
+    layers = decoder_layers(model)
+    handles = []
+    for depth, layer in enumerate(layers):
+
+        def before(
+            module: torch.nn.Module,
+            args: tuple[Any, ...],
+            kwargs: dict[str, Any],
+            depth: int = depth,
+        ) -> None:
+            take(depth, args[0] if args else kwargs["hidden_states"])
+
+        handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+
+    def after(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        take(len(layers), output[0] if isinstance(output, tuple) else output)
+
+    handles.append(layers[-1].register_forward_hook(after))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def given_states(model: CausalLM, states: list[Tensor]) -> Iterator[None]:
+    """Every layer reads its own one of ``states`` instead of what the layer before it wrote."""
+
+    def read(state: Tensor) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+        def before(
+            module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if args:
+                return (state, *args[1:]), kwargs
+            return args, {**kwargs, "hidden_states": state}
+
+        return before
+
+    handles = [
+        layer.register_forward_pre_hook(read(state), with_kwargs=True)
+        for layer, state in zip(decoder_layers(model), states, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass
+class Residuals:
+    """The residual stream (input, position, feature): before each layer, and after the last."""
+
+    states: list[Tensor] = field(default_factory=list)
+
+
+@contextmanager
+def residual_stream(model: CausalLM) -> Iterator[Residuals]:
+    """Collect the residual stream of the last forward pass made while the context is open."""
+    seen = Residuals()
+
+    def keep(depth: int, state: Tensor) -> None:
+        if depth == 0:
+            seen.states.clear()
+        seen.states.append(state.clone())  # a layer may write into what it reads
+
+    with passing(model, keep):
+        yield seen
+
+
+def body(model: CausalLM) -> CausalLM:
+    """The model without its vocabulary head."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+
+
+def forward(model: CausalLM, embeddings: Tensor, position_ids: Tensor | None) -> Tensor:
+    """The final hidden state (input, position, feature), after the final norm."""
+    output = body(model)(inputs_embeds=embeddings, position_ids=position_ids, use_cache=False)
+    return output.last_hidden_state
+
+
+def attention_module(layer: torch.nn.Module) -> torch.nn.Module:
+    """The self-attention of a decoder layer."""
+    for name in ("self_attn", "attention", "attn"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    raise ModelError(f"{type(layer).__name__}: no self-attention found in it")
+
+
+def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
+    """The linear map W_O that ends a layer's attention."""
+    module = attention_module(layer)
+    for name in ("o_proj", "dense", "out_proj"):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise ModelError(f"{type(module).__name__}: no output projection found in it")
+
+
+def writes(model: CausalLM, v0: np.ndarray) -> Iterator[np.ndarray]:
+    """v_0 W_O, layer by layer: what each head would write if it attended to position 0 alone.
+
+    Args:
+        model: the model of the run.
+        v0: values at position 0 (layer, input, kv_head, feature).
+
+    Yields:
+        (input, head, hidden) float32.
+    """
+    for layer, values in zip(decoder_layers(model), v0, strict=True):
+        weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
+        size = values.shape[-1]
+        heads = weight.shape[1] // size
+        value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
+        by_head = weight.reshape(weight.shape[0], heads, size)
+        yield torch.einsum("nhf,ohf->nho", value, by_head).numpy()

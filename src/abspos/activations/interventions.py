@@ -1,0 +1,205 @@
+"""What stands at position 0: one small function per condition, in one table.
+
+Every function takes input embeddings (input, position, feature) of the text's own tokens and
+returns what the model gets instead. Nothing else differs between the arms of a model.
+Source: docs/method.md, section 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from abspos.sinks import SETS
+
+
+class InterventionError(ValueError):
+    """A condition that does not exist or that this model cannot be given."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What conditions draw on.
+
+    Attributes:
+        table: input embeddings of the whole vocabulary (token, feature).
+        bos: token id of BOS, or None where the tokenizer has none.
+        swap_tokens: token ids of the listed replacements.
+        later: the later position that control-later replaces.
+        shift: what control-shift adds to all position ids.
+        seed: of everything random; draws depend on it and the input's number alone.
+    """
+
+    table: Tensor
+    bos: int | None
+    swap_tokens: Sequence[int]
+    later: int
+    shift: int
+    seed: int
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean embedding of the vocabulary (feature)."""
+        return self.table.mean(0, dtype=torch.float64).to(self.table.dtype)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs as the model gets them.
+
+    Attributes:
+        embeddings: (input, position, feature).
+        numbers: which inputs of the study these are (input).
+        position_ids: (1, position), or None for 0..T-1.
+    """
+
+    embeddings: Tensor
+    numbers: Sequence[int]
+    position_ids: Tensor | None = None
+
+
+def at(batch: Batch, position: int, vectors: Tensor) -> Batch:
+    """Replace what stands at one position by ``vectors``, (feature) or (input, feature)."""
+    embeddings = batch.embeddings.clone()
+    embeddings[:, position] = vectors.to(embeddings)
+    return Batch(embeddings, batch.numbers, batch.position_ids)
+
+
+def generator(seed: int, number: int) -> torch.Generator:
+    """Randomness of one input, the same in whatever batch it comes."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+
+def bos_vector(setting: Setting) -> Tensor:
+    """The BOS embedding (feature)."""
+    if setting.bos is None:
+        raise InterventionError("condition 'bos': this tokenizer has no BOS token; use 'no-bos'")
+    return setting.table[setting.bos]
+
+
+def bos(batch: Batch, setting: Setting) -> Batch:
+    """The BOS embedding at position 0."""
+    return at(batch, 0, bos_vector(setting))
+
+
+def no_bos(batch: Batch, setting: Setting) -> Batch:
+    """The text's own first token."""
+    return batch
+
+
+def swap_token(batch: Batch, setting: Setting, which: int) -> Batch:
+    """The embedding of the listed token number ``which`` (from 1)."""
+    if which > len(setting.swap_tokens):
+        raise InterventionError(f"condition 'swap-token-{which}': swap_tokens lists fewer")
+    if setting.swap_tokens[which - 1] == setting.bos:
+        raise InterventionError(
+            f"condition 'swap-token-{which}': inert, its token is BOS; list another in swap_tokens"
+        )
+    return at(batch, 0, setting.table[setting.swap_tokens[which - 1]])
+
+
+def swap_mean(batch: Batch, setting: Setting) -> Batch:
+    """The mean embedding of the vocabulary."""
+    return at(batch, 0, setting.mean)
+
+
+def swap_noise(batch: Batch, setting: Setting) -> Batch:
+    """One Gaussian vector of the BOS embedding's norm, the same for all inputs."""
+    reference = bos_vector(setting).float().cpu()
+    noise = torch.randn(reference.shape, generator=generator(setting.seed, -1 % 2**31))
+    return at(batch, 0, noise * (reference.norm() / noise.norm()))
+
+
+def swap_random(batch: Batch, setting: Setting) -> Batch:
+    """A random token of the vocabulary per input."""
+    size = setting.table.shape[0]
+    ids = [
+        int(torch.randint(size, (1,), generator=generator(setting.seed, n))) for n in batch.numbers
+    ]
+    return at(batch, 0, setting.table[ids])
+
+
+def ablate_zero(batch: Batch, setting: Setting) -> Batch:
+    """Zeros: removes position 0 from bias-free pre-norm models instead of replacing it."""
+    return at(batch, 0, torch.zeros_like(setting.table[0]))
+
+
+def control_noop(batch: Batch, setting: Setting) -> Batch:
+    """BOS, replaced by itself: must change nothing at all against ``bos``."""
+    return at(bos(batch, setting), 0, bos_vector(setting))
+
+
+def control_later(batch: Batch, setting: Setting) -> Batch:
+    """BOS at position 0, and the first listed token at a later position instead of there."""
+    if not setting.swap_tokens:
+        raise InterventionError("condition 'control-later': swap_tokens is empty")
+    return at(bos(batch, setting), setting.later, setting.table[setting.swap_tokens[0]])
+
+
+def control_shift(batch: Batch, setting: Setting) -> Batch:
+    """BOS, all position ids shifted by a constant: RoPE makes it change nothing but rounding."""
+    started = bos(batch, setting)
+    length = batch.embeddings.shape[1]
+    ids = torch.arange(length, device=batch.embeddings.device) + setting.shift
+    return Batch(started.embeddings, batch.numbers, ids[None])
+
+
+def control_shuffle(batch: Batch, setting: Setting) -> Batch:
+    """BOS, then the text's tokens in a random order of their own per input."""
+    embeddings = bos(batch, setting).embeddings.clone()
+    length = embeddings.shape[1]
+    for row, number in enumerate(batch.numbers):
+        order = torch.randperm(length - 1, generator=generator(setting.seed, number)) + 1
+        embeddings[row, 1:] = embeddings[row, order.to(embeddings.device)]
+    return Batch(embeddings, batch.numbers)
+
+
+CONDITIONS: dict[str, Callable[[Batch, Setting], Batch]] = {
+    "bos": bos,
+    "no-bos": no_bos,
+    "swap-mean": swap_mean,
+    "swap-noise": swap_noise,
+    "swap-random": swap_random,
+    "ablate-zero": ablate_zero,
+    "control-noop": control_noop,
+    "control-later": control_later,
+    "control-shift": control_shift,
+    "control-shuffle": control_shuffle,
+    **dict.fromkeys(
+        SETS, bos
+    ),  # which heads read it is exchanged later: abspos.activations.exchange
+}
+
+
+def apply(condition: str, batch: Batch, setting: Setting) -> Batch:
+    """Put in place what a condition wants, by its name in the config.
+
+    Raises:
+        InterventionError: there is no such condition, or this model cannot be given it.
+    """
+    numbered = re.fullmatch(r"swap-token-([1-9][0-9]*)", condition)
+    if numbered:
+        return swap_token(batch, setting, int(numbered[1]))
+    if condition not in CONDITIONS:
+        allowed = ", ".join([*CONDITIONS, "swap-token-1 .. swap-token-K"])
+        raise InterventionError(f"condition {condition!r}: not one of {allowed}")
+    return CONDITIONS[condition](batch, setting)
+
+
+def single_token(tokenizer: object, text: str) -> int:
+    """The token id of a text that the tokenizer keeps as one token.
+
+    Raises:
+        InterventionError: it is several tokens, or none.
+    """
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    if len(ids) != 1:
+        raise InterventionError(
+            f"swap_tokens: {text!r} is {len(ids)} tokens for this tokenizer; list single tokens"
+        )
+    return int(ids[0])

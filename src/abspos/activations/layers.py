@@ -1,0 +1,154 @@
+"""What kind of attention each layer has, seen from one token and not read from a config.
+
+Layers of different kinds are measured alike and never pooled unawares: stores and tables carry
+the kind of each layer, and numbers over layers of several kinds say so.
+Source: docs/models.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from abspos.activations.capture import Attention, forward, listening, narrowest, residual_stream
+from abspos.models.hub import first_line
+from abspos.models.loading import decoder_layers
+from abspos.models.sources import CausalLM, ModelError
+
+log = logging.getLogger("abspos")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's attention.
+
+    Attributes:
+        heads: query heads.
+        kv_heads: key and value heads.
+        size: of a head's queries and keys.
+        scale: what logits are multiplied with.
+        softcap: bound of the logits, or None.
+        native: keys of the model's own sliding window, or None.
+        rotates: whether queries and keys depend on the position.
+    """
+
+    heads: int
+    kv_heads: int
+    size: int
+    scale: float
+    softcap: float | None
+    native: int | None
+    rotates: bool
+
+    def window(self, length: int, variant: int | None = None) -> int | None:
+        """Keys that a query of at most ``length`` positions sees, the variant's window included;
+        None where it sees all."""
+        seen = narrowest(self.native, variant)
+        return seen if seen is not None and seen < length else None
+
+    def kind(self, length: int, variant: int | None = None) -> str:
+        """``full`` or ``sliding``, with ``-nope`` behind where the layer has no RoPE."""
+        seen = "full" if self.window(length, variant) is None else "sliding"
+        return seen if self.rotates else f"{seen}-nope"
+
+
+def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
+    """The layers of a model in order, from forward passes on one token at two positions.
+
+    A single token attends to itself alone whatever its position, so its states agree exactly and
+    its queries differ in a layer if and only if that layer rotates them.
+
+    Args:
+        model: with ``abspos`` attention set.
+        embedding: of any token (feature); not zero.
+
+    Raises:
+        ModelError: no layer rotates; positions reach the residual stream by another way than
+            attention; a layer does not attend; layers differ in their heads or in the width of
+            their windows; or there is no forward pass at all through the interface.
+    """
+    kind = model.config.model_type
+    try:
+        (first, states), (second, moved) = (at_position(model, embedding, p) for p in (0, 1))
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model_type {kind!r}: one token does not pass through it as through a decoder whose "
+            f"attention calls the interface of transformers ({first_line(error)}); refused"
+        ) from error
+    if not torch.allclose(states, moved, rtol=0, atol=0, equal_nan=True):
+        raise ModelError(
+            f"model_type {kind!r}: positions enter its residual stream without attention; "
+            "abspos measures RoPE decoders"
+        )
+    if silent := sorted(set(range(len(decoder_layers(model)))) - set(first)):
+        raise ModelError(
+            f"model_type {kind!r}: layers {', '.join(map(str, silent[:3]))} have no attention that "
+            "calls the interface of transformers; abspos measures models that attend in each layer"
+        )
+    layers = [
+        Layer(
+            heads=seen.query.shape[1],
+            kv_heads=seen.key.shape[1],
+            size=seen.query.shape[3],
+            scale=seen.scale,
+            softcap=seen.softcap,
+            native=seen.window,
+            rotates=not torch.equal(seen.query, second[number].query),
+        )
+        for number, seen in sorted(first.items())
+    ]
+    if not any(layer.rotates for layer in layers):
+        raise ModelError(f"model_type {kind!r}: it has no RoPE; abspos measures RoPE decoders")
+    if len({(layer.heads, layer.kv_heads, layer.size) for layer in layers}) > 1:
+        raise ModelError(
+            f"model_type {kind!r}: its layers differ in heads or head size; refused, since stores "
+            "hold one array for all layers"
+        )
+    widths = {layer.native for layer in layers} - {None}
+    if len(widths) > 1:
+        raise ModelError(
+            f"model_type {kind!r}: sliding windows of {', '.join(map(str, widths))} keys; refused, "
+            "since layers of one kind would differ"
+        )
+    return layers
+
+
+def at_position(
+    model: CausalLM, embedding: Tensor, position: int
+) -> tuple[dict[int, Attention], Tensor]:
+    """What each layer sees of one token at a position, and its residual stream (depth, feature)."""
+    found: dict[int, Attention] = {}
+    with (
+        torch.no_grad(),
+        listening(lambda seen: found.__setitem__(seen.layer, seen)),
+        residual_stream(model) as stream,
+    ):
+        ids = torch.tensor([[position]], device=embedding.device)
+        forward(model, embedding[None, None], ids)
+    if any(state.shape != (1, 1, len(embedding)) for state in stream.states):
+        raise ModelError(
+            f"model_type {model.config.model_type!r}: between its layers runs something else than "
+            "one residual stream (input, position, feature); refused"
+        )
+    return found, torch.stack([state[0, 0] for state in stream.states])
+
+
+def tell_inert(layers: Sequence[Layer], length: int, label: str) -> int | None:
+    """Keys of a model's own window that hides nothing at this length, said in the log; or None."""
+    native = narrowest(*(layer.native for layer in layers))
+    if native is None or native < length:
+        return None
+    log.info(
+        "%s: the model's own window of %d keys hides nothing at inputs.length %d: its layers are "
+        "measured as full attention",
+        label,
+        native,
+        length,
+    )
+    return native

@@ -1,0 +1,175 @@
+"""What an activation store holds and how it is written while the model computes.
+
+Source: docs/method.md, section 6.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from abspos.activations.capture import Attention
+from abspos.activations.states import away, magnitudes, moments
+from abspos.arrays import NonFiniteError, create_array, write_chunk
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of one extraction."""
+
+    layers: int
+    inputs: int
+    heads: int
+    kv_heads: int
+    length: int
+    head_size: int
+    key_size: int
+    hidden: int
+    batch: int
+
+
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor as NumPy; bfloat16 as its bits (uint16), which Zarr has no type for."""
+    tensor = tensor.detach().cpu()
+    bits = tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+    return np.ascontiguousarray(bits.numpy())
+
+
+def is_finite(array: np.ndarray) -> np.ndarray:
+    """Which values of q or k are finite: float32, or the bits of bfloat16 (all exponent bits set
+    where they are not)."""
+    return (array & 0x7F80) != 0x7F80 if array.dtype == np.uint16 else np.isfinite(array)
+
+
+class Writer:
+    """Writes the layers of a batch to the store while the model computes the next ones.
+
+    Everything handed over is checked to be finite first, and named where it is not. Writing
+    overlaps computing only where another device computes: on the CPU it would take the cores
+    from the model, and hold its queries and keys in memory for longer.
+    """
+
+    def __init__(
+        self, folder: Path, shape: Shape, dtype: str, label: str, overlap: bool = False
+    ) -> None:
+        self.group = group = zarr.open_group(folder, mode="w", zarr_format=3)
+        self.label, self.batch = label, shape.batch
+        self.pool = ThreadPoolExecutor(max_workers=1) if overlap else None
+        self.pending: list[Future[None]] = []
+        self.inputs = slice(0, 0)
+        kind = "uint16" if dtype == "bfloat16" else "float32"
+        s, b = shape, shape.batch
+        q = (s.heads, s.length, s.head_size)
+        k = (s.kv_heads, s.length, s.key_size)
+        axes = ("layer", "input")
+        self.q = create_array(
+            group,
+            "q",
+            (*axes, "head", "position", "feature"),
+            (s.layers, s.inputs, *q),
+            (1, b, *q),
+            kind,
+            scalar=dtype,
+        )
+        self.k = create_array(
+            group,
+            "k",
+            (*axes, "kv_head", "position", "feature"),
+            (s.layers, s.inputs, *k),
+            (1, b, *k),
+            kind,
+            scalar=dtype,
+        )
+        self.v0 = np.zeros((s.layers, s.inputs, s.kv_heads, s.key_size), dtype=np.float32)
+
+    def __call__(self, seen: Attention) -> None:
+        """Take one layer of the current batch."""
+        value = seen.value[:, :, 0].float().cpu().numpy()
+        self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
+        one = (seen.layer, self.inputs, seen.query, seen.key)
+        if self.pool is None:
+            self.write(*one)
+        else:
+            self.pending.append(self.pool.submit(self.write, *one))
+
+    def write(self, layer: int, inputs: slice, query: Tensor, key: Tensor) -> None:
+        """Check and store the queries and keys of one layer of one batch.
+
+        In NumPy, on one thread: torch would start a second team of threads beside the model's.
+        """
+        for name, target, tensor in (("query", self.q, query), ("key", self.k, key)):
+            array = to_numpy(tensor)
+            # A sum is not finite where a value is not, and takes a fraction of the time.
+            with np.errstate(over="ignore", invalid="ignore"):
+                suspect = array.dtype == np.uint16 or not np.isfinite(array.sum())
+            if suspect and not (finite := is_finite(array)).all():
+                row, head = (int(i) for i in np.argwhere(~finite)[0, :2])
+                raise NonFiniteError(
+                    f"{self.label}: NaN or infinity in layer {layer}, {name} head {head}, input "
+                    f"{inputs.start + row}; try dtype: float32, or check the checkpoint"
+                )
+            write_chunk(target, (layer, inputs.start // self.batch, 0, 0, 0), array[None])
+
+    def drain(self) -> None:
+        """Wait until everything handed over is on disk; raise what went wrong."""
+        for future in self.pending:
+            future.result()
+        self.pending.clear()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Nothing may be written any more when a failure clears the store away.
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Sums:
+    """What is kept of the residual stream: position 0 itself, and moments elsewhere."""
+
+    def __init__(self, s: Shape) -> None:
+        depth = s.layers + 1
+        self.inputs = slice(0, 0)
+        self.number = s.inputs
+        self.state0 = np.zeros((depth, s.inputs, s.hidden), dtype=np.float32)
+        #: Sums over inputs of states, and of their squared norms, at every position. In float32,
+        #: as states are: of long inputs they are most of what is held beside the model.
+        self.total = torch.zeros(depth, s.length, s.hidden)
+        self.square = np.zeros((depth, s.length))
+        #: Means over positions but 0; median magnitude, and the largest one but at position 0.
+        self.centre = np.zeros((depth, s.inputs, s.hidden), dtype=np.float32)
+        self.median, self.largest = np.zeros((2, depth, s.inputs), dtype=np.float32)
+
+    def __call__(self, depth: int, state: Tensor) -> None:
+        """Take the residual stream (input, position, feature) of the current batch at a depth."""
+        state = state.float()
+        self.state0[depth, self.inputs] = state[:, 0].cpu().numpy()
+        self.total[depth] += state.sum(0).cpu()
+        norm = torch.linalg.vector_norm(state, dim=2)
+        self.square[depth] += norm.square_().sum(0).cpu().numpy()
+        self.centre[depth, self.inputs] = state[:, 1:].mean(1).cpu().numpy()
+        self.median[depth, self.inputs], self.largest[depth, self.inputs] = magnitudes(state)
+
+    def save(self, group: zarr.Group) -> None:
+        """Write into the store what is read again; the sums are used up."""
+        found = [moments(total.numpy(), self.number) for total in self.total]
+        grand_mean, by_position = (np.stack(part) for part in zip(*found, strict=True))
+        by_input = np.stack([away(*pair) for pair in zip(self.centre, grand_mean, strict=True)])
+        for name, axes, data in (
+            ("state0", ("depth", "input", "hidden"), self.state0),
+            ("grand_mean", ("depth", "hidden"), grand_mean),
+            ("by_position", ("depth", "position"), by_position),
+            ("by_input", ("depth", "input"), by_input),
+            ("median", ("depth", "input"), self.median),
+            ("largest", ("depth", "input"), self.largest),
+            ("square", ("depth", "position"), self.square),
+        ):
+            array = create_array(group, name, axes, data.shape, data.shape, str(data.dtype))
+            write_chunk(array, (0,) * data.ndim, data)

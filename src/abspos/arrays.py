@@ -1,0 +1,157 @@
+"""Zarr arrays in stores: labelled, checksummed chunk by chunk, written and read at disk speed.
+
+Light jobs keep digests alone, so Zarr and xarray are imported only where an array is touched.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import google_crc32c
+import numpy as np
+
+from abspos.stores import StoreError, check, whole_folder
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+
+#: Chunks of small stores are at most this large.
+CHUNK_BYTES = 2**24
+#: Chunks are handed to the file system in pieces: one write of a whole chunk took six times as
+#: long. ext4 caches large writes in large blocks of memory, which a virtual machine whose free
+#: memory goes back to its host has to fetch anew.
+PIECE_BYTES = 2**18
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or infinity in what a model computed or in what was made of it."""
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    dims: tuple[str, ...],
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: str,
+    **attributes: Any,
+) -> zarr.Array:
+    """An uncompressed, checksummed array with named dimensions in an open group."""
+    from zarr.codecs import Crc32cCodec
+
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        dtype=dtype,
+        compressors=[Crc32cCodec()],
+        # All chunks in one folder: making and removing a folder for each costs as much as writing.
+        chunk_key_encoding={"name": "default", "separator": "."},
+        dimension_names=dims,
+        attributes=attributes,
+        fill_value=0,
+    )
+
+
+def write_chunk(array: zarr.Array, index: tuple[int, ...], data: np.ndarray) -> None:
+    """Write one chunk of an array of create_array on a local disk, edge chunks filled up with 0.
+
+    The same bytes as ``array[...] = data`` leaves, at the speed of the file system: Zarr's way
+    through its event loop costs several times that, and takes the cores from the model.
+
+    Args:
+        array: uncompressed, with a crc32c checksum.
+        index: which chunk, along every axis.
+        data: at most one chunk, of the array's dtype.
+    """
+    if data.shape != array.chunks:
+        filled = np.zeros(array.chunks, data.dtype)
+        filled[tuple(slice(n) for n in data.shape)] = data
+        data = filled
+    content = np.ascontiguousarray(data, data.dtype.newbyteorder("<")).reshape(-1).view("u1")
+    with open(chunk_path(array, index), "wb") as handle:
+        for first in range(0, len(content), PIECE_BYTES):
+            handle.write(content[first : first + PIECE_BYTES].data)
+        handle.write(google_crc32c.value(content).to_bytes(4, "little"))
+
+
+def stored_chunk(array: zarr.Array, index: tuple[int, ...]) -> np.ndarray:
+    """One chunk of an array of create_array on a local disk, as a read-only view of its file.
+
+    Zarr's own way costs several times what the file system does. The chunk's checksum is not
+    compared: whoever opens a store with its manifest has compared the digests of its files.
+
+    Args:
+        array: uncompressed; chunks that are not there hold 0.
+        index: which chunk, along every axis.
+    """
+    path = chunk_path(array, index)
+    kind = array.dtype.newbyteorder("<")
+    if not path.is_file():
+        return np.zeros(array.chunks, kind)
+    return np.memmap(path, kind, "r", shape=array.chunks)
+
+
+def chunk_path(array: zarr.Array, index: tuple[int, ...]) -> Path:
+    """File of a chunk of an array on a local disk."""
+    from zarr.storage import LocalStore
+
+    assert isinstance(array.store, LocalStore)
+    return array.store.root / array.path / array.metadata.encode_chunk_key(index)
+
+
+def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
+    """Chunks that divide an array: leading axes one at a time until a chunk is CHUNK_BYTES small.
+
+    Zarr stores chunks at the edge in full size, so chunks that do not divide would waste space.
+    """
+    chunks, size = list(variable.shape), variable.size * variable.dtype.itemsize
+    for axis, length in enumerate(variable.shape):
+        if size <= CHUNK_BYTES:
+            break
+        chunks[axis], size = 1, size // max(1, length)
+    return tuple(max(1, n) for n in chunks)
+
+
+def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
+    """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
+    from zarr.codecs import Crc32cCodec
+
+    labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
+    # Zarr has no settled type for text: labels of axes travel as attributes.
+    dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
+    encoding = {
+        name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
+        for name, variable in dataset.variables.items()
+    }
+    with whole_folder(target, manifest) as folder:
+        dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
+    """Open a store lazily, after comparing it with its manifest where one is given."""
+    import xarray as xr
+
+    if manifest is not None:
+        check(folder, manifest)
+    try:
+        with warnings.catch_warnings():
+            # Snakemake's time stamp in the folder is not Zarr's and does no harm.
+            warnings.filterwarnings("ignore", message=".*snakemake_timestamp.*")
+            dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
+        return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
+    except Exception as error:
+        raise StoreError(f"{folder}: cannot be read as Zarr ({error}); delete it, rerun") from None
+
+
+def to_bits(array: np.ndarray) -> np.ndarray:
+    """Float32 values that are bfloat16 already, as their upper 16 bits (uint16), without loss."""
+    return (np.ascontiguousarray(array, dtype="<f4").view("<u4") >> 16).astype("<u2")
+
+
+def from_bits(bits: np.ndarray) -> np.ndarray:
+    """The inverse of to_bits: uint16 bits of bfloat16 to float32."""
+    return (bits.astype("<u4") << 16).view("<f4")

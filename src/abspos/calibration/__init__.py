@@ -1,0 +1,1 @@
+"""Planted components: simulated studies, synthetic models and their truth."""

@@ -1,0 +1,172 @@
+"""The claims as numbers: each estimand of docs/method.md section 5, as slots with a last axis.
+
+Every function takes slots of energies (see abspos.statistics.replicates) and gives slots of a
+number, so that one function gives the intervals of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from abspos.statistics.energies import slope
+from abspos.statistics.replicates import no_halves, over_heads, over_model
+
+
+def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
+    """1 - E_s / E_b; NaN where E_b is not positive, since there is nothing to reduce."""
+    return 1 - treated / reference.where(reference > 0)
+
+
+def swap_numbers(
+    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, difference: xr.DataArray
+) -> dict[str, xr.DataArray]:
+    """The four numbers of bos-swap from model-level energies (slot); NaN unless E_b > 0.
+
+    Args:
+        treated: E_s, energy of R with the replacement.
+        reference: E_b, energy of R with BOS.
+        cross: U(b, s), inner product of the two mean fields.
+        difference: E_b + E_s - 2 U(b, s), energy of the difference of the two mean fields.
+    """
+    reference = reference.where(reference > 0)
+    with np.errstate(invalid="ignore"):
+        amplitude = 1 - (treated / reference) ** 0.5
+    return {
+        "energy reduction": reduction(treated, reference),
+        "aligned reduction": 1 - cross / reference,
+        "difference share": difference / reference,
+        "amplitude reduction": amplitude,
+    }
+
+
+def swap_slots(
+    treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, summary: str
+) -> dict[str, xr.DataArray]:
+    """The four numbers of bos-swap (slot) from energies by head (layer, head, slot).
+
+    The difference is an energy of its own and summarised as one: from the medians of its three
+    parts, which may be three different heads, it could come out negative.
+    """
+    difference = reference + treated - 2 * cross
+    parts = (treated, reference, cross, difference)
+    return swap_numbers(*(over_model(x, summary) for x in parts))
+
+
+def carried(
+    exchanged: Mapping[str, xr.DataArray], swapped: Mapping[str, xr.DataArray]
+) -> dict[str, xr.DataArray]:
+    """What an exchange in some heads carries of R, and of what replacing BOS changes in R.
+
+    Args:
+        exchanged: the four numbers (slot) of the exchange against bos (see swap_numbers).
+        swapped: those of replacing BOS by the same token.
+    """
+    whole = swapped["difference share"]
+    return {
+        "share of R energy": exchanged["energy reduction"],
+        "share of the bos-swap change": exchanged["difference share"] / whole.where(whole > 0),
+    }
+
+
+def reachable(windows: Sequence[int | None], half: int) -> np.ndarray:
+    """Layers that position 0 can have reached by the last early query.
+
+    Each layer carries it W - 1 positions on, one without a window as far as it likes: with the same
+    window in all layers, (l + 1)(W - 1) >= half - 1.
+
+    Args:
+        windows: W of each layer, or None.
+        half: T // 2.
+
+    Returns:
+        (layer) bool.
+    """
+    steps = [half - 1 if window is None else window - 1 for window in windows]
+    return np.cumsum(steps) >= half - 1
+
+
+def accumulation(beyond: xr.DataArray, layers: np.ndarray, summary: str) -> xr.DataArray:
+    """Slope (slot) of the layers' beyond energy of R with depth, over chosen layers.
+
+    Args:
+        beyond: (layer, head, slot).
+        layers: (layer) bool.
+        summary: median or mean head.
+    """
+    by_layer = over_heads(beyond, summary).isel(layer=layers).transpose("slot", "layer")
+    depth = np.flatnonzero(layers)
+    return xr.DataArray(slope(depth, by_layer.values), dims="slot")
+
+
+def explained_by_token(
+    gram: np.ndarray, tokens: Sequence[int] | np.ndarray
+) -> tuple[float, float, float]:
+    """How much of what heads write from position 0 its token explains on held-out texts.
+
+    Each text is held out in turn: its write is predicted by the mean of the other texts that
+    begin with the same token, against the mean of all other texts; and its token is decoded as
+    the one with the nearest mean. Only Gram matrices are needed.
+
+    Args:
+        gram: inner products of writes (input, input), of texts whose token comes at least twice.
+        tokens: token at position 0 (input).
+
+    Returns:
+        share of held-out variance explained, decoding accuracy, accuracy of the commonest token.
+    """
+    tokens = np.asarray(tokens)
+    number = len(tokens)
+    names, codes, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+    own = np.diag(gram)
+    member = (codes[:, None] == np.arange(len(names))).astype(float)
+    sums = gram @ member
+    norms = member.T @ gram @ member
+
+    def distance(with_sum: np.ndarray, sum_norm: np.ndarray, count: np.ndarray) -> np.ndarray:
+        return own - 2 * with_sum / count + sum_norm / count**2
+
+    rows = np.arange(number)
+    mine = sums[rows, codes]
+    near = distance(mine - own, np.diag(norms)[codes] - 2 * mine + own, counts[codes] - 1.0)
+    whole = gram.sum(1)
+    everyone = distance(whole - own, gram.sum() - 2 * whole + own, np.full(number, number - 1.0))
+    to_each = own[:, None] - 2 * sums / counts[None] + (np.diag(norms) / counts**2)[None]
+    to_each[rows, codes] = near
+    accuracy = float((to_each.argmin(1) == codes).mean())
+    return 1 - float(near.sum() / everyone.sum()), accuracy, float(counts.max() / number)
+
+
+def fingerprint_slots(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
+    """Numbers of the fingerprint claim with every text deleted in turn.
+
+    Args:
+        gram: (head, input, input), of the heads measured; averaged over heads after scaling each
+            to unit total variance, so that no head drowns the others.
+        tokens: (input).
+
+    Returns:
+        ``variance explained`` and ``decoding accuracy above chance`` as (slot).
+    """
+    about_mean = np.trace(gram, axis1=1, axis2=2) - gram.sum((1, 2)) / gram.shape[-1]
+    scale = about_mean[:, None, None]
+    joint = (gram / np.maximum(scale, 1e-30)).mean(0)
+    kept = np.asarray(tokens)
+
+    def numbers(keep: np.ndarray) -> tuple[float, float]:
+        names, counts = np.unique(kept[keep], return_counts=True)
+        chosen = keep & np.isin(kept, names[counts > 1])
+        share, accuracy, chance = explained_by_token(joint[np.ix_(chosen, chosen)], kept[chosen])
+        return share, accuracy - chance
+
+    everyone = np.ones(len(kept), dtype=bool)
+    values = [numbers(everyone)]
+    for index in range(len(kept)):
+        without = everyone.copy()
+        without[index] = False
+        values.append(numbers(without))
+    # A half has fewer texts to learn the tokens from: it would be another number.
+    share, above = no_halves(np.array(values).T)
+    return {"variance explained": share, "decoding accuracy above chance": above}

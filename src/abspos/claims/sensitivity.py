@@ -1,0 +1,129 @@
+"""Every verdict beside those under other choices, and which of them flip.
+
+Source: docs/method.md, section 5 (sensitivity).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abspos.claims.verdicts import NOT_TESTABLE
+from abspos.csv_tables import read_csv, write_csv
+
+#: What a number of a claim is known by, in whatever study.
+KEY = ["claim", "model", "revision", "arms", "number", "lens"]
+#: What becomes of a verdict under another choice.
+SAME, FLIPS, TOO_FEW, UNTESTED = "same", "flips", "too few inputs", "not testable"
+
+COLUMNS = [
+    *KEY,
+    "choice",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "n_inputs",
+    "verdict",
+    "published",
+    "published_estimate",
+    "change",
+]
+
+
+def tokens_as_one(arms: str) -> str:
+    """Arms as text with the listed tokens as one, since studies may list more or fewer of them."""
+    return re.sub(r"(\S+/swap-token)-\d+(?:, \S+/swap-token-\d+)*", r"\1", arms)
+
+
+def deciding(claims: pd.DataFrame) -> pd.DataFrame:
+    """Measured numbers that decide a claim, in both lenses, with the median head."""
+    measured = claims[claims["ci_low"].notna() & claims["verdict"].notna()]
+    whose = ["claim", "model", "revision", "arms", "number", "summary"]
+    primary = measured.loc[measured["primary"].astype(bool), whose].astype(str)
+    chosen = set(primary.itertuples(index=False, name=None))
+    keys = measured[whose].astype(str).itertuples(index=False, name=None)
+    return measured[[key in chosen for key in keys]]
+
+
+def change(published: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    """What becomes of a published verdict under another choice.
+
+    Another verdict of fewer inputs whose interval holds the published estimate says only that
+    the inputs are too few to tell; any other one is a flip.
+    """
+    if other["verdict"] == published["verdict"]:
+        return SAME
+    if other["verdict"] == NOT_TESTABLE:
+        return UNTESTED
+    fewer = other["n_inputs"] < published["n_inputs"]
+    holds = other["ci_low"] <= published["estimate"] <= other["ci_high"]
+    return TOO_FEW if fewer and holds else FLIPS
+
+
+def compare(
+    claims: pd.DataFrame, choices: pd.DataFrame, others: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """The table: one row a deciding number, lens and choice.
+
+    Args:
+        claims: the study's claim table.
+        choices: rows under choices that need no other study (see abspos.claims.choices).
+        others: claim tables of studies that made another choice, by its name.
+    """
+    base = deciding(claims)
+    found = [choices.assign(summary="median"), twins(claims, "mean").assign(choice="mean head")]
+    found += [
+        table[table["summary"] != "mean"].assign(choice=name) for name, table in others.items()
+    ]
+    rows = pd.concat([known(frame) for frame in found], ignore_index=True)
+    joined = known(base).merge(rows, on=KEY, suffixes=("_base", ""))
+    joined = joined[joined["verdict"].notna()]
+    fields = ("estimate", "ci_low", "ci_high", "n_inputs", "verdict")
+    joined["published"] = joined["verdict_base"]
+    joined["published_estimate"] = joined["estimate_base"]
+    joined["change"] = [
+        change({k: row[f"{k}_base"] for k in fields}, row) for row in joined.to_dict("records")
+    ]
+    return joined.reindex(columns=COLUMNS)
+
+
+def twins(claims: pd.DataFrame, summary: str) -> pd.DataFrame:
+    """Rows with another summary over heads."""
+    return claims[claims["summary"] == summary]
+
+
+def known(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with what they are known by as text."""
+    text = rows.assign(**{name: rows[name].fillna("").astype(str) for name in KEY})
+    return text.assign(arms=text["arms"].map(tokens_as_one)).drop(columns="summary")
+
+
+def fragile(claims: pd.DataFrame, sensitivity: pd.DataFrame) -> pd.DataFrame:
+    """The claim table with a column ``fragile``: choices under which a row's verdict flips."""
+    flips = sensitivity[sensitivity["change"] == FLIPS].fillna("")
+    by_key = {tuple(map(str, key)): ", ".join(rows["choice"]) for key, rows in flips.groupby(KEY)}
+    keys = known(claims)[KEY].itertuples(index=False, name=None)
+    found = [by_key.get(tuple(key), "") for key in keys]
+    decides = claims.index.isin(deciding(claims).index)
+    return claims.assign(fragile=[f if d else "" for f, d in zip(found, decides, strict=True)])
+
+
+def collect(
+    claims: Path, choices: Sequence[Path], others: Sequence[Path], table: Path, *, study: str
+) -> None:
+    """Write the sensitivity table of a study.
+
+    Args:
+        claims: its claims.csv.
+        choices: rows under choices that need no other study, one file per model and revision.
+        others: claims.csv of studies named ``<study>.<choice>``.
+        table: where to write.
+        study: its name.
+    """
+    own = pd.concat([read_csv(path) for path in choices], ignore_index=True)
+    named = {Path(p).parent.name.removeprefix(f"{study}."): read_csv(p) for p in others}
+    write_csv(compare(read_csv(claims), own, named), Path(table))

@@ -1,0 +1,267 @@
+"""Gram matrices of fields over inputs: all that energies and their errors need.
+
+For a bin B of queries the inner product of two inputs' fields is the mean over its queries of
+the mean (log lens) or sum (probability lens) over visible offsets. A field is flattened with the
+square roots of these weights, so that a Gram matrix is one matrix product.
+A field holds 0 where nothing is visible.
+Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from abspos.components.decomposition import Parts, row_and_sink
+
+LENSES = ("log", "probability")
+#: Fields (input, head, query, offset), or vectors (head, input, element), by lens and component.
+Fields = Mapping[tuple[str, str], Tensor]
+Vectors = dict[tuple[str, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A range of queries whose energies are reported together.
+
+    Attributes:
+        name: early, late or beyond-W.
+        first: its first query.
+        stop: the query after its last.
+        keys: where given, attention is renormalised on this many nearest keys.
+    """
+
+    name: str
+    first: int
+    stop: int
+    keys: int | None = None
+
+    def rows(self, queries: Tensor) -> slice:
+        """Where its queries stand among those explained (query), which are in order."""
+        first, stop = torch.searchsorted(
+            queries, torch.tensor([self.first, self.stop], device=queries.device)
+        ).tolist()
+        return slice(first, stop)
+
+
+def bins(half: int, early: int, windows: Sequence[int]) -> list[Bin]:
+    """The bins of a study: early, late, and for windows of its arms what lies beyond them.
+
+    Query 0 has one key and is left out. Bins without queries are left out too.
+
+    Args:
+        half: T // 2.
+        early: first query after the early bin.
+        windows: keys of the windows that the study's variants have.
+    """
+    found = [Bin("early", 1, min(early, half)), Bin("late", early, half)]
+    found += [Bin(f"beyond-{w}", w, half, w) for w in sorted(set(windows))]
+    return [b for b in found if b.first < b.stop]
+
+
+def profile_bins(half: int) -> list[Bin]:
+    """Narrow bins for curves over the query position: about four per octave, from query 1."""
+    edges, quarter = [1], 0
+    while edges[-1] < half:
+        quarter += 1
+        # Octave by octave, so that powers of two are edges whatever the rounding.
+        edge = int(2 ** (quarter // 4) * 2 ** (quarter % 4 / 4))
+        if edge > edges[-1]:
+            edges.append(min(edge, half))
+    return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
+
+
+def predicted_at(bands: Sequence[Parts], query: int) -> Tensor:
+    """P of one explained query, (input, head, offset), 0 from its last key on."""
+    own = next(parts for parts in bands if query <= int(parts.queries[-1]))
+    return own.predicted[:, :, own.place(query)]
+
+
+def fitted(row: Tensor, offsets: int) -> Tensor:
+    """A row (..., offset) cut, or filled with zeros, to so many offsets."""
+    return torch.nn.functional.pad(row, (0, offsets - row.shape[-1]))
+
+
+def masks(parts: Parts, anchor: int, at_anchor: Tensor, rows: slice = slice(None)) -> Fields:
+    """The mask's fields of some queries (see fields).
+
+    Args:
+        parts: a decomposition of some early queries.
+        anchor: a of mask_i = M_i - M_a.
+        at_anchor: P_a (input, head, offset), 0 from its last key on.
+        rows: places of the queries.
+    """
+    valid = parts.valid[rows]
+    moved = parts.predicted[:, :, rows] - fitted(at_anchor, valid.shape[-1])[:, :, None]
+    return {
+        ("log", "mask"): parts.mask(anchor)[..., rows],
+        ("probability", "mask"): moved.mul_(valid.to(moved.dtype)),
+    }
+
+
+def fields(parts: Parts, anchor: int | None = None, at_anchor: Tensor | None = None) -> Fields:
+    """The fields of both lenses by (lens, component), unweighted; 0 where not visible.
+
+    (input, head, query, offset), but the mask of the log lens, free of the offset,
+    (input, head, query).
+
+    Args:
+        parts: a decomposition.
+        anchor: a of mask_i = M_i - M_a, one of these queries; the last of them unless given.
+        at_anchor: P_a (input, head, offset), where the anchor is none of these queries.
+    """
+    if anchor is None:
+        anchor = int(parts.queries[-1])
+    if at_anchor is None:
+        at_anchor = predicted_at([parts], anchor)
+    return {
+        **masks(parts, anchor, at_anchor),
+        **residuals(parts),
+    }
+
+
+def residuals(parts: Parts) -> Fields:
+    """The residual's fields (see fields)."""
+    return {
+        ("log", "residual"): parts.residual,
+        ("probability", "residual"): parts.attention - parts.predicted,
+    }
+
+
+def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
+    """Residual fields of queries i >= keys on offsets d < keys, (..., query, offset < keys).
+
+    What the model does is renormalised query by query; what the mask predicts is a reference
+    query cut to the same number of keys, so position 0 is out of sight on both sides. Where the
+    arm's own window is narrower than ``keys``, offsets end there.
+
+    Args:
+        parts: a decomposition.
+        keys: of the window that is studied.
+        cut: P of query keys - 1 (input, head, offset), where it is none of these queries.
+    """
+    seen = min(keys, parts.window or keys)
+    rows = slice(parts.place(keys), None)
+    logit = (parts.relative + parts.denominator[..., -1:])[..., None, :seen]
+    # R and log attention differ by the mean logit and a constant of the row.
+    log_a = (parts.residual[..., rows, :seen] + logit).log_softmax(-1)
+    log_m = logit - parts.denominator[..., keys - 1, None, None]
+    if cut is None:
+        cut = predicted_at([parts], keys - 1)
+    return {
+        ("log", "residual"): log_a - log_m,
+        ("probability", "residual"): log_a.exp() - cut[..., None, :seen],
+    }
+
+
+def weighted(parts: Parts, found: Fields) -> Fields:
+    """Fields times the square roots of the weights of their offsets: 1 / keys (log), or 1.
+
+    A dot product over some queries then is the sum of their inner products. What is free of the
+    offset stands for all keys, whose mean it is.
+    """
+    root = parts.keys.double().rsqrt().to(parts.residual.dtype)[:, None]
+    return {
+        (lens, component): field * root if lens == "log" and field.ndim == 4 else field
+        for (lens, component), field in found.items()
+    }
+
+
+def flatten(field: Tensor, rows: slice = slice(None)) -> Tensor:
+    """Some queries of a field (input, head, query, ...) as vectors (head, input, element)."""
+    return field[:, :, rows].flatten(2).transpose(0, 1)
+
+
+def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
+    """Gram matrices (head, input, input) of flattened fields (head, input, element)."""
+    return x @ (x if y is None else y).mT
+
+
+def with_others(gram: Tensor, others: Tensor) -> Tensor:
+    """Row sums of Gram matrices over inputs of other documents (head, input).
+
+    Args:
+        gram: (head, input, input).
+        others: whether two inputs come from different documents (input, input) bool.
+    """
+    return (gram * others).sum(-1)
+
+
+def row_and_sink_vectors(parts: Parts, rows: slice, found: Fields) -> Vectors:
+    """The row and the sink part of R of some queries that see position 0, as vectors.
+
+    The rest is R less those, and by orthogonality so is its Gram matrix.
+
+    Args:
+        parts: a decomposition.
+        rows: places of the queries.
+        found: its weighted fields.
+    """
+    queries = parts.queries[rows]
+    vectors = {}
+    for lens in LENSES:
+        row, sink = row_and_sink(found[lens, "residual"][:, :, rows], queries)
+        # It stands at all keys but the sink.
+        vectors[lens, "row"] = flatten(row * queries.double().sqrt().to(row))
+        vectors[lens, "sink"] = flatten(sink)
+    return vectors
+
+
+def flat_fields(parts: Parts, which: Bin, anchor: int, known: Fields | None = None) -> Vectors:
+    """Flattened fields (head, input, element) of one bin by (lens, component), all in one band.
+
+    Their dot products are means over the bin's queries: its inner product. The early bin also has
+    the mask at the study's anchor where that is another than half - 1, and, where position 0 is
+    in sight of all of its queries, the row and sink parts of R.
+
+    Args:
+        parts: a decomposition.
+        which: the bin.
+        anchor: a of mask_i = M_i - M_a.
+        known: fields(parts), where they are made already.
+    """
+    rows = which.rows(parts.queries)
+    if which.keys is not None:
+        found = beyond_vectors(renormalised(parts, which.keys))
+    else:
+        own = shorter(weighted(parts, fields(parts) if known is None else known), which.stop)
+        found = {key: flatten(field, rows) for key, field in own.items()}
+        if which.name == "early" and in_sight(parts, which):
+            found |= row_and_sink_vectors(parts, rows, own)
+        if which.name == "early" and anchor != int(parts.queries[-1]):
+            found |= anchored_vectors(parts, rows, anchor, predicted_at([parts], anchor))
+    return {key: x * (rows.stop - rows.start) ** -0.5 for key, x in found.items()}
+
+
+def anchored_vectors(parts: Parts, rows: slice, anchor: int, at_anchor: Tensor) -> Vectors:
+    """The mask of some queries at the study's anchor (see masks), as vectors."""
+    found = masks(parts, anchor, at_anchor, rows)
+    return {(lens, "anchored"): flatten(x) for (lens, _), x in found.items()}
+
+
+def beyond_vectors(found: Fields) -> Vectors:
+    """Renormalised fields as vectors; all of their offsets are visible."""
+    return {
+        (lens, component): flatten(x * x.shape[-1] ** -0.5 if lens == "log" else x)
+        for (lens, component), x in found.items()
+    }
+
+
+def shorter(found: Fields, offsets: int) -> Fields:
+    """Fields cut to so many offsets."""
+    return {key: x[..., :offsets] if x.ndim == 4 else x for key, x in found.items()}
+
+
+def in_sight(parts: Parts, which: Bin) -> bool:
+    """Whether all queries of a bin see position 0."""
+    return parts.window is None or parts.window >= which.stop
+
+
+def pack(gram: Tensor) -> Tensor:
+    """Symmetric (..., N, N) as its upper triangle with diagonal (..., N (N + 1) / 2)."""
+    rows, columns = torch.triu_indices(*gram.shape[-2:], device=gram.device)
+    return gram[..., rows, columns]

@@ -1,0 +1,54 @@
+"""CSV tables: one writer and one reader, so that names stay text and files are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from abspos.stores import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Columns of names and labels. They stay text whatever they look like: a model may be called 0042,
+#: a variant None, a swap token 1e5.
+TEXT = frozenset(
+    {
+        *("model", "revision", "variant", "condition", "token", "repo", "commit", "gap", "source"),
+        *(
+            "claim",
+            "arms",
+            "arm",
+            "number",
+            "lens",
+            "summary",
+            "verdict",
+            "note",
+            "choice",
+            "change",
+        ),
+        *("bin", "component", "kind", "control", "reading", "effect", "world", "quantity"),
+    }
+)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table so that it is whole or absent, with enough digits to be compared."""
+    write_atomically(path, table.to_csv(index=False, float_format="%.9g"))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table of `write_csv`: columns of TEXT as text, whole token counts, NaN where empty."""
+    import pandas as pd
+
+    columns = list(pd.read_csv(path, nrows=0).columns)
+    text = [name for name in columns if name in TEXT]
+    dtypes: dict[str, Any] = dict.fromkeys(text, str)
+    if "tokens" in columns:
+        dtypes["tokens"] = "Int64"
+    return pd.read_csv(
+        path,
+        dtype=dtypes,
+        keep_default_na=False,
+        na_values={name: [""] if name in text else ["", "nan", "NaN"] for name in columns},
+    )

@@ -1,0 +1,1 @@
+"""Windows of text as token ids, and the corpora they are drawn from."""

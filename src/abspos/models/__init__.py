@@ -1,0 +1,1 @@
+"""Checkpoints: sources, revisions, loading, and what a family can do."""

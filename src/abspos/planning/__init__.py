@@ -1,0 +1,1 @@
+"""Paths, jobs, memory and time of a study, known before it runs."""

@@ -1,0 +1,395 @@
+"""Where everything lies, and which slice of the config each rule depends on.
+
+The one place for output paths; the rules only name its functions. Plain values in and out: a rule
+that is given a slice reruns when that slice changes, and not when anything else does.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from abspos.figures import FIGURES
+from abspos.models import lock
+from abspos.models.revisions import Sweep
+from abspos.study.config import EXCHANGES, Run, Study
+from abspos.study.fields import HubSource, SyntheticSource
+
+#: Conditions that are compared with BOS field by field.
+COMPARED = (
+    "swap-",
+    "ablate-",
+    "control-later",
+    "control-shift",
+    "control-shuffle",
+    "exchange-",
+)
+#: Figures that show nothing without one of these conditions.
+ONLY_WITH = {
+    "readers": EXCHANGES,
+    "controls": ("control-later", "control-shift", "control-shuffle"),
+}
+#: Tables of one model that are also joined over all models.
+TABLES = (
+    "energies",
+    "sinks",
+    "sink_share",
+    "layers",
+    "summary",
+    "profile",
+    "position0",
+    "states",
+    "balance",
+    "loss",
+    "masses",
+    "controls",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths and config slices of one study.
+
+    Attributes:
+        study: the study.
+        root: the folder that all paths are relative to.
+    """
+
+    study: Study
+    root: Path = Path()
+
+    @property
+    def results(self) -> str:
+        """The folder that a run of the study writes."""
+        return f"results/{self.study.study}"
+
+    def store(self, stage: str) -> str:
+        """Path pattern of a stage's stores, by wildcards."""
+        return f"{self.results}/{stage}/{{model}}/{{revision}}/{{variant}}/{{condition}}"
+
+    @cached_property
+    def lock(self) -> lock.Lock:
+        """Commits of what comes from the hub; empty where nothing is pinned yet."""
+        return lock.read(lock.path_of(self.study.study, self.root))
+
+    @cached_property
+    def sweeps(self) -> dict[str, Sweep]:
+        """The models that come from the hub."""
+        return {
+            model.name: Sweep(
+                model.source, self.lock, self.root / "results/checkpoints" / model.name
+            )
+            for model in self.study.models
+            if isinstance(model.source, HubSource)
+        }
+
+    def revisions(self, model: str) -> tuple[str, ...]:
+        """Revisions of a model that are measured, as paths have them.
+
+        Those of a hub repository are called as there, gaps are left out; other sources have one,
+        whose name follows from what it is.
+        """
+        if model in self.sweeps:
+            return self.sweeps[model].measured
+        source = self.study.model(model).source
+        return (revision_of(source.model_dump(mode="json"), self.root),)
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """All that the study names, gaps included, in the config's order, as rows of a table.
+
+        Keys: model and revision; of hub models repo, commit, tokens (of training) and gap, why it
+        cannot be measured.
+        """
+        return [
+            {"model": model.name, "revision": revision, **(sweep.row(revision) if sweep else {})}
+            for model in self.study.models
+            for sweep in [self.sweeps.get(model.name)]
+            for revision in (sweep.names if sweep else self.revisions(model.name))
+        ]
+
+    def models(self) -> list[tuple[str, str]]:
+        """(model, revision) of everything the study measures."""
+        return [(m.name, r) for m in self.study.models for r in self.revisions(m.name)]
+
+    @cached_property
+    def _runs(self) -> dict[str, list[Run]]:
+        """Runs by model: made once, for every job of a sweep asks for them."""
+        runs: dict[str, list[Run]] = {model.name: [] for model in self.study.models}
+        for run in self.study.runs():
+            runs[run.model].append(run)
+        return runs
+
+    def runs(self, model: str) -> list[Run]:
+        """Runs of one model, in the config's order."""
+        return self._runs[model]
+
+    def arms(self, model: str) -> list[tuple[str, str]]:
+        """(variant, condition) of one model's runs."""
+        return [(run.variant, run.condition) for run in self.runs(model)]
+
+    def number(self, model: str, variant: str, condition: str) -> int:
+        """How many inputs a run has."""
+        return next(
+            r.inputs for r in self.runs(model) if (r.variant, r.condition) == (variant, condition)
+        )
+
+    def is_reference(self, model: str, variant: str, condition: str) -> bool:
+        """Whether other runs of this variant are compared with this one field by field."""
+        return condition == "bos" and any(
+            self.reference(model, v, c) for v, c in self.arms(model) if v == variant
+        )
+
+    def reference(self, model: str, variant: str, condition: str) -> str | None:
+        """The condition that a run is compared with, or None."""
+        wanted = condition.startswith(COMPARED) and (variant, "bos") in self.arms(model)
+        if not wanted:
+            return None
+        same = self.number(model, variant, condition) == self.number(model, variant, "bos")
+        return "bos" if same else None
+
+    def variant(self, name: str) -> dict[str, Any]:
+        """What a variant changes, as plain values."""
+        variant = self.study.variant(name)
+        return {
+            "rope": variant.rope.parameters() if variant.rope else None,
+            "window": variant.window,
+            "untrained": variant.untrained,
+        }
+
+    def windows(self) -> list[int]:
+        """Keys of the windows that the study's variants have."""
+        return sorted({v.window for v in self.study.variants if v.window})
+
+    def source(self, model: str, revision: str) -> dict[str, Any]:
+        """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
+        if model in self.sweeps:
+            return self.sweeps[model].checkpoint(revision)
+        return self.study.model(model).source.model_dump(mode="json", exclude={"left"})
+
+    def inputs(self) -> dict[str, Any]:
+        """What the windows of text depend on."""
+        inputs = self.study.inputs
+        return {
+            "number": inputs.number,
+            "length": inputs.length,
+            "start": inputs.start,
+            "seed": self.study.seed,
+        }
+
+    def dataset(self) -> dict[str, Any]:
+        """What the corpus depends on where it is a data set of the hub, else nothing."""
+        data = self.study.inputs.dataset
+        if data is None:
+            return {}
+        pin = lock.pin_of(self.lock, ("dataset", data.repo, data.revision)) or {}
+        stated = pin.get("files", {})
+        return {
+            "repo": data.repo,
+            "commit": pin.get("commit"),
+            "text": data.text,
+            "files": {name: stated.get(name) for name in data.files},
+            "documents": data.documents,
+        }
+
+    def corpus_folder(self) -> str:
+        """The folder of the corpus."""
+        return f"{self.results}/corpus" if self.study.inputs.dataset else self.study.inputs.corpus
+
+    def corpus(self) -> list[str]:
+        """What says that the corpus has changed: its files, or the manifest of a data set."""
+        if self.study.inputs.dataset:
+            return [f"{self.corpus_folder()}.manifest.json"]
+        folder = self.root / self.study.inputs.corpus
+        found = sorted([*folder.glob("*.jsonl"), *folder.glob("*.txt")])
+        return [str(path.relative_to(self.root)) for path in found]
+
+    def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
+        """What an extraction depends on besides model and inputs."""
+        study = self.study
+        tokens = condition.startswith(("swap-token", "control-later", "exchange-"))
+        return {
+            "variant": self.variant(variant),
+            "condition": condition,
+            "number": self.number(model, variant, condition),
+            "swap_tokens": list(study.swap_tokens) if tokens else [],
+            "early": study.bins.early if condition == "control-later" else 0,
+            "dtype": study.dtype,
+            "batch": study.inputs.batch,
+            "seed": study.seed,
+            **self.left(model, variant, condition),
+        }
+
+    def left(self, model: str, variant: str, condition: str) -> dict[str, float]:
+        """What a synthetic model leaves of sink and drift in an arm; nothing of other models."""
+        source = self.study.model(model).source
+        if not isinstance(source, SyntheticSource):
+            return {}
+        return {"left": source.remains(variant, condition)}
+
+    def decomposition(self, model: str, variant: str, condition: str) -> dict[str, Any]:
+        """What a decomposition depends on besides its activations."""
+        own = self.study.variant(variant).window
+        return {
+            "early": self.study.bins.early,
+            "anchor": self.study.anchor,
+            "windows": [own] if own else self.windows(),
+            "keep_fields": self.is_reference(model, variant, condition),
+        }
+
+    def tabulation(self, model: str) -> dict[str, Any]:
+        """What the tables of a model depend on besides its component stores."""
+        statistics = self.study.statistics
+        return {
+            "arms": [list(arm) for arm in self.arms(model)],
+            "confidence": statistics.confidence,
+            "sign_flips": statistics.sign_flips,
+            "seed": self.study.seed,
+        }
+
+    def calibration(self) -> dict[str, Any]:
+        """What the simulated studies depend on."""
+        calibration = self.study.calibration
+        return {
+            "studies": calibration.studies,
+            "inputs": list(calibration.inputs),
+            "population": calibration.population,
+            "seed": self.study.seed,
+        }
+
+    def synthetic(self) -> list[tuple[str, str]]:
+        """(model, revision) of the synthetic models, whose truth is known."""
+        kinds = {m.name for m in self.study.models if isinstance(m.source, SyntheticSource)}
+        return [(model, revision) for model, revision in self.models() if model in kinds]
+
+    def population(self, model: str) -> dict[str, Any]:
+        """What the true energies of a synthetic model depend on."""
+        study = self.study
+        arms = [
+            {
+                "variant": variant,
+                "condition": condition,
+                **self.left(model, variant, condition),
+                "untrained": study.variant(variant).untrained,
+                "window": study.variant(variant).window,
+                "windows": self.decomposition(model, variant, condition)["windows"],
+            }
+            for variant, condition in self.arms(model)
+        ]
+        return {
+            "source": self.source(model, ""),
+            "arms": arms,
+            "length": study.inputs.length,
+            "early": study.bins.early,
+            "anchor": study.anchor,
+            "population": study.calibration.population,
+        }
+
+    def comparison(self) -> dict[str, Any]:
+        """What the comparison with the truth depends on besides tables and slots."""
+        return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+
+    def figures(self) -> tuple[str, ...]:
+        """The study's figures: those that it has arms for, that of training where a model has
+        checkpoints along it, and that of the truth where it is known."""
+        conditions = {condition.name for v in self.study.variants for condition in v.conditions}
+        found = [f for f in FIGURES if f not in ONLY_WITH or conditions & set(ONLY_WITH[f])]
+        trained = any(len(sweep.trained) > 1 for sweep in self.sweeps.values())
+        known = ["truth"] if self.synthetic() else []
+        return (*found, *(["training"] if trained else []), *known)
+
+    def figure_tables(self, figure: str) -> list[str]:
+        """Tables that a figure reads."""
+        paths = {
+            "claims": f"{self.results}/claims.csv",
+            **{t: f"{self.results}/calibration/{t}.csv" for t in ("truth", "numbers")},
+        }
+        named = figure_facts(figure, self.root)["TABLES"]
+        return [paths.get(t, f"{self.results}/statistics/{t}.csv") for t in named]
+
+    def figure_stores(self, figure: str, suffix: str = ".zarr") -> list[str]:
+        """Component stores that a figure reads: those of its arms that the study has, under no-bos
+        of a model that has no bos."""
+        wanted = {tuple(arm.split("/")) for arm in figure_facts(figure, self.root)["STORES"]}
+        return [
+            self.store("components").format(model=m, revision=r, variant=v, condition=c) + suffix
+            for m, r in self.models()
+            for v, c in self.arms(m)
+            if (v, "bos" if c == "no-bos" and (v, "bos") not in self.arms(m) else c) in wanted
+        ]
+
+    def other_studies(self) -> list[str]:
+        """Claim tables of finished studies that made another choice: ``<study>.<choice>``."""
+        found = sorted(self.root.glob(f"results/{self.study.study}.*/claims.csv"))
+        return [path.relative_to(self.root).as_posix() for path in found]
+
+    def choices(self, model: str) -> dict[str, Any]:
+        """What the claims of a model under other choices depend on besides its stores."""
+        judged = self.judgement()
+        return {
+            "arms": [list(arm) for arm in self.arms(model)],
+            **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
+            "base": "no-bos" if model in judged["without_bos"] else "bos",
+        }
+
+    def judgement(self) -> dict[str, Any]:
+        """What the claims depend on besides the slots of each model."""
+        return {
+            "models": [list(pair) for pair in self.models()],
+            "variants": {v.name: self.variant(v.name) for v in self.study.variants},
+            "swap_tokens": list(self.study.swap_tokens),
+            "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "confidence": self.study.statistics.confidence,
+            "seed": self.study.seed,
+        }
+
+
+def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
+    """A revision name that follows from a source's content, for sources that have no revisions.
+
+    Args:
+        source: one ``models[].source`` of the config.
+        root: what local paths are relative to.
+    """
+    if source["type"] == "packaged":
+        return str(source["file_sha256"])[:12]
+    if source["type"] in ("random", "synthetic"):
+        return f"seed-{source['seed']}"
+    path = root / Path(source["path"]).expanduser()
+    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+        if file.name == "config.json":
+            digest.update(file.read_bytes())
+    return f"local-{digest.hexdigest()[:12]}"
+
+
+def figure_facts(name: str, root: Path = Path()) -> dict[str, Any]:
+    """What a figure's module says of itself, read without importing it.
+
+    Returns:
+        ``TABLES``, ``STORES``, ``CATEGORY``, ``LABELS`` and ``CAPTION`` of the module.
+    """
+    path = root / "src/abspos/figures" / f"{name}.py"
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            continue
+        with contextlib.suppress(ValueError):
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    return {
+        key: found.get(key, default)
+        for key, default in (
+            ("TABLES", ()),
+            ("STORES", ()),
+            ("CATEGORY", "Figures"),
+            ("LABELS", {}),
+            ("CAPTION", ""),
+        )
+    }

@@ -1,0 +1,1 @@
+"""The report's front page, the results pages and the registry of models."""

@@ -1,0 +1,386 @@
+"""The front page of the report: the question, the claims with their verdicts, the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from abspos.claims.sensitivity import fragile
+from abspos.csv_tables import read_csv
+from abspos.stores import write_atomically
+
+#: What is the paper's and what is ours; said before any number.
+OURS = (
+    "The claims are those of the abstract of *Where does Absolute Position come from in "
+    "decoder-only Transformers?* (arXiv 2606.06160). The component formulae, estimators, "
+    "replacements and thresholds are this project's own, fixed before it had a result: the paper's "
+    "full text was not at hand. Each verdict is a verdict on the claim *under these definitions*, "
+    "for these checkpoints and this corpus."
+)
+
+#: A cell that looks empty and is one to docutils.
+BLANK = "|nbsp|"
+
+#: What would begin a list, a title or another block if a cell began with it.
+BLOCK = re.compile(r"[^\w\s\\]|\w+[.)]( |$)")
+
+#: The report centres this page, which hides the top of a long one, and sets it in a narrow column.
+STYLE = """.. raw:: html
+
+   <style>
+   div.grow.flex.items-center.justify-center { align-items: flex-start; }
+   div.grow.flex.gap-3.items-start { flex-direction: column; }
+   div.prose.max-w-lg { max-width: 72rem; }
+   div.prose td p { margin: 0; }
+   div.prose td { vertical-align: top; }
+   </style>
+"""
+
+#: The claims in one line each, in the order in which they are shown.
+STATEMENTS = {
+    "both-present": "position reaches attention through the causal mask and the residual stream",
+    "mask-denominator": "the mask's part comes from the softmax denominator of each query",
+    "closed-trajectory": "position 0 attends to itself alone: a closed dynamical system",
+    "sink-readers": "later attention reads that trajectory through sink-reading heads",
+    "ntk-suppresses": "NTK scaling suppresses the residual-stream component",
+    "window-accumulates": "in sliding windows the residual-stream component grows with depth",
+    "bos-swap": "replacing the BOS embedding removes 40 % of the residual-stream component",
+    "fingerprint": "the sink passes on a fingerprint of the token at position 0",
+}
+
+
+#: What a control guards, by its condition: the claim, and the number that it would undo.
+GUARDED = {
+    "no-bos": ("both-present", "residual energy"),
+    "control-noop": ("bos-swap", "swap-token: energy reduction"),
+    "control-shift": ("bos-swap", "swap-token: energy reduction"),
+}
+
+
+def cell(value: object) -> str:
+    """A value as text of one reStructuredText table cell: one line, and markup to nobody."""
+    text = "" if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
+    escaped = re.sub(r"([\\*`|_]|:(?=:))", r"\\\1", " ".join(text.split()))
+    return "\\" + escaped if BLOCK.match(escaped) else escaped
+
+
+def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: str = "auto") -> str:
+    """A reStructuredText list-table."""
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    for row in [head, *rows]:
+        for i, value in enumerate(row):
+            lines.append(f"   {'* -' if i == 0 else '  -'} {cell(value) or BLANK}")
+    return "\n".join(lines)
+
+
+def estimate(row: Mapping[Any, Any]) -> str:
+    """An estimate with its interval, to three digits."""
+    if pd.isna(row["estimate"]):
+        return ""
+    if pd.isna(row["ci_low"]):
+        return f"{row['estimate'] + 0.0:.2g}"
+    return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
+
+
+#: Columns that put a verdict under a reservation, and the words for it.
+MARKS = ("preliminary", "fragile")
+#: Of several verdicts on one claim the first of these counts.
+VERDICTS_WEAKEST_FIRST = (
+    "contradicted",
+    "not reproduced",
+    "not testable",
+    "direction only",
+    "reproduced",
+    "holds by construction",
+    "",
+)
+
+#: What one line of the front table is about.
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
+
+
+def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
+    """Numbers that decide a claim, each as its rows by lens; what has no lens stands under log."""
+    found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for record in claims.to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
+        lens = "probability" if row["lens"] == "probability" else "log"
+        found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
+    order = list(STATEMENTS)
+    kept = [line for line in found.values() if any(map(decides, line.values()))]
+    return sorted(kept, key=lambda line: order.index(next(iter(line.values()))["claim"]))
+
+
+def decides(row: Mapping[str, Any]) -> bool:
+    """Whether a row decides a claim, or says that nothing can: then it has no number."""
+    return bool(row["primary"]) or pd.isna(row["number"])
+
+
+def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
+    if row is None:
+        return "", ""
+    return marked(row["verdict"], [mark for mark in MARKS if row[mark]]), estimate(row)
+
+
+def marked(verdict: str, marks: Sequence[str]) -> str:
+    """A verdict with its reservations behind it."""
+    return f"{verdict} ({', '.join(marks)})" if marks else verdict
+
+
+def models_of(claims: pd.DataFrame) -> list[str]:
+    """Models and revisions of the table, as text."""
+    pairs = claims[["model", "revision"]].drop_duplicates().to_numpy()
+    return [f"{model} ({revision})" for model, revision in pairs]
+
+
+def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
+    """Rows of the front table."""
+    rows: list[list[object]] = []
+    several = len(models_of(claims)) > 1
+    for line in lines(claims):
+        first = next(iter(line.values()))
+        both = [*judged(line.get("log")), *judged(line.get("probability"))]
+        number = "" if pd.isna(first["n_inputs"]) else int(first["n_inputs"])
+        about = [first[key] for key in ("claimed", "number", "arms")]
+        model = [f"{first['model']} ({first['revision']})"] if several else []
+        rows.append([first["claim"], *model, *both, *about, number, notes(line)])
+    return rows
+
+
+def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
+    """The note of a line, and under which other choices its verdicts flip, by lens."""
+    flips = [
+        f"{'' if pd.isna(row['lens']) else f'{lens} lens '}flips under: {row['fragile']}"
+        for lens, row in line.items()
+        if row["fragile"]
+    ]
+    own = next(iter(line.values()))["note"]
+    return "; ".join([*([] if pd.isna(own) or not own else [str(own)]), *flips])
+
+
+def overall(claims: pd.DataFrame) -> list[list[str]]:
+    """One line a claim: its verdict in each lens, of several models how many have which.
+
+    A model's verdict is the weakest of the lines that decide it.
+    """
+    deciding = lines(claims)
+    rows = []
+    for name, statement in STATEMENTS.items():
+        both = []
+        for lens in ("log", "probability"):
+            found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+            for line in deciding:
+                row = line.get(lens)
+                if row and row["claim"] == name:
+                    found.setdefault((row["model"], row["revision"]), []).append(row)
+            both.append(tally([weakest(rows) for rows in found.values()]))
+        rows.append([name, statement, *both])
+    return rows
+
+
+def weakest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
+    """The weakest verdict of the rows that decide a claim, and the marks that any of them has."""
+    verdicts = [str(row["verdict"]) for row in rows]
+    marks = [mark for mark in MARKS if any(bool(row[mark]) for row in rows)]
+    return min(verdicts, key=VERDICTS_WEAKEST_FIRST.index), marks
+
+
+def tally(found: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Verdicts of one claim over models: the one there is, or how many models have which."""
+    if len(found) < 2:
+        return "".join(marked(verdict, marks) for verdict, marks in found)
+    texts = []
+    for verdict in reversed(VERDICTS_WEAKEST_FIRST):
+        alike = [marks for name, marks in found if name == verdict]
+        counts = {mark: sum(mark in marks for marks in alike) for mark in MARKS}
+        reserved = "".join(f", {number} {mark}" for mark, number in counts.items() if number)
+        if alike:
+            texts.append(f"{verdict or 'shown beside'}: {len(alike)} of {len(found)}{reserved}")
+    return "; ".join(texts)
+
+
+def scope(claims: pd.DataFrame) -> str:
+    """How far verdicts on several models reach; empty for one."""
+    number = len(models_of(claims))
+    if number < 2:
+        return ""
+    return f"""
+Each of the {number} models is one checkpoint. Counts over them describe these checkpoints; no
+difference between two of them is one between architectures, since they differ in weights, data,
+tokenizer and size as well. What an architecture does is asked of variants of the same weights.
+"""
+
+
+def gaps(checkpoints: pd.DataFrame) -> str:
+    """What the study names and could not measure, with the reasons; empty if there is nothing."""
+    missing = checkpoints[checkpoints["gap"].notna()]
+    if missing.empty:
+        return ""
+    rows = missing[["model", "revision", "gap"]].to_numpy().tolist()
+    return f"""
+Gaps
+----
+
+{len(missing)} of {len(checkpoints)} checkpoints could not be measured, and no number above is of
+them. ``abspos pin`` has them tried again.
+
+{list_table(["model", "revision", "reason"], rows)}
+"""
+
+
+def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
+    """What must do nothing, whether it did, and beside it the effect that it guards.
+
+    Args:
+        controls: see abspos.statistics.controls.
+        claims: the claim table.
+    """
+    passed = {"True": "yes", "False": "NO"}
+    rows = [
+        [
+            row["model"],
+            f"{row['variant']}/{row['condition']}",
+            row["check"],
+            f"{row['value']:.3g}",
+            passed[str(row["passed"])],
+            guarded(row, claims),
+        ]
+        for row in controls.to_dict("records")
+    ]
+    head = ["model", "arm", "what must be nothing", "what it was", "passed", "effect it guards"]
+    shown = list_table(head, rows) if rows else "None was run in this study."
+    return f"""
+Controls
+--------
+
+What must do nothing, beside the effect that it guards. Controls of position that may do something
+are in the figure *Controls*, NTK factors below 1 in the figure *Claims*, where a study has them.
+
+{shown}
+"""
+
+
+def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
+    """The effect that a control guards, as measured; empty where the study has not measured it."""
+    claim, number = GUARDED.get(control["condition"], ("", ""))
+    lens = "probability" if str(control["check"]).endswith("probability") else "log"
+    own = (claims["model"] == control["model"]) & (claims["revision"] == control["revision"])
+    rows = claims[own & (claims["claim"] == claim) & (claims["number"] == number)]
+    rows = rows[(rows["lens"] == lens) & (rows["summary"] == "median")]
+    arms = rows["arms"].astype(str).str.startswith(f"{control['variant']}/")
+    found = rows[arms].to_dict("records")
+    return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""
+
+
+def synthetic(settings: Mapping[str, Any]) -> str:
+    """What to say of models whose logits are planted; empty where there is none."""
+    names = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
+    if not names:
+        return ""
+    return f"""
+**Synthetic:** the logits of {cell(", ".join(names))} are planted. No verdict on them says anything
+of the paper: each has a right answer, which ``calibration/numbers.csv`` and the figure *Truth* put
+beside it.
+"""
+
+
+def page(
+    claims: pd.DataFrame,
+    settings: Mapping[str, Any],
+    checkpoints: pd.DataFrame | None = None,
+    controls: pd.DataFrame | None = None,
+) -> str:
+    """The front page as reStructuredText.
+
+    Args:
+        claims: the claim table, with the column ``fragile`` (see abspos.claims.sensitivity).
+        settings: the resolved config.
+        checkpoints: see abspos.report.checkpoints.
+        controls: see abspos.statistics.controls; left out of the page where there are none.
+    """
+    checked = "" if controls is None else controls_section(controls, claims)
+    missing = "" if checkpoints is None else gaps(checkpoints)
+    models = models_of(claims)
+    number = settings["inputs"]["number"]
+    title = "Where does absolute position come from?"
+    preliminary = ""
+    if bool(claims["preliminary"].all()) or number < 128:
+        preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from 128 on.\n"
+    head = [
+        "claim",
+        *(["model"] if len(models) > 1 else []),
+        "verdict",
+        "log lens",
+        "verdict, probability",
+        "probability lens",
+        "claimed",
+        "number",
+        "arms",
+        "N",
+        "note",
+    ]
+    indented = "\n".join(
+        f"   {line}" for line in yaml.safe_dump(dict(settings), sort_keys=False).splitlines()
+    )
+    return f"""{STYLE}
+.. |nbsp| unicode:: 0xA0
+
+{title}
+{"=" * len(title)}
+
+{OURS}
+{preliminary}{synthetic(settings)}
+The claims
+----------
+
+Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
+{settings["inputs"]["length"]} tokens. Intervals are at
+{100 * settings["statistics"]["confidence"]:g} %, over inputs. The rows below decide each claim
+(log lens, median head) and stand beside the same number in the probability lens; every other
+number is in ``claims.csv``. Energies are mean squared nats (log) or summed squared probability.
+
+{list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
+{scope(claims)}
+A claim's verdict on a model is the weakest of the numbers that decide it. *Fragile* is a
+verdict that flips under another choice of early bin, anchor, summary or inputs, or in a study that
+made another one; ``statistics/sensitivity.csv`` and its figure show all of them:
+
+{list_table(head, claim_rows(claims))}
+{checked}{missing}
+Settings of the run
+-------------------
+
+.. code-block:: yaml
+
+{indented}
+"""
+
+
+def write(
+    claims: Path,
+    sensitivity: Path,
+    out: Path,
+    settings: Mapping[str, Any],
+    checkpoints: Path | None = None,
+    controls: Path | None = None,
+) -> None:
+    """Write the front page of a study's report.
+
+    Args:
+        claims: claims.csv.
+        sensitivity: sensitivity.csv.
+        out: where the reStructuredText goes.
+        settings: the resolved config.
+        checkpoints: checkpoints.csv, whose gaps are shown.
+        controls: controls.csv, shown beside what they guard.
+    """
+    table = fragile(read_csv(claims), read_csv(sensitivity))
+    found = None if checkpoints is None else read_csv(checkpoints)
+    checked = None if controls is None else read_csv(controls)
+    write_atomically(Path(out), page(table, settings, found, checked))

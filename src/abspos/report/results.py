@@ -1,0 +1,260 @@
+"""Results as measured, as Markdown: what docs/results.md and the README show.
+
+    python -m abspos.report.results results/default > docs/results.md
+
+No number in the documentation is typed by hand: this page is made from a study's tables and
+ledger, and the README repeats its first table (a test compares the two).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
+from abspos.claims.table import SWAP
+from abspos.csv_tables import read_csv
+from abspos.report.front import OURS, claim_rows, estimate
+
+HEAD = [
+    "claim",
+    "verdict, log lens",
+    "log lens",
+    "verdict, probability lens",
+    "probability lens",
+    "claimed",
+    "number",
+    "arms",
+    "N",
+    "note",
+]
+
+EXCHANGES = """
+## Position 0 exchanged in chosen heads
+
+Keys and values at position 0 of the first listed token, in sink readers, as many other heads of the
+same layers, and all heads (docs/method.md, section 5, sink-readers). Heads are chosen on one half
+of the inputs and measured on the other.
+
+{table}
+"""
+GUARDS = """
+## Controls of position beside the effects they guard
+
+Changes of R under standard, early queries, as shares of its energy under bos (docs/method.md,
+section 4).
+
+{table}
+"""
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    cells = [[str(value).replace("|", "\\|").replace("\n", " ") for value in row] for row in rows]
+    lines = [head, ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def claims_table(claims: pd.DataFrame) -> str:
+    """The numbers that decide each claim, both lenses on a line."""
+    return markdown_table(HEAD, claim_rows(claims.fillna({"note": "", "number": "", "arms": ""})))
+
+
+def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
+    """Energy, aligned, difference and amplitude numbers of every replacement, one summary.
+
+    The primary number has a star.
+    """
+    chosen = swaps[swaps["summary"] == summary]
+    texts = [estimate(row) + " ★" * bool(row["primary"]) for row in chosen.to_dict("records")]
+    chosen = chosen.assign(text=texts)
+    keys = ["model", "replacement", "token", "lens"]
+    wide = chosen.fillna({"token": ""}).pivot_table(
+        index=keys, columns="number", values="text", aggfunc="first", sort=False
+    )
+    return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def sensitivity_table(found: pd.DataFrame) -> str:
+    """Every published verdict: under which other choices it flips, or is not to be told."""
+    rows = []
+    found = found.fillna({"lens": ""})
+    for key, chosen in found.groupby(["claim", "number", "arms", "lens"], sort=False):
+        by_change = [
+            ", ".join(f"{row['choice']}: {row['verdict']}" for _, row in part.iterrows())
+            for part in (chosen[chosen["change"] == kind] for kind in (FLIPS, TOO_FEW, UNTESTED))
+        ]
+        held = (chosen["change"] == SAME).sum()
+        rows.append([*key, chosen["published"].iloc[0], f"{held} of {len(chosen)}", *by_change])
+    head = [
+        "claim",
+        "number",
+        "arms",
+        "lens",
+        "published",
+        "same under",
+        "flips under",
+        "too few inputs",
+        "not testable",
+    ]
+    return markdown_table(head, rows)
+
+
+def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
+    """The readings of bos-swap whose interval covers the claimed number, as a list."""
+    fits = swaps[(swaps["ci_low"] <= claimed) & (claimed <= swaps["ci_high"])]
+    lines = [
+        f"- {row['model']}: {row['replacement']}, {row['number']}, {row['lens']} lens, "
+        f"{row['summary']} head: {estimate(dict(row.items()))}"
+        for _, row in fits.iterrows()
+    ]
+    return "\n".join(lines) or "- none"
+
+
+def guards_table(guards: pd.DataFrame) -> str:
+    """Each control of position beside the effects that it guards, in per cent of R's energy."""
+    rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
+    keys = ["role", "condition", "lens", "summary"]
+    wide = rows.pivot_table(
+        index=keys, columns="number", values="text", aggfunc="first", sort=False
+    )
+    return markdown_table([*keys, *wide.columns], wide.reset_index().to_numpy().tolist())
+
+
+def exchanges_table(claims: pd.DataFrame) -> str:
+    """What goes through sink readers, as many other heads and all heads, in per cent."""
+    chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
+    rows = [
+        [
+            r["number"],
+            r["lens"],
+            r["summary"],
+            percent(r),
+            r["n_inputs"],
+            "" if pd.isna(r["verdict"]) else r["verdict"],
+        ]
+        for r in chosen.to_dict("records")
+    ]
+    return markdown_table(["number", "lens", "head", "share", "N", "verdict"], rows)
+
+
+def percent(row: Mapping[Hashable, Any]) -> str:
+    """A share and its interval, in per cent to two digits behind the point."""
+    # Adding 0 after rounding makes -0.0 a plain 0.
+    value, low, high = (
+        f"{round(100 * row[name], 2) + 0:.2f}" for name in ("estimate", "ci_low", "ci_high")
+    )
+    return f"{value} % [{low}, {high}]"
+
+
+def command(folder: Path) -> str:
+    """The command that runs a shipped study."""
+    if folder.name == "default":
+        return "make reproduce"
+    return f"snakemake --cores all --configfile studies/{folder.name}.yaml"
+
+
+def taken_in(folder: Path) -> str:
+    """Which finished studies of other choices lay beside this one; empty where none did."""
+    names = sorted(path.parent.name for path in folder.parent.glob(f"{folder.name}.*/claims.csv"))
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"\nFinished studies of other choices were taken in: {listed}.\n" if names else ""
+
+
+def plain_table(table: pd.DataFrame) -> str:
+    """A table as it is, to four digits."""
+    text = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
+    return markdown_table(list(text.columns), text.to_numpy().tolist())
+
+
+def circumstances(folder: Path) -> dict[str, object]:
+    """When and on what the claims were made, from their ledger entry."""
+    entry = json.loads((folder / "ledger" / "claims.csv.json").read_text(encoding="utf-8"))
+    host = entry["circumstances"]["host"]
+    return {
+        "date": entry["circumstances"]["start"][:10],
+        "machine": f"{host['cpu']}, {host['cores']} cores, {host['memory_bytes'] / 2**30:.0f} GiB",
+        "commit": entry["git"]["commit"][:12] if entry.get("git") else "unknown",
+        "torch": entry["packages"].get("torch"),
+        "transformers": entry["packages"].get("transformers"),
+        "python": entry["python"],
+    }
+
+
+def page(folder: Path) -> str:
+    """The whole page of one study.
+
+    Args:
+        folder: ``results/<study>``.
+    """
+    found = read_csv(folder / "statistics" / "sensitivity.csv")
+    claims = fragile(read_csv(folder / "claims.csv"), found)
+    made = circumstances(folder)
+    statistics = folder / "statistics"
+    loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
+    swaps = read_csv(statistics / "swaps.csv")
+    guards = read_csv(statistics / "guards.csv")
+    exchanged = claims["number"].str.startswith("all: share of").any()
+    more = EXCHANGES.format(table=exchanges_table(claims)) if exchanged else ""
+    more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""
+    chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
+    return f"""# Results as measured: the study `{folder.name}`
+
+Made by `python -m abspos.report.results {folder.as_posix()}` from a run of
+`{command(folder)}`, on
+{made["date"]}, {made["machine"]}; Python {made["python"]}, torch {made["torch"]},
+transformers {made["transformers"]}; code at commit {made["commit"]}.
+{taken_in(folder)}
+{OURS}
+
+## The claims
+
+Each line is one number, with its 95 % interval over inputs. Energies are mean squared nats (log
+lens) or summed squared probability (probability lens).
+
+{claims_table(claims)}
+
+## Every number of bos-swap
+
+The paper's abstract has one number, 40 %. Mean of layers; 95 % intervals; a number is a share, so
+0.4 would be 40 %. Named primary beforehand, and marked ★: swap-token, energy reduction, log lens,
+median head. The intervals of these, of {len(swaps)} readings, cover 40 %:
+
+{covering(swaps)}
+
+Median head:
+
+{swaps_table(swaps, "median")}
+
+Mean over heads:
+
+{swaps_table(swaps, "mean")}
+
+## Sensitivity
+
+Each verdict under other choices (docs/method.md, section 5; every number in
+`statistics/sensitivity.csv`).
+
+{sensitivity_table(found)}
+
+## Controls
+
+{plain_table(controls[["variant", "condition", "check", "value", "passed"]])}
+{more}
+## Loss
+
+Mean next-token cross-entropy, nats per token (docs/method.md, section 5).
+
+{plain_table(loss[chosen])}
+"""
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m abspos.report.results results/<study>")
+    sys.stdout.write(page(Path(sys.argv[1])))

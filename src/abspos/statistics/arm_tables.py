@@ -1,0 +1,404 @@
+"""All tables of one arm, from its component store, and its slots for what compares arms.
+
+Nothing here reads an activation. Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from abspos.documents import holdout
+from abspos.sinks import SINK_THRESHOLD
+from abspos.statistics import replicates as sl
+from abspos.statistics.energies import Interval, benjamini_hochberg
+from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
+
+#: Anchors at which the balance of R and mask is shown.
+ANCHORS = (15, 31, 47, 63)
+LENSES = ("log", "probability")
+#: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
+REFERENCES = ("bos", "no-bos")
+
+#: Summaries of energies (head, flip) over heads.
+SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "median": lambda energies: np.median(energies, axis=0),
+    "mean": lambda energies: energies.mean(axis=0),
+}
+
+Keys = Mapping[str, Any]
+
+
+class ArmTables:
+    """All tables of one arm, and its slots for what compares arms."""
+
+    def __init__(self, store: xr.Dataset, keys: Keys, confidence: float, flips: int, seed: int):
+        self.store, self.keys, self.confidence = store, dict(keys), confidence
+        self.flips, self.seed = flips, seed
+        self.documents = sl.documents_of(store)
+        self.number = store.sizes["input"]
+        self.kinds = np.array(store.attrs["kind"])
+        self.slots: dict[str, xr.DataArray] = {}
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.p_values: dict[str, float] = {}
+        self.energies()
+        self.summaries()
+        self.profile()
+        self.sinks()
+        self.sink_share()
+        self.position0()
+        self.states()
+        self.balance()
+        self.loss()
+        self.masses()
+
+    def frame(self, columns: Mapping[str, Any]) -> pd.DataFrame:
+        """A table with the arm's keys in front and its number of inputs behind."""
+        frame = pd.DataFrame(dict(columns))
+        for position, (name, value) in enumerate(self.keys.items()):
+            frame.insert(position, name, value)
+        frame["n_inputs"] = self.number
+        return frame
+
+    def interval_columns(
+        self, name: str, slots: np.ndarray | xr.DataArray, summary: str = "mean"
+    ) -> dict[str, Any]:
+        """An estimate and its interval as flat columns, axes in their order."""
+        return columns_of(name, sl.slot_interval(slots, self.confidence, summary))
+
+    def energies(self) -> None:
+        """Energy, interval and sign-flip test of every head, bin, lens and component."""
+        frames = []
+        for which in sl.bin_names(self.store):
+            name, window = named(which)
+            pieces: dict[tuple[str, str], np.ndarray] = {}
+            for (lens, component), packed in sl.packed_grams(self.store, which).items():
+                gram = sl.full_gram(packed, self.number)
+                found = sl.gram_slots(gram, self.documents)
+                pieces[lens, component] = found
+                if component == "anchored":
+                    continue
+                if which == "early" and self.keys["condition"] in REFERENCES:
+                    self.test_summaries(gram, f"{lens}/{component}")
+                # Layers whose window hides position 0 from early queries have no row and sink.
+                has = np.flatnonzero(np.isfinite(found[..., 0]).all(-1))
+                by_head = sl.slot_interval(found[has], self.confidence)
+                p = sign_flip_p(gram[has], self.flips, self.seed, self.documents)
+                layer, head = np.indices(p.shape)
+                layer = has[layer].ravel()
+                frames.append(
+                    self.frame(
+                        {
+                            "layer": layer,
+                            "head": head.ravel(),
+                            "bin": name,
+                            "lens": lens,
+                            "component": component,
+                            **columns_of("energy", by_head),
+                            "p_value": np.ravel(p),
+                            "p_adjusted": np.ravel(benjamini_hochberg(p)),
+                            "influence": np.ravel(by_head.influence),
+                            "kind": self.kinds[layer],
+                            "window": window,
+                        }
+                    )
+                )
+            self.slots[which] = stack(pieces)
+        self.tables["energies"] = pd.concat(frames, ignore_index=True)
+
+    def halves(self) -> dict[str, xr.DataArray]:
+        """Slots of early R on the half of the inputs that no head is chosen on, and of its cross.
+
+        Source: docs/method.md, section 3 (selection).
+        """
+        documents = self.store["document"].values
+        _, measured = holdout(self.number, self.seed, documents)
+        labels = None if self.documents is None else documents[measured]
+
+        def of_half(gram: np.ndarray) -> np.ndarray:
+            return sl.gram_slots(gram[..., measured, :][..., measured], labels)
+
+        packed = sl.packed_grams(self.store, "early")
+        own = {
+            (lens, "residual"): of_half(sl.full_gram(packed[lens, "residual"], self.number))
+            for lens in LENSES
+        }
+        found = {"half": stack(own)}
+        if "cross_log" in self.store:
+            found["half-cross"] = stack(
+                {(lens, "residual"): of_half(self.cross_gram(lens)) for lens in LENSES}
+            )
+        return found
+
+    def cross_gram(self, lens: str) -> np.ndarray:
+        """Inner products (layer, head, input, input) of this arm's early R with its reference's."""
+        return self.store[f"cross_{lens}"].values.astype(np.float64)
+
+    def test_summaries(self, gram: np.ndarray, name: str) -> None:
+        """Sign-flip test of a model's summaries, for what decides a claim by it."""
+        if name.endswith(("/mask", "/residual")):
+            for summary, function in SUMMARY_OF_HEADS.items():
+                self.p_values[f"{name}/{summary}"] = sign_flip_summary_p(
+                    gram, function, self.flips, self.seed, self.documents
+                )
+
+    def summaries(self) -> None:
+        """Energies by layer (median and mean head) and by model (mean of layers)."""
+        layers, models = [], []
+        for which, array in self.slots.items():
+            name, window = named(which)
+            for summary in sl.SUMMARIES:
+                by_layer = sl.over_heads(array, summary)
+                for (lens, component), one in split_pairs(by_layer):
+                    if component == "anchored":
+                        continue
+                    common = {"bin": name, "lens": lens, "component": component}
+                    common["summary"] = summary
+                    has = np.flatnonzero(np.isfinite(one.isel(slot=0)))
+                    columns = self.interval_columns("energy", one.isel(layer=has), summary)
+                    layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
+                    layer["window"] = window
+                    layers.append(self.frame(layer))
+                    for kind, chosen in sl.by_kind(self.kinds).items():
+                        if np.isin(chosen, has).all():
+                            mean = one.isel(layer=chosen).mean("layer")
+                            columns = self.interval_columns("energy", mean, summary)
+                            model = {**common, **columns, "kind": kind, "window": window}
+                            models.append(self.frame(model))
+        self.tables["layers"] = pd.concat(layers, ignore_index=True)
+        self.tables["summary"] = pd.concat(models, ignore_index=True)
+
+    def profile(self) -> None:
+        """Energies of narrow bins: curves over the query position."""
+        stored = self.store["profile"]
+        frames = []
+        for lens in stored["lens"].values:
+            for component in stored["profile_component"].values:
+                one = stored.sel(lens=lens, profile_component=component)
+                margins = one.values.astype(np.float64)
+                found = xr.DataArray(
+                    sl.margin_slots(margins, self.documents),
+                    dims=("query_bin", "layer", "head", "slot"),
+                )
+                edges = [name.split("-") for name in stored["query_bin"].values]
+                for summary in sl.SUMMARIES:
+                    model = sl.over_model(found, summary)
+                    frames.append(
+                        self.frame(
+                            {
+                                "first": [int(a) for a, _ in edges],
+                                "last": [int(b) for _, b in edges],
+                                "lens": lens,
+                                "component": component,
+                                "summary": summary,
+                                **self.interval_columns("energy", model, summary),
+                                "kind": sl.pooled(self.kinds),
+                            }
+                        )
+                    )
+        self.tables["profile"] = pd.concat(frames, ignore_index=True)
+
+    def sinks(self) -> None:
+        """Attention to position 0 by head."""
+        by_head = {name: self.store[name].values for name in ("a_1", "sink_excess", "a_1_64")}
+        layer, head = np.indices(by_head["a_1"].shape[:2])
+        excess = sl.slot_interval(
+            sl.mean_slots(by_head["sink_excess"].astype(np.float64), self.documents),
+            self.confidence,
+        )
+        self.tables["sinks"] = self.frame(
+            {
+                "layer": layer.ravel(),
+                "head": head.ravel(),
+                "a_1": by_head["a_1"].mean(-1).ravel(),
+                "sink_excess": np.ravel(excess.estimate),
+                "a_1_64": by_head["a_1_64"].mean(-1).ravel(),
+                "sink_share": (by_head["a_1_64"] > SINK_THRESHOLD).mean(-1).ravel(),
+                "to_first": self.store["to_first"].values.mean(-1).ravel(),
+                "sink_low": np.ravel(excess.low),
+                "sink_high": np.ravel(excess.high),
+                "kind": self.kinds[layer.ravel()],
+                **{name: np.ravel(values) for name, values in self.maps().items()},
+            }
+        )
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """Kim et al.'s logit map at early queries (layer, head), and how it stands to R.
+
+        ``map_sink``: what it gives to position 0 beyond the mean of its row's other keys; over
+        queries that see position 0. Less R_i(d) it is one number a row, whose standard deviation
+        over rows is ``map_spread``, plus one number an offset, the mean logit of late queries less
+        that of early ones, whose standard deviation over offsets is ``map_shift``;
+        ``map_error`` is the largest difference from such a sum.
+        Source: docs/method.md, section 3 (neighbours).
+        """
+        first, stop = self.store.attrs["bins"]["early"]
+        shown = self.store["query"].values
+        rows = np.flatnonzero((shown >= first) & (shown < stop))
+        queries = shown[rows]
+        found, residual = (
+            self.store[name].values[:, :, rows].astype(np.float64)
+            for name in ("logit_map", "residual")
+        )
+        offset = np.arange(found.shape[-1])
+        windows = [w or self.store.attrs["length"] for w in self.store.attrs["window"]]
+        keys = np.minimum(queries + 1, np.array(windows)[:, None])[:, None, :, None]
+        seen = offset < keys
+        apart = found - residual
+        by_row = apart[..., 0]
+        apart = np.where(seen, apart - by_row[..., None], 0)
+        rows_with = seen.sum(2)
+        by_offset = apart.sum(2) / np.maximum(rows_with, 1)
+        error = np.abs(apart - by_offset[:, :, None])
+        others = np.where(offset < queries[:, None], found, 0).sum(-1) / queries
+        excess = found[..., np.arange(len(queries)), queries] - others
+        sees = (keys > queries[:, None])[..., 0]
+        return {
+            "map_sink": np.where(sees, excess, 0).sum(-1) / np.maximum(sees.sum(-1), 1),
+            "map_spread": by_row.std(-1),
+            "map_shift": by_offset.std(-1, where=rows_with > 0),
+            "map_error": np.where(seen, error, 0).max((-1, -2)),
+        }
+
+    def sink_share(self) -> None:
+        """Share of the heads that sink at position 0, over inputs."""
+        share = (self.store["a_1_64"].values > SINK_THRESHOLD).mean((0, 1))
+        found = sl.mean_slots(share, self.documents)
+        columns = self.interval_columns("sink_share", found[None])
+        self.tables["sink_share"] = self.frame({**columns, "kind": sl.pooled(self.kinds)})
+
+    def position0(self) -> None:
+        """Norm and cross-input variance of the state at position 0 through depth."""
+        norm = sl.mean_slots(self.store["state_norm"].values, self.documents)
+        columns = self.interval_columns("state_norm", norm)
+        columns["norm_low"], columns["norm_high"] = columns.pop("ci_low"), columns.pop("ci_high")
+        variance = self.store["state_variance"].values
+        self.tables["position0"] = self.frame(
+            {
+                "depth": np.arange(len(variance)),
+                **columns,
+                "state_variance": variance,
+                "closed_error": self.store.attrs["closed_trajectory"],
+                "massive_share": self.store["state_massive"].values.mean(-1),
+                "massive_later": self.store["later_massive"].values.mean(-1),
+                "contrast": np.median(self.store["state_contrast"].values, axis=-1),
+            }
+        )
+
+    def states(self) -> None:
+        """Mean squared norm of hidden states by depth: mean, position, context and residual."""
+        split = self.store["hidden_split"]
+        depth, part = np.indices(split.transpose("depth", "part").shape)
+        self.tables["states"] = self.frame(
+            {
+                "depth": depth.ravel(),
+                "part": split["part"].values[part.ravel()],
+                "energy": split.transpose("depth", "part").values.ravel(),
+            }
+        )
+
+    def balance(self) -> None:
+        """R / (R + mask) of early queries: over anchors in the log lens, where the mask is free of
+        the offset; at the study's own anchor in the probability lens too."""
+        first, stop = self.store.attrs["bins"]["early"]
+        denominator = self.store["denominator"].values.astype(np.float64)
+        rows = []
+        for anchor in sorted({*ANCHORS, self.store.attrs["anchor"]}):
+            if anchor >= denominator.shape[-1]:
+                continue
+            gram = sl.anchored_gram(denominator, anchor, range(first, stop))
+            mask = sl.gram_slots(gram, self.documents)
+            array = xr.DataArray(mask, dims=("layer", "head", "slot"))
+            rows.append(self.balance_row(anchor, "log", array))
+        names = self.slots["early"]["pair"].values
+        own_anchor = "probability/anchored" in names
+        name = "probability/anchored" if own_anchor else "probability/mask"
+        own = self.slots["early"].sel(pair=name, drop=True)
+        rows.append(self.balance_row(self.store.attrs["anchor"], "probability", own))
+        self.tables["balance"] = pd.concat(rows, ignore_index=True)
+
+    def balance_row(self, anchor: int, lens: str, mask: xr.DataArray) -> pd.DataFrame:
+        """The balance at one anchor, from the mask's energies (layer, head, slot)."""
+        residual = self.slots["early"].sel(pair=f"{lens}/residual", drop=True)
+        over, under = (sl.over_model(x, "median") for x in (residual, mask))
+        columns = self.interval_columns("balance", over / (over + under), "median")
+        kind = sl.pooled(self.kinds)
+        return self.frame({"anchor": [anchor], "lens": lens, **columns, "kind": kind})
+
+    def loss(self) -> None:
+        """Next-token loss in nats per token."""
+        found = sl.mean_slots(self.store["loss"].values.astype(np.float64), self.documents)
+        self.slots["loss"] = xr.DataArray(found, dims="slot")
+        self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))
+
+    def masses(self) -> None:
+        """Mask mass, residual mass and sink excess by query: mean over heads of mean fields."""
+        attention, predicted = (
+            self.store[name].values.astype(np.float64).mean((0, 1))
+            for name in ("attention", "predicted")
+        )
+        by_head = self.store["attention"].values - self.store["predicted"].values
+        queries = self.store["query"].values
+        rows = np.flatnonzero(queries > 0)
+        queries = queries[rows]
+        hidden = np.array([predicted[-1, self.keys_of(int(i)) :].sum() for i in queries])
+        self.tables["masses"] = self.frame(
+            {
+                "query": queries,
+                "mask_mass": hidden,
+                "residual_mass": np.abs(by_head).sum(-1).mean((0, 1))[rows] / 2,
+                "sink_excess": (attention - predicted)[rows, queries],
+                "kind": sl.pooled(self.kinds),
+            }
+        )
+
+    def keys_of(self, query: int) -> int:
+        """Keys that an early query has, in the layer with the widest sight."""
+        windows = self.store.attrs["window"]
+        sight = self.store.attrs["length"] if None in windows else max(windows)
+        return min(query + 1, sight)
+
+    def all_slots(self, halves: bool) -> dict[str, xr.DataArray]:
+        """Slots by bin; ``cross`` is U(this arm, its reference); with ``halves`` also of a half."""
+        found = dict(self.slots)
+        if "cross_log" in self.store:
+            found["cross"] = stack(
+                {
+                    (lens, "residual"): sl.gram_slots(self.cross_gram(lens), self.documents)
+                    for lens in LENSES
+                }
+            )
+        return found | (self.halves() if halves else {})
+
+
+def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:
+    """An estimate and its interval as flat columns, axes in their order."""
+    ends = {"ci_low": found.low, "ci_high": found.high}
+    return {column: np.ravel(x) for column, x in ({name: found.estimate} | ends).items()}
+
+
+def named(which: str) -> tuple[str, float]:
+    """A bin of a store as tables have it: its name, and of ``beyond-W`` the window W, else NaN."""
+    name, _, window = which.partition("-")
+    return name, float(window or "nan")
+
+
+def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+    """Slots (layer, head, slot) by (lens, component) as one array (pair, layer, head, slot)."""
+    names = [f"{lens}/{component}" for lens, component in pieces]
+    return xr.DataArray(
+        np.stack(list(pieces.values())),
+        dims=("pair", "layer", "head", "slot"),
+        coords={"pair": names},
+    )
+
+
+def split_pairs(array: xr.DataArray) -> Iterable[tuple[tuple[str, str], xr.DataArray]]:
+    """Each (lens, component) of a stacked array with its slice."""
+    for name in array["pair"].values:
+        lens, component = str(name).split("/")
+        yield (lens, component), array.sel(pair=name, drop=True)

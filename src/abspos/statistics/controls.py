@@ -1,0 +1,80 @@
+"""Arms that must do nothing, and whether they did.
+
+Source: docs/method.md, sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from abspos.statistics.energies import benjamini_hochberg
+
+#: Attention may differ by so much between two forward passes that are the same but for rounding,
+#: which grows through their depth (docs/method.md, section 6).
+ROUNDING = {"float32": 1e-3, "bfloat16": 1e-1}
+
+
+def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
+    """Largest difference of control-noop from bos, on the inputs they share; must be 0.
+
+    Compared are attention to position 0, denominators, states and losses of each input.
+    """
+    number = store.sizes["input"]
+    names = ("a_1", "sink_excess", "denominator", "state_norm", "loss")
+    shared = bos.isel(input=slice(0, number))
+    differences = [np.abs(store[n].values - shared[n].values).max() for n in names]
+    return float(np.max(differences))  # NaN if any is
+
+
+def shift_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
+    """Largest difference of control-shift from bos in any head's attention to position 0.
+
+    An attention is at most 1; RoPE knows offsets alone, so what differs is rounding that grew
+    through the depth of two forward passes.
+    """
+    number = min(store.sizes["input"], bos.sizes["input"])
+    a, b = (s["a_1"].isel(input=slice(0, number)).values for s in (store, bos))
+    return float(np.max(np.abs(a - b)))
+
+
+def controls(
+    stores: Mapping[tuple[str, str], xr.Dataset], energies: pd.DataFrame, keys: Mapping[str, Any]
+) -> pd.DataFrame:
+    """What must do nothing, and whether it did.
+
+    Raises:
+        ValueError: control-noop differs from bos.
+    """
+    rows = []
+    for (variant, condition), store in stores.items():
+        if condition == "control-noop":
+            value = noop_difference(store, stores[variant, "bos"])
+            rows.append((variant, condition, "largest difference from bos", value, value == 0))
+            if value != 0:
+                raise ValueError(
+                    f"{variant}/control-noop: differs from bos by {value:.3g}, must be exactly 0; "
+                    "the run is not deterministic, or the intervention does more than it says"
+                )
+        if condition == "control-shift":
+            value = shift_difference(store, stores[variant, "bos"])
+            allowed = ROUNDING[store.attrs["dtype"]]
+            name = f"largest difference from bos in attention to position 0, at most {allowed:g}"
+            rows.append((variant, condition, name, value, value <= allowed))
+        if condition == "no-bos":
+            chosen = (energies["condition"] == "no-bos") & (energies["variant"] == variant)
+            layer0 = energies[chosen & (energies["layer"] == 0) & (energies["bin"] == "early")]
+            for lens in ("log", "probability"):
+                of_lens = layer0[layer0["lens"] == lens]
+                p = of_lens[of_lens["component"] == "residual"]["p_value"]
+                smallest = float(np.min(benjamini_hochberg(p.to_numpy())))
+                name = f"layer 0: smallest adjusted p of R = 0, {lens}"
+                rows.append((variant, condition, name, smallest, smallest > 0.05))
+    frame = pd.DataFrame(rows, columns=["variant", "condition", "check", "value", "passed"])
+    for position, (name, value) in enumerate(keys.items()):
+        frame.insert(position, name, value)
+    return frame

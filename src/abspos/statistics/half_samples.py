@@ -1,0 +1,82 @@
+"""Balanced half-samples: how far an estimate moves from one half of the inputs to the other.
+
+The rows of a Hadamard matrix split units, documents of inputs, in halves (McCarthy, 1969).
+Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
+SPLITS = ORDER - 1  # its rows but the first, which splits nothing
+
+
+def in_first_half(units: int) -> np.ndarray:
+    """Balanced halves: whether each unit stands in the first half, (SPLITS, units) bool.
+
+    Columns of a Hadamard matrix: over all splits any two units stand together as often as apart,
+    so that the halves of a mean differ by exactly its variance. Beyond ORDER units, every
+    ORDER-th stays together.
+    """
+    rows, columns = np.arange(1, ORDER)[:, None], np.arange(units)[None, :] % ORDER
+    return np.bitwise_count(rows & columns) % 2 == 0
+
+
+def energies_of_halves(between: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Energies of first halves of all splits, then of second ones, (..., 2 SPLITS) float64.
+
+    NaN where a half has fewer than 2 units. With B the Gram, m its row and column sums together and
+    e = +-1 a row of the Hadamard matrix, the sum over the first half is (S + e'm + e'Be) / 4; and
+    as e_n e_m is the row's entry at n xor m, e'Be needs but the sums of B over pairs of one xor.
+
+    Args:
+        between: Gram between units, their own pairs left out (..., unit, unit).
+        sizes: inputs of each unit (unit).
+    """
+    members = in_first_half(len(sizes))
+    folded = fold(fold(between, -1), -2)
+    unit = np.arange(ORDER)
+    by_xor = folded[..., unit[:, None], unit[:, None] ^ unit].sum(axis=-2)
+    margins = folded.sum(axis=-1) + folded.sum(axis=-2)
+    signs = np.where(in_first_half(ORDER), 1.0, -1.0).T
+    even, odd = by_xor.sum(axis=-1, keepdims=True) + by_xor @ signs, margins @ signs
+    sums = np.concatenate([even + odd, even - odd], axis=-1) / 4
+    both = np.concatenate([members, ~members]).astype(np.float64)
+    pairs = (both @ sizes) ** 2 - both @ sizes**2
+    pairs[both.sum(axis=-1) < 2] = np.nan
+    return sums / pairs
+
+
+def fold(values: np.ndarray, axis: int) -> np.ndarray:
+    """Sums of units that always stay together: ORDER of them along an axis."""
+    if values.shape[axis] == ORDER:
+        return values
+    values = np.moveaxis(values, axis, -1)
+    missing = -values.shape[-1] % ORDER
+    if missing:
+        values = np.concatenate([values, np.zeros((*values.shape[:-1], missing))], axis=-1)
+    values = values.reshape(*values.shape[:-1], -1, ORDER).sum(axis=-2)
+    return np.moveaxis(values, -1, axis)
+
+
+def half_variance(
+    estimate: np.ndarray, halved: np.ndarray, number: int, smooth: bool
+) -> np.ndarray:
+    """se^2 of `abspos.statistics.energies.interval` from the estimates (..., 2 SPLITS) of halves.
+
+    NaN where a half of 2 or more units has no estimate, or where there are no such halves.
+    """
+    size = in_first_half(number).sum(axis=-1)
+    size, used = size.astype(np.float64), (size >= 2) & (number - size >= 2)
+    if not used.any():
+        return np.full(estimate.shape, np.nan)
+    a, first, second = size[used], halved[..., :SPLITS][..., used], halved[..., SPLITS:][..., used]
+    b = number - a
+    weight = a * b / (a * b).sum()
+    variance = ((first - second) ** 2 * (a * b / number**2)) @ weight
+    if not smooth:
+        return variance
+    curved = estimate[..., None] - (a * first + b * second) / number
+    curved -= (curved @ weight)[..., None]
+    return variance - np.minimum(curved**2 @ weight, variance / 2) / 2

@@ -1,0 +1,156 @@
+"""Energies of all inputs and of parts of them, from a component store: what every error needs.
+
+A *slot* axis holds a statistic of all inputs (slot 0), of the inputs without one document each, and
+of both halves of each balanced split, so that any function of energies, paired across arms, has its
+interval (abspos.statistics.energies.of_slots).
+Source: docs/method.md, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from abspos.statistics import energies as statistics
+from abspos.statistics.energies import Interval, of_slots, unpack
+from abspos.statistics.half_samples import SPLITS, in_first_half
+
+SUMMARIES = ("median", "mean")
+
+
+def documents_of(store: xr.Dataset) -> np.ndarray | None:
+    """Document labels (input), or None where every input is a document of its own."""
+    labels = store["document"].values
+    return None if len(np.unique(labels)) == len(labels) else labels
+
+
+def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (..., document) of per-input values (..., N), and how many inputs each document has.
+
+    Documents stand in the order in which they first appear, as everywhere in
+    abspos.statistics.energies: slots of any two statistics leave out the same document.
+    """
+    if documents is None:
+        return values, np.ones(values.shape[-1])
+    codes, names = pd.factorize(documents)
+    member = (codes[:, None] == np.arange(len(names))).astype(float)
+    return values @ member, member.sum(0)
+
+
+def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., slot) of Gram matrices (..., N, N)."""
+    return np.asarray(statistics.slots(gram, documents))
+
+
+def no_halves(slots: np.ndarray) -> np.ndarray:
+    """(..., 1 + N) -> (..., slot): what has no halves, so that its error is the jackknife's."""
+    unknown = np.full((*slots.shape[:-1], 2 * SPLITS), np.nan)
+    return np.concatenate([slots, unknown], axis=-1)
+
+
+def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., slot) from row sums over other documents (..., N).
+
+    Row sums do not tell the energies of halves: those slots are NaN, which leaves the jackknife.
+    """
+    number = margins.shape[-1]
+    margins, sizes = by_document(margins, documents)
+    total = margins.sum(-1, keepdims=True)
+    pairs = number**2 - (sizes**2).sum()
+    without = (total - 2 * margins) / (pairs - 2 * sizes * (number - sizes))
+    return no_halves(np.concatenate([total / pairs, without], axis=-1))
+
+
+def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Means (..., slot) of per-input values (..., N)."""
+    number = values.shape[-1]
+    values, sizes = by_document(values, documents)
+    total = values.sum(-1, keepdims=True)
+    first = in_first_half(len(sizes))
+    members = np.concatenate([first, ~first]).astype(float)
+    counted = members @ sizes
+    counted[counted == 0] = np.nan
+    halved = values @ members.T / counted
+    return np.concatenate([total / number, (total - values) / (number - sizes), halved], axis=-1)
+
+
+def bin_names(store: xr.Dataset) -> list[str]:
+    """Bins that a component store has."""
+    return list(store.attrs["bins"])
+
+
+def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndarray]:
+    """Packed Grams (layer, head, pair) of one bin by (lens, component), the rest of R included.
+
+    The parts of R are orthogonal, so the rest's Gram is R's less those of row and sink.
+    """
+    stored = store[f"gram_{which}"]
+    names = stored[f"component_{which}"].values
+    found = {
+        (lens, str(name)): stored.sel({"lens": lens, f"component_{which}": name}).values
+        for lens in stored["lens"].values
+        for name in names
+    }
+    for lens in stored["lens"].values:
+        if (lens, "row") in found:
+            parts = found[lens, "row"].astype(np.float64) + found[lens, "sink"]
+            found[lens, "rest"] = found[lens, "residual"] - parts
+    return found
+
+
+def pooled(kinds: Iterable[str]) -> str:
+    """Kinds of layers that a number is a mean over: one, or several joined by ``+``."""
+    return "+".join(sorted(set(kinds)))
+
+
+def by_kind(kinds: Iterable[str]) -> dict[str, np.ndarray]:
+    """Layers to take a mean over, by what they are: all, and in hybrids those of each kind."""
+    every = np.array(list(kinds))
+    found = {pooled(every): np.arange(len(every))}
+    return found | {str(name): np.flatnonzero(every == name) for name in sorted(set(every))}
+
+
+def full_gram(packed: np.ndarray, number: int) -> np.ndarray:
+    """Gram matrices (..., N, N) float64 of packed ones."""
+    return unpack(packed, number).astype(np.float64)
+
+
+def over_heads(slots: xr.DataArray, summary: str) -> xr.DataArray:
+    """A layer's summary: its median head, or the mean over its heads."""
+    # A NaN of one head is one of all: numpy's median, many times as fast as one that skips NaN.
+    return slots.reduce(np.median if summary == "median" else np.mean, "head")
+
+
+def over_model(slots: xr.DataArray, summary: str) -> xr.DataArray:
+    """A model's summary: the mean of its layers' summaries."""
+    return over_heads(slots, summary).mean("layer")
+
+
+def slot_interval(
+    slots: xr.DataArray | np.ndarray, confidence: float = 0.95, summary: str = "mean"
+) -> Interval:
+    """Interval of anything with a last axis ``slot``.
+
+    Args:
+        slots: of a number.
+        confidence: level.
+        summary: over heads; a median takes now this head, now that, and is not smooth.
+    """
+    if isinstance(slots, xr.DataArray):
+        slots = slots.transpose(..., "slot").values
+    return of_slots(slots, smooth=summary != "median", confidence=confidence)
+
+
+def anchored_gram(denominator: np.ndarray, anchor: int, queries: Sequence[int]) -> np.ndarray:
+    """Gram matrices (layer, head, input, input) of the mask at another anchor, log lens.
+
+    Args:
+        denominator: mean log Z_i of each input (layer, head, input, query).
+        anchor: a in mask_i = log Z_a - log Z_i.
+        queries: of the bin.
+    """
+    mask = denominator[..., anchor, None] - denominator[..., list(queries)]
+    return mask @ mask.swapaxes(-1, -2) / mask.shape[-1]

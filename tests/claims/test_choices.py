@@ -1,0 +1,152 @@
+"""Slots under other choices, against the same statistics computed anew from activations' fields."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from abspos.arrays import open_dataset
+from abspos.claims import choices
+from abspos.claims.choices import anchored_slots, choices_of, choose, early_slots, some_slots
+from abspos.documents import holdout
+from abspos.statistics import replicates as sl
+from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.tables import tabulate
+
+ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
+KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
+CLOSE = {"rtol": 1e-4, "atol": 1e-7}  # profiles and Grams are stored in float32
+
+
+@pytest.fixture(scope="module")
+def store(components):
+    return open_dataset(*components["bos"]).load()
+
+
+@pytest.fixture(scope="module")
+def own(store):
+    """The study's own slots by bin."""
+    return ArmTables(store, KEYS, 0.95, 100, 0).all_slots(False)
+
+
+def pair(array, name):
+    return array.sel(pair=name).values
+
+
+@pytest.mark.parametrize("name", ["log/residual", "log/mask", "probability/residual"])
+def test_the_studys_own_early_bin_comes_out_of_narrow_bins(store, own, name):
+    found = early_slots(store, store.attrs["bins"]["early"][1])["early"]
+    known = slice(1 + store.sizes["input"])  # row sums of narrow bins do not tell halves
+    np.testing.assert_allclose(
+        pair(found, name)[..., known], pair(own["early"], name)[..., known], **CLOSE
+    )
+    assert np.isnan(pair(found, name)[..., known.stop :]).all()
+
+
+def test_all_early_queries_are_early_and_late_ones_by_their_number(store, own):
+    first, stop = store.attrs["bins"]["early"]
+    half = store.attrs["bins"]["late"][1]
+    found = early_slots(store, half)["early"]
+    for name in ("log/residual", "probability/mask"):
+        both = (stop - first) * pair(own["early"], name) + (half - stop) * pair(own["late"], name)
+        known = slice(1 + store.sizes["input"])
+        np.testing.assert_allclose(
+            pair(found, name)[..., known], both[..., known] / (half - first), **CLOSE
+        )
+    assert np.isnan(early_slots(store, half)["cross"]).all()
+
+
+def test_an_end_inside_a_narrow_bin_is_refused(store):
+    with pytest.raises(ValueError, match="no narrow bin of queries ends at 9"):
+        early_slots(store, 10)
+
+
+def test_another_anchor_moves_the_mask_of_the_log_lens_alone(store, own):
+    last = store.sizes["query"] - 1
+    same, other = (anchored_slots(store, a)["early"] for a in (last, 7))
+    np.testing.assert_allclose(pair(same, "log/mask"), pair(own["early"], "log/mask"), **CLOSE)
+    assert (pair(other, "log/mask") < pair(own["early"], "log/mask")).mean() > 0.9
+    for name in ("log/residual", "probability/mask"):
+        np.testing.assert_array_equal(pair(other, name), pair(own["early"], name))
+
+
+def test_some_inputs_are_a_study_of_those_inputs(store):
+    kept = np.arange(store.sizes["input"]) % 3 > 0
+    found = some_slots(store, kept)
+    number = store.sizes["input"]
+    gram = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], number)
+    chosen = gram[..., kept, :][..., kept]
+    labels = store["document"].values[kept]
+    documents = None if len(set(labels)) == len(labels) else labels
+    np.testing.assert_allclose(
+        pair(found["early"], "log/residual"), sl.gram_slots(chosen, documents), rtol=1e-12
+    )
+    np.testing.assert_allclose(found["loss"][0], store["loss"].values[kept].mean(), rtol=1e-6)
+    assert "late" not in found
+
+
+def test_choices_are_those_that_the_inputs_allow(store):
+    sources = ["a"] * 8 + ["b"] * 6 + ["c"] * 2
+    found = {choice.name: choice for choice in choices_of(store, sources, 0)}
+    half = store.attrs["length"] // 2
+    stop = store.attrs["bins"]["early"][1]
+    assert [n for n in found if n.startswith("early")] == [
+        f"early {e}" for e in choices.EARLY if e <= half and e != stop
+    ]
+    assert [n for n in found if n.startswith("anchor")] == [
+        f"anchor {a}" for a in choices.ANCHORS if a < half - 1
+    ]
+    one, other = found["half 1"].inputs, found["half 2"].inputs
+    assert (one ^ other).all()
+    np.testing.assert_array_equal(one, holdout(16, 0, store["document"].values)[0])
+    assert "halves exchanged" in found
+    assert "source a" in found
+    assert not {"source b", "source c"} & set(found), "too few inputs for a choice of their own"
+    assert not any("source" in c.name for c in choices_of(store, ["a"] * 16, 0))
+
+
+def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
+    rows = [{"verdict": "reproduced", "summary": s} for s in ("", "median", "mean")]
+    rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
+    monkeypatch.setattr(choices, "altered", lambda *given: None)
+    choice = choices.Choice("c", choices.own_slots, (lambda evidence: iter(rows),))
+    found = choices.judged(None, choice, {})
+    assert found == [row | {"choice": "c"} for row in rows[:2]]
+
+
+def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
+    monkeypatch.setattr(choices, "ANCHORS", (7,))
+    given = {
+        "stores": [components[name].store for name in ARMS],
+        "manifests": [components[name].manifest for name in ARMS],
+        "arms": list(ARMS.values()),
+        "model": "tiny",
+        "revision": "0123",
+        "confidence": 0.95,
+        "seed": 0,
+        "threads": 1,
+    }
+    slots, manifest = tmp_path / "slots.zarr", tmp_path / "slots.json"
+    tabulate(replicates=slots, replicates_manifest=manifest, sign_flips=100, **given)
+    variants = {
+        "standard": {"rope": None, "window": None, "untrained": False},
+        "window": {"rope": None, "window": 12, "untrained": False},
+    }
+    choose(
+        slots=slots,
+        slots_manifest=manifest,
+        inputs=windows.store,
+        table=tmp_path / "choices.csv",
+        variants=variants,
+        swap_tokens=[],
+        **given,
+    )
+    table = pd.read_csv(tmp_path / "choices.csv", dtype={"revision": str})
+    assert list(table.columns) == choices.COLUMNS
+    assert set(table["summary"].dropna()) == {"median"}
+    both = table[(table["claim"] == "both-present") & (table["arms"] == "window/bos")]
+    halves = both[both["choice"].str.startswith("half")]
+    assert (halves["n_inputs"] == 8).all()
+    anchored = table[table["choice"].str.startswith("anchor")]
+    assert set(zip(anchored["number"], anchored["lens"], strict=True)) == {("mask energy", "log")}

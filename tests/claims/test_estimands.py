@@ -1,0 +1,308 @@
+"""Estimands on planted fields whose numbers have closed forms (docs/method.md, section 5)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abspos.claims import estimands
+from abspos.statistics.energies import slope
+from abspos.statistics.replicates import gram_slots
+
+NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
+SUMMARIES = ("median", "mean")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def labelled(slots):
+    return xr.DataArray(slots, dims=("layer", "head", "slot"))
+
+
+def swapped(bos, swap, summary="median"):
+    """The numbers of two arms' fields (layer, head, input, element)."""
+    inner = [np.einsum("lhnk,lhmk->lhnm", x, y) for x, y in ((swap, swap), (bos, bos), (swap, bos))]
+    found = estimands.swap_slots(*(labelled(gram_slots(g, None)) for g in inner), summary)
+    return {name: slots.values[np.isfinite(slots.values)] for name, slots in found.items()}
+
+
+def constant_field(rng, layers=2, heads=5, inputs=4, elements=8):
+    """The same field in every input: energies are its square without any noise."""
+    one = rng.normal(size=(layers, heads, 1, elements))
+    return np.tile(one, (1, 1, inputs, 1))
+
+
+# bos-swap
+
+
+@pytest.mark.parametrize("summary", SUMMARIES)
+def test_a_swap_that_changes_nothing(rng, summary):
+    """Exactly 0 in every slot, whatever the noise."""
+    bos = constant_field(rng) + rng.normal(size=(2, 5, 4, 8))
+    found = swapped(bos, bos.copy(), summary)
+    assert tuple(found) == NUMBERS
+    for slots in found.values():
+        np.testing.assert_array_equal(slots, 0)
+
+
+@pytest.mark.parametrize("summary", SUMMARIES)
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.5, -1.0])
+def test_a_swap_that_scales_the_field(rng, factor, summary):
+    bos = constant_field(rng)
+    found = swapped(bos, factor * bos, summary)
+    wanted = (1 - factor**2, 1 - factor, (1 - factor) ** 2, 1 - abs(factor))
+    for name, value in zip(NUMBERS, wanted, strict=True):
+        np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("summary", SUMMARIES)
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_swap_for_an_orthogonal_field(rng, factor, summary):
+    """The same energy is none removed; nothing of it is aligned; the difference is their sum."""
+    bos = constant_field(rng)
+    bos[..., 4:] = 0
+    swap = factor * np.roll(bos, 4, -1)
+    found = swapped(bos, swap, summary)
+    wanted = (1 - factor**2, 1, 1 + factor**2, 1 - factor)
+    for name, value in zip(NUMBERS, wanted, strict=True):
+        np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
+
+
+def test_forty_percent_of_the_energy_is_not_forty_of_the_amplitude(rng):
+    found = swapped(bos := constant_field(rng), np.sqrt(0.6) * bos)
+    assert found["energy reduction"][0] == pytest.approx(0.4)
+    assert found["amplitude reduction"][0] == pytest.approx(1 - np.sqrt(0.6))
+    assert found["aligned reduction"][0] == pytest.approx(1 - np.sqrt(0.6))
+
+
+def test_a_part_removed_counts_alike_in_energy_aligned_and_difference(rng):
+    """b = kept + gone, orthogonal: three numbers are the share of what is gone."""
+    bos = constant_field(rng, layers=1, heads=1)
+    kept = bos.copy()
+    kept[..., 5:] = 0
+    share = 1 - (kept**2).sum() / (bos**2).sum()
+    found = swapped(bos, kept)
+    for name in NUMBERS[:3]:
+        np.testing.assert_allclose(found[name], share)
+    np.testing.assert_allclose(found["amplitude reduction"], 1 - np.sqrt(1 - share))
+
+
+@pytest.mark.parametrize("summary", SUMMARIES)
+def test_the_difference_is_the_energy_of_the_difference_field(rng, summary):
+    bos, swap = constant_field(rng), constant_field(rng)
+    gram = np.einsum("lhnk,lhmk->lhnm", swap - bos, swap - bos)
+    energy = labelled(gram_slots(gram, None))
+    reference = labelled(gram_slots(np.einsum("lhnk,lhmk->lhnm", bos, bos), None))
+    over = energy.median("head") if summary == "median" else energy.mean("head")
+    under = reference.median("head") if summary == "median" else reference.mean("head")
+    wanted = (over.mean("layer") / under.mean("layer")).values
+    found = swapped(bos, swap, summary)["difference share"]
+    np.testing.assert_allclose(found, wanted[np.isfinite(wanted)])
+
+
+def test_the_difference_share_of_a_median_head_is_never_negative():
+    """Medians of E_b, E_s and U would come from three heads: here 1 + 1 - 2 * 10 = -18."""
+    amplitudes = np.array([[1.0, 10.0], [1.0, 1.0], [10.0, 1.0]])  # of BOS and swap, by head
+    bos, swap = (np.tile(a[None, :, None, None], (1, 1, 4, 1)) for a in amplitudes.T)
+    found = swapped(bos, swap)
+    np.testing.assert_allclose(found["difference share"], 81)
+
+
+@given(seed=st.integers(0, 999), inputs=st.integers(3, 6))
+def test_with_one_head_the_numbers_are_tied(seed, inputs):
+    """Difference share = 2 aligned - energy reduction; amplitude follows from energy."""
+    rng = np.random.default_rng(seed)
+    bos, swap = (5 + rng.normal(size=(1, 1, inputs, 6)) for _ in range(2))
+    found = swapped(bos, swap)
+    np.testing.assert_allclose(
+        found["difference share"],
+        2 * found["aligned reduction"] - found["energy reduction"],
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(
+        (1 - found["amplitude reduction"]) ** 2, 1 - found["energy reduction"], atol=1e-9
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_energy_below_zero_has_no_amplitude():
+    one = xr.DataArray([1.0, 1.0], dims="slot")
+    found = estimands.swap_numbers(-0.01 * one, one, 0 * one, one)
+    assert np.isnan(found["amplitude reduction"]).all()
+    np.testing.assert_allclose(found["energy reduction"], 1.01)
+
+
+def test_reduction():
+    treated, reference = (xr.DataArray([x, x / 2], dims="slot") for x in (3.0, 4.0))
+    np.testing.assert_allclose(estimands.reduction(treated, reference), 0.25)
+
+
+# window-accumulates
+
+
+@pytest.mark.parametrize(("window", "half"), [(6, 16), (32, 64), (2, 16), (16, 16), (64, 64)])
+def test_reachable_layers_follow_the_light_cone(window, half):
+    """Position 0 reaches window - 1 further each layer: grown here one layer at a time."""
+    farthest, wanted = 0, []
+    for _ in range(20):
+        farthest += window - 1
+        wanted.append(farthest >= half - 1)
+    np.testing.assert_array_equal(estimands.reachable([window] * 20, half), wanted)
+
+
+def test_reachable_layers_of_the_default_study():
+    found = estimands.reachable([32] * 30, 64)
+    np.testing.assert_array_equal(np.flatnonzero(~found), [0, 1])  # 3 x 31 = 93 >= 63 > 62
+
+
+@pytest.mark.parametrize("summary", SUMMARIES)
+def test_accumulation_of_a_planted_depth(rng, summary):
+    """Energies that grow by 0.3 a layer in every head, in slots each of its own size."""
+    layer = np.arange(8)[:, None, None]
+    head = rng.normal(size=(1, 5, 1))
+    slot = np.array([1.0, 2.0, -1.0])
+    beyond = labelled((0.3 * layer + head) * slot)
+    layers = layer[:, 0, 0] >= 3
+    found = estimands.accumulation(beyond, layers, summary)
+    np.testing.assert_allclose(found, 0.3 * slot)
+    transposed = estimands.accumulation(beyond.transpose("slot", "head", "layer"), layers, summary)
+    np.testing.assert_allclose(transposed, found)
+
+
+def test_accumulation_uses_the_chosen_layers_alone_at_their_own_depth(rng):
+    energies = rng.normal(size=(6, 3, 4))
+    layers = np.array([False, True, True, False, True, True])
+    found = estimands.accumulation(labelled(energies), layers, "median")
+    by_layer = np.median(energies, 1)
+    wanted = [slope([1, 2, 4, 5], by_layer[layers, s]) for s in range(4)]
+    np.testing.assert_allclose(found, wanted)
+    energies[~layers] = 1e9
+    np.testing.assert_allclose(estimands.accumulation(labelled(energies), layers, "median"), wanted)
+
+
+# fingerprint
+
+
+def explained_slowly(vectors, tokens):
+    """The same share and accuracy from the vectors themselves, one text at a time."""
+    near, everyone, right = 0.0, 0.0, 0
+    for n in range(len(vectors)):
+        others = [m for m in range(len(vectors)) if m != n]
+        means = {
+            token: np.mean([vectors[m] for m in others if tokens[m] == token], 0)
+            for token in sorted(set(tokens))
+        }
+        distances = {token: ((vectors[n] - mean) ** 2).sum() for token, mean in means.items()}
+        near += distances[tokens[n]]
+        everyone += ((vectors[n] - np.mean([vectors[m] for m in others], 0)) ** 2).sum()
+        right += min(distances, key=distances.get) == tokens[n]
+    commonest = max(tokens.count(t) for t in tokens)
+    return 1 - near / everyone, right / len(vectors), commonest / len(vectors)
+
+
+@given(
+    tokens=st.lists(st.integers(10, 14), min_size=4, max_size=14),
+    signal=st.sampled_from([0.0, 0.5, 3.0]),
+    seed=st.integers(0, 99),
+)
+def test_explained_by_token_is_the_direct_computation(tokens, signal, seed):
+    tokens = [t for t in tokens if tokens.count(t) > 1]
+    if len(set(tokens)) < 2:
+        return
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(15, 6))
+    x = signal * means[tokens] + rng.normal(size=(len(tokens), 6)) + 2
+    found = estimands.explained_by_token(x @ x.T, tokens)
+    np.testing.assert_allclose(found, explained_slowly(x, tokens), atol=1e-9)
+
+
+def test_a_write_that_only_the_token_decides(rng):
+    tokens = np.repeat([7, 3, 9], [5, 4, 2])
+    x = rng.normal(size=(10, 6))[tokens]
+    share, accuracy, commonest = estimands.explained_by_token(x @ x.T, tokens)
+    assert (share, accuracy) == pytest.approx((1, 1))
+    assert commonest == 5 / 11
+
+
+def test_a_write_that_knows_nothing_of_the_token(rng):
+    """Held out, a mean of c - 1 other texts explains 1 - (1 + 1/(c-1)) / (1 + 1/(N-1)) <= 0."""
+    tokens = np.repeat(np.arange(4), 30)
+    found = np.array(
+        [
+            estimands.explained_by_token(x @ x.T, rng.permutation(tokens))
+            for x in rng.normal(size=(20, 120, 8))
+        ]
+    )
+    share, accuracy, commonest = found.mean(0)
+    assert share == pytest.approx(1 - (1 + 1 / 29) / (1 + 1 / 119), abs=0.005)
+    assert commonest == 0.25
+    assert accuracy == pytest.approx(0.25, abs=0.05)
+    assert accuracy <= 0.26, "holding out must not favour a text's own token"
+
+
+def test_noise_takes_its_share(rng):
+    """Token means of variance 3 and noise of variance 1: three quarters are explained."""
+    tokens = np.repeat(np.arange(60), 20)
+    means = np.sqrt(3) * rng.normal(size=(60, 12))
+    x = means[tokens] + rng.normal(size=(1200, 12))
+    share, accuracy, _ = estimands.explained_by_token(x @ x.T, tokens)
+    assert share == pytest.approx(1 - (1 + 1 / 19) / 4, abs=0.03)
+    assert accuracy > 0.8
+
+
+def test_a_direction_shared_by_all_texts_explains_nothing(rng):
+    """The share is of the variance: what BOS would write in every text has none."""
+    tokens = np.repeat(np.arange(3), 4)
+    x = rng.normal(size=(12, 5))
+    plain = estimands.explained_by_token(x @ x.T, tokens)
+    moved = estimands.explained_by_token((x + 100) @ (x + 100).T, tokens)
+    np.testing.assert_allclose(moved, plain, atol=1e-7)
+
+
+def test_fingerprint_slots_delete_one_text_at_a_time(rng):
+    tokens = np.array([1, 1, 2, 2, 2, 3, 3, 3, 3])
+    x = rng.normal(size=(2, 9, 4)) + rng.normal(size=(2, 4, 4))[:, tokens]
+    gram = x @ x.swapaxes(1, 2)
+    found = estimands.fingerprint_slots(gram, tokens)
+    joined = np.concatenate([h / np.linalg.norm(h - h.mean(0)) for h in x], -1)
+    for slot in range(10):
+        kept = [n for n in range(9) if n != slot - 1]
+        kept = [n for n in kept if sum(tokens[m] == tokens[n] for m in kept) > 1]
+        share, accuracy, chance = explained_slowly(joined[kept], tokens[kept].tolist())
+        assert found["variance explained"][slot] == pytest.approx(share)
+        above = found["decoding accuracy above chance"][slot]
+        assert above == pytest.approx(accuracy - chance)
+
+
+def test_no_head_drowns_the_others(rng):
+    tokens = np.repeat(np.arange(3), 4)
+    x = rng.normal(size=(2, 12, 4))
+    gram = x @ x.swapaxes(1, 2)
+    louder = gram * np.array([1, 1e6])[:, None, None]
+    for name, slots in estimands.fingerprint_slots(gram, tokens).items():
+        np.testing.assert_allclose(estimands.fingerprint_slots(louder, tokens)[name], slots)
+
+
+def test_what_a_head_writes_in_every_text_does_not_weigh(rng):
+    """Heads count by their variance: one that also writes a constant counts no less."""
+    tokens = np.repeat(np.arange(3), 4)
+    x = rng.normal(size=(2, 12, 4))
+    moved = x + np.array([0, 50])[:, None, None]
+    for name, slots in estimands.fingerprint_slots(x @ x.swapaxes(1, 2), tokens).items():
+        found = estimands.fingerprint_slots(moved @ moved.swapaxes(1, 2), tokens)[name]
+        np.testing.assert_allclose(found, slots, atol=1e-8)
+
+
+def test_a_head_that_writes_nothing_counts_for_nothing(rng):
+    tokens = np.repeat(np.arange(3), 4)
+    x = rng.normal(size=(1, 12, 4))
+    gram = x @ x.swapaxes(1, 2)
+    silent = np.concatenate([gram, 0 * gram])
+    for name, slots in estimands.fingerprint_slots(gram, tokens).items():
+        np.testing.assert_allclose(estimands.fingerprint_slots(silent, tokens)[name], slots)

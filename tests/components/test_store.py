@@ -1,0 +1,484 @@
+"""Component stores against the decomposition of the model's own eager attention."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from abspos.arrays import NonFiniteError, open_dataset
+from abspos.components import blocks
+from abspos.components import store as component_store
+from abspos.components.decomposition import decompose
+from abspos.components.grams import LENSES
+from abspos.statistics import energies as statistics
+from abspos.statistics.sign_flips import sign_flip_p
+from abspos.stores import StoreError, write_manifest
+from abspos.study import grid
+
+LENGTH, HALF, EARLY, WINDOW = 32, 16, 8, 6
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+RUNS = {"bos": None, "no-bos": None, "window": WINDOW}
+
+
+def opened(stored):
+    return open_dataset(*stored).load()
+
+
+@pytest.fixture(scope="module")
+def found(components):
+    return {name: opened(stored) for name, stored in components.items()}
+
+
+@pytest.fixture(scope="module")
+def attention(checkpoint, windows):
+    """Eager attention by run: (layer, input, head, query, key) float64."""
+    tokens = torch.as_tensor(open_dataset(*windows)["tokens"].values).long()
+    table = load_file(checkpoint / "model.safetensors")["model.embed_tokens.weight"]
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    i, j = np.indices((LENGTH, LENGTH))
+    weights = {}
+    for name, window in RUNS.items():
+        embeddings = table[tokens]
+        if name != "no-bos":
+            embeddings[:, 0] = table[0]
+        mask = torch.full((16, 1, LENGTH, LENGTH), torch.finfo(torch.float32).min)
+        mask[..., torch.as_tensor((j <= i) & (i - j < (window or LENGTH)))] = 0
+        with torch.no_grad():
+            out = model(inputs_embeds=embeddings, attention_mask=mask, output_attentions=True)
+        weights[name] = torch.stack(out.attentions).double().numpy()
+    return weights
+
+
+@pytest.fixture(scope="module")
+def expected(attention):
+    """The public decomposition of log attention (rows of logits are free of a constant)."""
+    out = {}
+    for name, a in attention.items():
+        logits = np.log(np.where(a > 0, a, 1.0))  # where masked, any number does
+        out[name] = [decompose(layer, RUNS[name]) for layer in logits]
+    return out
+
+
+def fields(dataset, lens, component):
+    """Fields (input, head, query, offset) of a decomposition, by docs/method.md, section 3."""
+    mask = dataset["mask"].values[..., None] + 0 * dataset["residual"].values
+    p = dataset["predicted"].values
+    return {
+        ("log", "residual"): dataset["residual"].values,
+        ("log", "mask"): mask,
+        ("probability", "residual"): dataset["attention"].values - p,
+        ("probability", "mask"): p - np.nan_to_num(p[..., -1:, :]),
+    }[lens, component]
+
+
+def grams_of(x, queries, lens):
+    """Gram matrices (head, input, input) of one bin; NaN where an offset is not visible."""
+    per_query = []
+    for i in queries:
+        seen = ~np.isnan(x[0, 0, i])
+        y = x[:, :, i, seen]
+        product = np.einsum("nhd,mhd->hnm", y, y)
+        per_query.append(product / seen.sum() if lens == "log" else product)
+    return np.mean(per_query, axis=0)
+
+
+def stored_grams(dataset, which, lens, component):
+    packed = dataset[f"gram_{which}"].sel(lens=lens, **{f"component_{which}": component})
+    return statistics.unpack(packed.values)
+
+
+# against eager attention
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("field", ["residual", "attention", "predicted", "relative"])
+def test_mean_fields(found, expected, name, field):
+    for layer, whole in enumerate(expected[name]):
+        mean = np.nan_to_num(whole[field].mean("input").values)
+        np.testing.assert_allclose(found[name][field][layer], mean, **CLOSE)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_denominators_give_the_mask(found, expected, name):
+    for layer, whole in enumerate(expected[name]):
+        denominator = found[name]["denominator"][layer].values
+        mask = (denominator[..., -1:] - denominator).swapaxes(0, 1)
+        np.testing.assert_allclose(mask, whole["mask"], **CLOSE)
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("component", ["residual", "mask"])
+@pytest.mark.parametrize("which", ["early", "late"])
+def test_grams(found, expected, name, lens, component, which):
+    queries = range(1, EARLY) if which == "early" else range(EARLY, HALF)
+    for layer, whole in enumerate(expected[name]):
+        wanted = grams_of(fields(whole, lens, component), queries, lens)
+        stored = stored_grams(found[name], which, lens, component)[layer]
+        np.testing.assert_allclose(stored, wanted, **CLOSE)
+        np.testing.assert_allclose(
+            statistics.energy(stored), statistics.energy(wanted), rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("lens", LENSES)
+def test_beyond_grams(found, attention, name, lens):
+    """Attention cut to the nearest keys and renormalised, before anything else is done."""
+    cut = np.zeros((*attention[name].shape[:4], WINDOW))
+    for i in range(WINDOW - 1, LENGTH):
+        row = attention[name][..., i, i + 1 - WINDOW : i + 1][..., ::-1]
+        cut[..., i, :] = row / row.sum(-1, keepdims=True)
+    model, reference = cut[..., WINDOW:HALF, :], cut[..., HALF:, :]
+    if lens == "log":
+        x = np.log(model) - np.log(reference).mean(-2, keepdims=True)
+    else:
+        x = model - reference.mean(-2, keepdims=True)
+    for layer in range(3):
+        wanted = grams_of(x[layer], range(HALF - WINDOW), lens)
+        stored = stored_grams(found[name], f"beyond-{WINDOW}", lens, "residual")[layer]
+        np.testing.assert_allclose(stored, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_row_and_sink(found, expected, lens):
+    for layer, whole in enumerate(expected["bos"]):
+        x = fields(whole, lens, "residual")
+        i, d = np.indices((HALF, HALF))
+        row, sink, rest = x.copy(), x.copy(), x.copy()
+        for query in range(1, HALF):
+            row[..., query, :query] = x[..., query, :query].mean(-1, keepdims=True)
+        row[..., d == i] = 0
+        sink[..., d < i] = 0
+        rest = x - row - sink
+        for component, part in (("row", row), ("sink", sink)):
+            wanted = grams_of(part, range(1, EARLY), lens)
+            stored = stored_grams(found["bos"], "early", lens, component)[layer]
+            np.testing.assert_allclose(stored, wanted, err_msg=component, **CLOSE)
+        stored = [
+            stored_grams(found["bos"], "early", lens, c)[layer] for c in ("residual", "row", "sink")
+        ]
+        wanted = grams_of(rest, range(1, EARLY), lens)
+        np.testing.assert_allclose(stored[0] - stored[1] - stored[2], wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_sinks(found, attention, name):
+    a = attention[name]
+    dataset = found[name]
+    assert dataset["a_1"].dims == ("layer", "head", "input")
+    by_head = a.swapaxes(1, 2)
+    np.testing.assert_allclose(dataset["a_1"], by_head[..., 0].mean(-1), **CLOSE)
+    np.testing.assert_allclose(dataset["to_first"], by_head[..., 1:EARLY, 0].mean(-1), **CLOSE)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_sink_excess(found, expected, name):
+    window = RUNS[name]
+    queries = range(1, min(EARLY, window or EARLY))
+    for layer, whole in enumerate(expected[name]):
+        excess = (whole["attention"] - whole["predicted"]).values
+        wanted = np.mean([excess[..., i, i] for i in queries], axis=0).T
+        np.testing.assert_allclose(found[name]["sink_excess"][layer], wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("component", ["residual", "mask"])
+def test_profile_is_the_energy_by_query(found, expected, lens, component):
+    profile = found["bos"]["profile"].sel(lens=lens, profile_component=component)
+    covered = []
+    for name in profile["query_bin"].values:
+        first, last = (int(edge) for edge in name.split("-"))
+        covered += range(first, last + 1)
+        for layer, whole in enumerate(expected["bos"]):
+            gram = grams_of(fields(whole, lens, component), range(first, last + 1), lens)
+            others = gram.sum(-1) - gram.diagonal(axis1=-2, axis2=-1)
+            np.testing.assert_allclose(
+                profile.sel(query_bin=name)[layer], others, rtol=1e-3, atol=2e-5
+            )
+    assert covered == list(range(1, HALF))
+
+
+# long inputs
+
+
+def test_long_inputs_are_decomposed_on_grids(
+    found, attention, activations, decompose_into, tmp_path, monkeypatch
+):
+    """By definition, from eager attention, with references and early queries of the grids alone."""
+    for name, value in (("MOST", 6), ("DENSE", 4), ("SHOWN", 5)):
+        monkeypatch.setattr(grid, name, value)
+    made = opened(decompose_into(tmp_path, activations["bos"]))
+    queries, late = made.attrs["explained"], made.attrs["references"]
+    assert queries == [*range(EARLY), 9, 12, 15]
+    assert late == list(range(16, 32, 3))
+    shown = made["query"].values
+    assert list(shown) == [queries[i] for i in grid.shown(queries)]
+    s = np.log(np.where(attention["bos"] > 0, attention["bos"], 1.0))
+    rows = np.stack([s[..., q, q - np.arange(HALF)] for q in late], -2)
+    fields, predicted = {}, {}
+    for i in queries:
+        cut = rows[..., : i + 1]
+        log_p = cut - np.log(np.exp(cut).sum(-1, keepdims=True))
+        fields[i] = s[..., i, i - np.arange(i + 1)] - log_p.mean(-2)
+        predicted[i] = np.exp(log_p).mean(-2)
+    for place, i in enumerate(shown):
+        seen = slice(0, i + 1)
+        np.testing.assert_allclose(made["residual"][:, :, place, seen], fields[i].mean(1), **CLOSE)
+        np.testing.assert_allclose(
+            made["predicted"][:, :, place, seen], predicted[i].mean(1), **CLOSE
+        )
+    chosen = [fields[i] for i in queries if i >= EARLY]
+    wanted = np.mean([np.einsum("lnhd,lmhd->lhnm", x, x) / x.shape[-1] for x in chosen], 0)
+    np.testing.assert_allclose(stored_grams(made, "late", "log", "residual"), wanted, **CLOSE)
+    np.testing.assert_allclose(
+        stored_grams(made, "early", "probability", "sink").shape,
+        stored_grams(found["bos"], "early", "probability", "sink").shape,
+    )
+    taken = [*queries, *late]
+    share = np.diff([-1, *taken]) / LENGTH
+    wanted = (attention["bos"].swapaxes(1, 2)[..., taken, 0] * share).sum(-1)
+    np.testing.assert_allclose(made["a_1"], wanted, **CLOSE)
+    assert share.sum() == 1
+    assert max(made.attrs["identity_error"]) < 1e-5
+
+
+# attributes and the rest
+
+
+def test_attributes(found, activations):
+    for name, dataset in found.items():
+        source = open_dataset(*activations[name])
+        for key in ("certificates", "closed_trajectory", "condition", "variant", "window"):
+            assert dataset.attrs[key] == source.attrs[key]
+        assert len(dataset.attrs["identity_error"]) == 3
+        assert max(dataset.attrs["identity_error"]) < 1e-5
+        assert dataset.attrs["anchor"] == HALF - 1, "the anchor asked for lies beyond half"
+        assert dataset.attrs["length"] == LENGTH
+        assert dataset.attrs["bins"] == {"early": [1, 8], "late": [8, 16], "beyond-6": [6, 16]}
+        np.testing.assert_array_equal(dataset["loss"], source["loss"])
+    assert (found["bos"]["state_variance"] == 0).all()
+    assert (found["no-bos"]["state_variance"] > 0).all()
+
+
+def test_documents_are_those_of_the_inputs(found, windows):
+    np.testing.assert_array_equal(found["bos"]["document"], open_dataset(*windows)["document"])
+
+
+def test_inputs_of_one_document_never_pair(activations, windows, decompose_into, tmp_path):
+    inputs = open_dataset(*windows).load()
+    inputs["document"] = ("input", np.repeat(np.arange(8, dtype=np.int32), 2))
+    inputs.drop_attrs().to_zarr(tmp_path / "inputs.zarr", zarr_format=3, consolidated=False)
+    paired = opened(decompose_into(tmp_path, activations["bos"], inputs=tmp_path / "inputs.zarr"))
+    documents = inputs["document"].values
+    others = documents[:, None] != documents
+    edges = [[int(edge) for edge in name.split("-")] for name in paired["query_bin"].values]
+    queries = [last - first + 1 for first, last in edges]
+    for lens in LENSES:
+        early, late = (stored_grams(paired, which, lens, "residual") for which in ("early", "late"))
+        expected = (((EARLY - 1) * early + (HALF - EARLY) * late) * others).sum(-1)
+        profile = paired["profile"].sel(lens=lens, profile_component="residual").values
+        summed = np.tensordot(queries, profile, 1)
+        np.testing.assert_allclose(summed, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_identity_error_sees_a_wrong_decomposition():
+    q, k = torch.randn(2, 4, LENGTH, 8), torch.randn(2, 2, LENGTH, 8)
+    parts, _ = blocks.block_parts(q, k, 0.4, None)
+    assert blocks.identity_error(q, k, 0.4, None, parts) < 1e-5
+    for head in range(4):  # two K/V heads, each for a group of two
+        parts.residual[0, head, HALF // 4, 3] += 0.01
+        found = [blocks.identity_error(q, k, 0.4, None, parts, head=layer) for layer in range(3)]
+        wanted = pytest.approx(0.01, rel=0.01)
+        assert [error == wanted for error in found] == [layer % 2 == head % 2 for layer in range(3)]
+        parts.residual[0, head, HALF // 4, 3] -= 0.01
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("lens", LENSES)
+def test_fields_kept_have_the_grams_as_products(found, name, lens):
+    x = found[name][f"early_{lens}"].values
+    np.testing.assert_allclose(
+        np.einsum("lhnk,lhmk->lhnm", x, x),
+        stored_grams(found[name], "early", lens, "residual"),
+        **CLOSE,
+    )
+
+
+def test_cross_grams(found, components, activations, run, decompose_into, tmp_path):
+    """With itself: its own Gram. With fewer inputs: the rows of those."""
+    reference = dict(zip(("reference", "reference_manifest"), components["bos"], strict=True))
+    (tmp_path / "own").mkdir()
+    own = opened(decompose_into(tmp_path / "own", activations["bos"], **reference))
+    other = opened(decompose_into(tmp_path, activations["no-bos"], **reference))
+    for lens in LENSES:
+        np.testing.assert_allclose(
+            own[f"cross_{lens}"], stored_grams(found["bos"], "early", lens, "residual"), **CLOSE
+        )
+        x, y = found["no-bos"][f"early_{lens}"].values, found["bos"][f"early_{lens}"].values
+        np.testing.assert_allclose(
+            other[f"cross_{lens}"], np.einsum("lhnk,lhmk->lhnm", x, y), **CLOSE
+        )
+
+
+def test_control_noop_gives_exactly_the_numbers_of_bos(
+    found, components, run, decompose_into, tmp_path
+):
+    noop = run(tmp_path, "control-noop")
+    (tmp_path / "components").mkdir()
+    made = opened(decompose_into(tmp_path / "components", noop))
+    xr.testing.assert_equal(made, found["bos"])
+
+
+def test_control_noop_on_a_few_inputs(found, components, run, decompose_into, tmp_path):
+    noop = run(tmp_path, "control-noop", number=8)
+    (tmp_path / "components").mkdir()
+    reference = dict(zip(("reference", "reference_manifest"), components["bos"], strict=True))
+    made = opened(decompose_into(tmp_path / "components", noop, **reference))
+    for lens in LENSES:
+        gram = stored_grams(made, "early", lens, "residual")
+        assert made[f"cross_{lens}"].shape == (3, 4, 8, 16)
+        np.testing.assert_allclose(
+            gram, stored_grams(found["bos"], "early", lens, "residual")[..., :8, :8], **CLOSE
+        )
+    np.testing.assert_array_equal(made["denominator"], found["bos"]["denominator"][:, :, :8])
+
+
+def test_fields_are_left_out_unless_asked_for(activations, decompose_into, tmp_path):
+    made = opened(decompose_into(tmp_path, activations["bos"], keep_fields=False))
+    assert not [name for name in made.data_vars if name.startswith("early")]
+
+
+def test_write_grams(found, activations):
+    write = open_dataset(*activations["no-bos"])["write0"].values
+    paid = found["no-bos"]["to_first"].values
+    x = write.swapaxes(1, 2) * paid[..., None]
+    stored = statistics.unpack(found["no-bos"]["gram_write"].values)
+    np.testing.assert_allclose(stored, np.einsum("lhnk,lhmk->lhnm", x, x), rtol=1e-4, atol=1e-8)
+    assert "gram_write" not in found["bos"]
+
+
+def test_bfloat16_activations(found, run, decompose_into, tmp_path):
+    """Rounded inputs, float32 sums: near the float32 run, and decomposed without further loss."""
+    (tmp_path / "components").mkdir()
+    source = run(tmp_path, dtype="bfloat16")
+    made = opened(decompose_into(tmp_path / "components", source))
+    assert max(made.attrs["identity_error"]) < 1e-5
+    difference = np.abs(made["attention"] - found["bos"]["attention"]).max()
+    assert 0 < difference < 0.05
+
+
+# the null that inputs without BOS must pass
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_layer_0_without_bos_has_no_residual(found, lens):
+    """Nothing there can tell positions apart but content."""
+    dataset = found["no-bos"]
+    gram = stored_grams(dataset, "early", lens, "residual")
+    p = sign_flip_p(gram[0], flips=2000, documents=dataset["document"].values)
+    assert (statistics.holm(p) > 0.05).all()
+
+
+# blocks of heads
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (9, 3), (8, 8), (8, 1), (6, 3)])
+@pytest.mark.parametrize("limit", [1, 5, 100, 10**9])
+def test_head_blocks_tile_the_heads(heads, kv_heads, limit):
+    blocks = list(component_store.head_blocks(heads, kv_heads, 1, limit))
+    assert [h for b in blocks for h in range(b.start, b.stop)] == list(range(kv_heads))
+    group = heads // kv_heads
+    for block in blocks:
+        size = (block.stop - block.start) * group
+        assert size <= max(limit, group), "a block keeps within its bytes, or is one K/V head"
+
+
+@pytest.mark.parametrize(("held", "block"), [(1, 1), (2**30, 1), (1, 2**28), (2**30, 40_000)])
+def test_results_do_not_depend_on_blocks(
+    found, activations, components, decompose_into, tmp_path, monkeypatch, held, block
+):
+    monkeypatch.setattr(component_store, "READ_BYTES", held)
+    monkeypatch.setattr(component_store, "BLOCK_BYTES", {"cpu": block})
+    monkeypatch.setattr(grid, "NARROWEST", 4)
+    for name in RUNS:
+        (tmp_path / name).mkdir()
+        made = opened(decompose_into(tmp_path / name, activations[name]))
+        for field in made.data_vars:
+            np.testing.assert_allclose(
+                made[field], found[name][field], rtol=1e-5, atol=1e-6, err_msg=field
+            )
+
+
+def test_layers_take_turns_in_the_head_and_band_that_the_identity_is_checked_on(
+    activations, decompose_into, tmp_path, monkeypatch
+):
+    heads, bands = [], []
+    real = component_store.identity_error
+
+    def checked(*given):
+        heads.append(given[-1])
+        bands.append(int(given[4].queries[0]))
+        return real(*given)
+
+    monkeypatch.setattr(grid, "NARROWEST", 4)
+    monkeypatch.setattr(component_store, "identity_error", checked)
+    made = opened(decompose_into(tmp_path, activations["bos"]))
+    assert sorted(set(heads)) == [0, 1, 2]
+    assert sorted(set(bands)) == [0, 4, 8]
+    assert max(made.attrs["identity_error"]) < 1e-5
+
+
+def test_results_do_not_depend_on_threads(found, activations, decompose_into, tmp_path):
+    before = torch.get_num_threads()
+    made = opened(decompose_into(tmp_path, activations["bos"], threads=2))
+    xr.testing.assert_identical(made, found["bos"])
+    assert torch.get_num_threads() == before
+
+
+# faults
+
+
+def spoilt(stored, folder, position=20):
+    """A copy of an activation store with a NaN in one query, and a manifest that fits."""
+    import zarr
+
+    shutil.copytree(stored.store, folder / "spoilt.zarr")
+    group = zarr.open_group(folder / "spoilt.zarr", mode="r+")
+    group["q"][1, 9, 2, position, 5] = np.nan
+    write_manifest(folder / "spoilt.zarr", folder / "spoilt.json")
+    return folder / "spoilt.zarr", folder / "spoilt.json"
+
+
+@pytest.mark.parametrize("position", [20, 12])
+def test_a_nan_is_named_and_leaves_nothing(
+    activations, decompose_into, tmp_path, monkeypatch, position
+):
+    """In a reference query, which all bands read, and in an early one, of a single band."""
+    monkeypatch.setattr(grid, "NARROWEST", 4)
+    source = spoilt(activations["bos"], tmp_path, position)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(NonFiniteError, match="layer 1, head 2, input 9: NaN") as error:
+        decompose_into(tmp_path / "out", source)
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_altered_activations_are_refused(activations, decompose_into, tmp_path):
+    store = tmp_path / "copy.zarr"
+    shutil.copytree(activations["bos"].store, store)
+    (store / "q" / "zarr.json").unlink()
+    with pytest.raises(StoreError, match=r"q/zarr\.json: missing"):
+        decompose_into(tmp_path, (store, activations["bos"].manifest))
+    assert [p.name for p in tmp_path.iterdir()] == ["copy.zarr"]
+
+
+def test_progress_is_told(activations, decompose_into, tmp_path, lines):
+    decompose_into(tmp_path, activations["bos"])
+    assert lines() == ["tiny: 3/3 layers, about 0:00 left"]

@@ -1,0 +1,228 @@
+"""The plan of a study: closed forms, a real study's ledger, what is printed and refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from abspos.figures import FIGURES
+from abspos.planning import forecast as plan
+from abspos.planning import requests as resources
+from abspos.planning.forecast import Job
+from abspos.planning.layout import ONLY_WITH, Layout
+from abspos.planning.requests import Load, Machine
+from abspos.planning.sizes import Sizes
+from abspos.study.config import load_study
+
+ROOT = Path(__file__).parents[2]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+SMOLLM = Sizes(30, 9, 3, 64, 576, 1536, 49152, tied=True)
+#: Bytes of the stores of some arms in the default study, as its manifests have them.
+STORES = {
+    ("ntk", "bos"): (1522325783, 162028206),
+    ("standard", "bos"): (1522325727, 307734817),
+    ("standard", "no-bos"): (1601952224, 170944777),
+    ("standard", "swap-mean"): (1522325742, 197415331),
+    ("standard", "control-noop"): (95348828, 19544374),
+    ("window", "bos"): (1522325757, 307734839),
+}
+
+
+def study(**changes: Any) -> Layout:
+    return Layout(load_study(plan.merged(CONFIG, changes)), ROOT)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch) -> plan.Plan:
+    """The default study's plan, with the shape of its model known."""
+    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
+    return plan.plan(study(), tmp_path, Machine(), cores=2)
+
+
+def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
+    # On two cores it took 544 s, 1.73 GB and 4.54 GB of disk, of which 3.47 GB stayed.
+    assert small.wall == pytest.approx(544, rel=0.3)
+    assert small.memory == pytest.approx(1.73e9, rel=0.3)
+    assert small.peak == pytest.approx(4.54e9, rel=0.1)
+    assert small.final == pytest.approx(3.47e9, rel=0.05)
+    # Seconds of all jobs of a stage, imports included.
+    took = {
+        "models": 13.5,
+        "inputs": 3.5,
+        "activations": 371,
+        "components": 80.6,
+        "statistics": 19.6,
+        "choices": 31.9,
+    }
+    for row in small.rows:
+        if row.rule in took:
+            cores = 2 if row.rule in (*resources.ON_THREADS, "choices") else 1
+            planned = row.core_hours * 3600 / cores
+            assert took[row.rule] / 1.5 < planned < took[row.rule] * 1.5, row.rule
+
+
+@pytest.mark.parametrize("arm", STORES)
+def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, str]) -> None:
+    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
+    (runs,) = plan.loads(study(), tmp_path).values()
+    activations, components = STORES[arm]
+    assert resources.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
+    assert resources.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
+
+
+def test_jobs_are_those_of_the_workflow(small: plan.Plan) -> None:
+    assert {row.rule: row.jobs for row in small.rows} == {
+        "models": 1,
+        "inputs": 1,
+        "activations": 14,
+        "components": 14,
+        "statistics": 1,
+        "choices": 1,
+        "checkpoints": 1,
+        "tables": 1,
+        "claims": 1,
+        "sensitivity": 1,
+        "figures": len(FIGURES) - len(ONLY_WITH),
+        "front": 1,
+    }
+
+
+def test_revisions_and_kept_activations_add_up(tmp_path: Path) -> None:
+    source = {"type": "hub", "repo": "org/model-7b", "revisions": ["a", "b", "c"]}
+    one, three = (
+        plan.plan(
+            study(models=[{"name": "m", "source": {**source, "revisions": names}}]),
+            tmp_path,
+            Machine(),
+            2,
+        )
+        for names in (["a"], ["a", "b", "c"])
+    )
+    jobs = {row.rule: row.jobs for row in three.rows}
+    assert jobs["activations"] == 42
+    assert jobs["models"] == 3
+    assert jobs["claims"] == 1
+    assert three.final == pytest.approx(3 * one.final)
+    assert three.guessed == ("m",) * 3
+    kept = plan.plan(
+        study(models=[{"name": "m", "source": source}], keep_activations=True),
+        tmp_path,
+        Machine(),
+        2,
+    )
+    assert kept.peak == kept.final > three.peak
+
+
+def test_times_follow_the_machine_in_closed_form() -> None:
+    load = Load(Sizes(2, 4, 2, 16, 64, 128, 256), 8, 32, threads=2)
+    # Weights 2 (64 16 2 6 + 3 64 128); logits of every eighth position; T / 2 keys, twice.
+    weights = 2 * (12288 + 24576)
+    flops = 8 * 32 * (2 * (weights + 256 * 64 // 8) + 2 * 32 * 64 * 2)
+    assert resources.forward_flops(load) == flops
+    quick = Machine(disk=1e30)
+    assert resources.seconds("activations", load, quick) == pytest.approx(flops / (2 * 8.3e10))
+    half = replace(load, dtype="bfloat16", device="cuda")
+    assert resources.seconds("activations", half, quick) == pytest.approx(flops / 1e14)
+    slow = Machine(cpu_flops=1e30, cpu_fields=1e30, disk=1e3)
+    moved = resources.activation_bytes(load) + resources.component_bytes(load)
+    assert resources.seconds("components", load, slow) == pytest.approx(moved / 1e3)
+
+
+def test_wall_time_is_that_of_the_busiest_or_of_the_longest_chain() -> None:
+    many = [Job("a", 10, 0, cores=2)] * 4 + [Job("b", 5, 0)]
+    assert plan.wall(many, 4, 1) == plan.OWN_SECONDS + (4 * 20 + 5) / 4
+    assert plan.wall(many, 100, 1) == plan.OWN_SECONDS + 15
+    on_gpu = [Job("a", 10, 0, gpu=True)] * 4
+    assert plan.wall(on_gpu, 4, 2) == plan.OWN_SECONDS + 20
+    (row,) = plan.rows(on_gpu)
+    assert row.gpu_hours == 40 / 3600
+
+
+def test_configs_merge_as_snakemake_merges_them() -> None:
+    from snakemake.utils import update_config
+
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    change = {"a": {"c": [3]}, "e": {"f": 4}}
+    expected = yaml.safe_load(yaml.safe_dump(base))
+    update_config(expected, change)
+    assert plan.merged(base, change) == expected
+    assert base["a"] == {"b": 1, "c": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 kB"), (999, "0.999 kB"), (1.5e9, "1.5 GB"), (3e15, "3e+03 TB")],
+)
+def test_sizes_are_read_at_a_glance(number: float, text: str) -> None:
+    assert plan.size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(40, "40 s"), (750, "12 min"), (11000, "3.1 h"), (5400, "1.5 h")]
+)
+def test_durations_are_read_at_a_glance(seconds: float, text: str) -> None:
+    assert plan.duration(seconds) == text
+
+
+def test_speeds_are_changed_by_name() -> None:
+    assert plan.machine_of(["disk=1e8", "start=1"]) == replace(Machine(), disk=1e8, start=1)
+    with pytest.raises(ValueError, match=r"--speed 'disc=1': no such speed; allowed are cpu_flops"):
+        plan.machine_of(["disc=1"])
+    for text in ("disk", "disk=fast", "disk=-1", "disk=inf"):
+        with pytest.raises(ValueError, match="write a number above 0"):
+            plan.machine_of([text])
+
+
+def test_the_command_prints_the_plan_without_importing_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from abspos.cli import main; code = main(sys.argv[1:]);"
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    change = tmp_path / "study.yaml"
+    change.write_text("inputs: {number: 16}\n")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code,
+            "plan",
+            "--project",
+            str(ROOT),
+            "--cores",
+            "2",
+            "--configfile",
+            str(change),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:2] == ["rule", "jobs"]
+    assert any(line.startswith("wall time on 2 cores: ") for line in lines)
+    assert lines[-1].startswith("assumed per second: cpu_flops 8.3e+10")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("inputs: {nmber: 3}\n", "did you mean 'number'?"),
+        ("- a\n", "cannot be read as a config (AttributeError)"),
+        (None, "cannot be read as a config (No such file or directory)"),
+    ],
+)
+def test_mistakes_are_told(tmp_path: Path, capsys, text: str | None, told: str) -> None:
+    from abspos import cli
+
+    change = tmp_path / "study.yaml"
+    if text is not None:
+        change.write_text(text)
+    arguments = ["plan", "--project", str(ROOT), "--configfile", str(change)]
+    assert cli.main(arguments) == cli.USAGE
+    assert told in capsys.readouterr().err
