@@ -8,8 +8,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from abspos.csv_tables import read_csv
 from abspos.figures import FIGURES, style
-from abspos.figures.save import load, read, save
+from abspos.figures.save import load, save
 
 
 def texts(figure) -> str:
@@ -158,7 +159,7 @@ def test_mistakes_are_named(tmp_path):
 def test_tables_keep_names_as_text(tmp_path):
     path = tmp_path / "t.csv"
     pd.DataFrame({"revision": ["0123"], "token": ['"null"'], "energy": [np.nan]}).to_csv(path)
-    row = read(path).iloc[0]
+    row = read_csv(path).iloc[0]
     assert (row["revision"], row["token"]) == ("0123", '"null"')
     assert np.isnan(row["energy"])
 
@@ -199,7 +200,7 @@ def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
     claims = tables["claims"].assign(verdict="reproduced")
     claims.loc[claims.index[0], "verdict"] = ""
     claims.to_csv(tmp_path / "claims.csv", index=False)
-    tables["claims"] = read(tmp_path / "claims.csv")
+    tables["claims"] = read_csv(tmp_path / "claims.csv")
     shown = texts(draw("claims_forest", tables)).splitlines()
     assert shown.count("shown beside") == 1
     assert "nan" not in shown

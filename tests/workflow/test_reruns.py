@@ -105,7 +105,8 @@ def test_touching_and_comments_do_nothing(project, touch) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["study", "study_checks", "layout", "job", "audit/ledger", "cli"]
+    "module",
+    ["study/config", "study/checks", "planning/layout", "audit/job", "audit/ledger", "cli"],
 )
 def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) -> None:
     project = finished.copy(tmp_path / "copy")

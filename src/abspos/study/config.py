@@ -362,7 +362,7 @@ def reference() -> str:
 PREFACE = """\
 # Config reference
 
-Made by `python -m abspos.study.config reference` from the models in `src/abspos/study*.py`; a test
+Made by `python -m abspos.study.config reference` from the models in `src/abspos/study/*.py`; a test
 keeps it in step. `docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells
 an editor the same.
 
