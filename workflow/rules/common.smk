@@ -16,7 +16,8 @@ from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
 from abspos.planning.requests import ON_DEVICE, load_of, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
-from abspos.study.config import EXCHANGES, SLURM, ConfigError, load_study
+from abspos.study.conditions import EXCHANGES
+from abspos.study.config import SLURM, ConfigError, load_study
 
 try:
     STUDY = load_study(config)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from abspos.study.conditions import CONDITIONS, EXCHANGES, arms_of
 from abspos.study.reference import Node, allowed, tag_key
 
 Path = tuple[str | int, ...]
@@ -310,14 +311,13 @@ def _arms(view: View) -> Iterator[Mistake]:
             inputs = view.get(*path, "inputs")
             if inputs is not None and number is not None and inputs > number:
                 yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
-            control = name is None or name.startswith("control-")
+            if name is None:
+                continue
+            control = CONDITIONS[name].role == "control"
             if inputs is not None and inputs < FEWEST and not control:
                 why = f"at least {FEWEST}, or at least 3 for a control"
                 yield refused((*path, "inputs"), inputs, why)
-            reads = name is not None and name.startswith(
-                ("swap-token", "control-later", "exchange-")
-            )
-            if reads and tokens is not None and not tokens:
+            if CONDITIONS[name].token and tokens is not None and not tokens:
                 yield refused(path, name, "with tokens to swap in: list them under swap_tokens")
         yield from _reference(view, place)
 
@@ -325,11 +325,7 @@ def _arms(view: View) -> Iterator[Mistake]:
 def _reference(view: View, place: Path) -> Iterator[Mistake]:
     """Arms that are compared with bos need it beside them, on all of their inputs."""
     paths = {name: path for path, name in _conditions(view, place)}
-    compared = [
-        name
-        for name in paths
-        if name and name.startswith(("swap-", "ablate-", "control-", "exchange-"))
-    ]
+    compared = [name for name in paths if name and CONDITIONS[name].role != "reference"]
     if not compared or None in paths:
         return
     if "bos" not in paths:
@@ -345,7 +341,7 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
             yield refused((*paths["bos"], "inputs"), bos, why)
     for name in compared:
         path = (*paths[name], "inputs")
-        if name.startswith("exchange-") and view.get(*path) != bos:
+        if name in EXCHANGES and view.get(*path) != bos:
             why = "the inputs of bos, on half of which the heads are chosen"
             yield refused(path, view.get(*path), why)
 
@@ -357,30 +353,34 @@ def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:
 
 def _without(view: View) -> Iterator[Mistake]:
     """Arms that a model is not given: they have to be there, and some have to be left."""
-    variants = {view.get(*place, "name"): place for place in view.places("variants")}
-    conditions = {name for place in variants.values() for _, name in _conditions(view, place)}
-    pairs = {
-        f"{variant}/{name}"
-        for variant, place in variants.items()
-        for _, name in _conditions(view, place)
-    }
-    known = {*variants, *conditions, *pairs, "bos"}
+    tokens = view.get("swap_tokens")
+    conditions: set[str | None] = set()
+    known: set[str | None] = {"bos"}
+    for place in view.places("variants"):
+        variant = view.get(*place, "name")
+        for _, name in _conditions(view, place):
+            conditions.add(name)
+            arms = {name, *(arms_of(name, len(tokens)) if name and tokens is not None else ())}
+            known |= {variant, *arms, *(f"{variant}/{arm}" for arm in arms)}
+        known.add(variant)
     for place in view.places("models"):
         without = [(path, view.get(*path)) for path in view.places(*place, "without")]
         tokenless = view.get(*place, "source", "bos") is False
         names = {name for _, name in without}
-        if tokenless and "bos" not in names and "bos" in conditions:
+        needy = [c for c in CONDITIONS if c in conditions - names and CONDITIONS[c].needs_bos]
+        if tokenless and "bos" not in names and needy:
             yield refused(
                 (*place, "source", "bos"),
                 False,
-                "without: [bos] beside it: conditions that need BOS are not for this model",
+                f"without: [bos] beside it: conditions that need BOS ({', '.join(needy)}) are not "
+                "for this model",
             )
-        if None in known or None in names:
+        if None in known or None in names or tokens is None:
             continue
         for path, name in without:
-            if name not in known and not name.rpartition("/")[2].startswith("swap-token-"):
+            if name not in known:
                 why = "a variant, a condition, or variant/condition of this study"
-                yield refused(path, name, why, nearest(name, known))
+                yield refused(path, name, why, nearest(name, filter(None, known)))
 
 
 _CHECKS = (_lengths, _names, _repetitions, _sources, _variants, _arms, _without)
