@@ -7,7 +7,7 @@ run and nothing heavy is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -276,16 +276,6 @@ def duration(number: float) -> str:
 
 
 # What is given
-
-
-def merged(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with another laid over it, as Snakemake does: mappings merge, lists replace."""
-    result = dict(config)
-    for key, value in change.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if both and isinstance(old, Mapping) else value
-    return result
 
 
 def machine_of(changes: Sequence[str]) -> Machine:

@@ -4,7 +4,6 @@ Checks between keys run in the same pass, on the parts that are valid by themsel
 None for whatever is absent or mistaken, and a check that meets None has nothing to say.
 """
 
-import difflib
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from abspos.study.conditions import CONDITIONS, EXCHANGES, arms_of
+from abspos.study.nearest import nearest
 from abspos.study.reference import Node, allowed, tag_key
 
 Path = tuple[str | int, ...]
@@ -59,13 +59,6 @@ def shown(value: Any) -> str:
     except ValueError:  # Python does not print a number of thousands of digits
         return f"a very large {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
-
-
-def nearest(word: Any, options: Iterable[str]) -> str | None:
-    """The option that a mistyped word most likely stands for, or None."""
-    folded = {option.casefold(): option for option in options}
-    close = difflib.get_close_matches(word.casefold(), folded, 1) if isinstance(word, str) else []
-    return folded[close[0]] if close else None
 
 
 def refused(path: Path, value: Any, why: str, meant: Any = None) -> Mistake:

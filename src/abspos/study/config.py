@@ -194,7 +194,9 @@ class Study(Part):
         default="default", description="Name of the study; it writes results/<study>/."
     )
     seed: Seed = Field(default=0, description="Seed of all that is drawn.")
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where models run.")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where models run. Apple's mps is not supported: take cpu."
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Precision in which models run."
     )
@@ -332,13 +334,12 @@ def _needs(row: Definition) -> str:
 PREFACE = """\
 # Config reference
 
-Made by `python -m abspos.study.config reference` from the models in `src/abspos/study*.py`; a test
-keeps it in step. `docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells
-an editor the same.
+Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps it in step.
+`docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells an editor the same.
 
 `config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. All mistakes are told at once, one line each, before
-any job starts.
+mappings merge key by key, lists replace lists. A study file without the key `study` is called after
+its file. All mistakes are told at once, one line each, before any job starts.
 """
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from abspos.study.checks import Mistake, nearest, refused
+from abspos.study.checks import Mistake, refused
 from abspos.study.conditions import condition_of, is_arm
 from abspos.study.fields import SyntheticSource
+from abspos.study.nearest import nearest
 
 if TYPE_CHECKING:
     from abspos.study.config import Study
