@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 CORES  ?= all
-STUDY  ?=# a file of studies/, laid over config.yaml
+STUDY  ?=# a file such as studies/quick.yaml, laid over config.yaml
 WORKERS ?= 3# processes of pytest; tests of one folder or file stay together
 PYTEST  ?=# further options for pytest
 
@@ -12,9 +12,12 @@ BIN   := .venv/bin
 STAMP := .venv/.installed
 RULES  := Snakefile workflow/rules
 LOCKED := requirements.lock requirements-torch.txt pyproject.toml
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(if $(STUDY),--configfile $(STUDY))
-study_of  = $(shell sed -n 's/^study: *\([A-Za-z0-9._-]*\).*/\1/p' $(1) 2>/dev/null)
-REPORT    = results/$(or $(if $(STUDY),$(call study_of,$(STUDY))),$(call study_of,config.yaml))/report.html
+quote     = '$(subst ','\'',$(1))'
+FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FILES)
+# The config is read before anything runs: its name, or what is wrong with it.
+NAME      = name=$$($(BIN)/abspos name $(FILES))
+REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce report test lint format lock bench plan verify explain crate
@@ -49,11 +52,10 @@ setup:  ## the environment in .venv, from the lock
 	echo "$$digest" > $(STAMP)
 
 reproduce: setup  ## the study and its report
-	$(SNAKEMAKE)
-	$(SNAKEMAKE) --report $(REPORT)
+	$(NAME) && $(SNAKEMAKE) && $(REPORT)
 
 report: setup  ## the report alone, of a study that has run
-	$(SNAKEMAKE) --report $(REPORT)
+	$(NAME) && $(REPORT)
 
 test: setup lint  ## every check
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
@@ -79,4 +81,4 @@ bench: setup  ## measure time and memory against the bare forward pass (benchmar
 	$(BIN)/python -m benchmarks $(ARGS)
 
 plan verify explain crate: setup
-	$(BIN)/abspos $@ $(if $(filter plan,$@),$(if $(STUDY),--configfile $(STUDY))) $(ARGS)
+	$(BIN)/abspos $@ $(ARGS) $(FILES)

@@ -149,7 +149,7 @@ def extraction(task: Task) -> Callable[[], None]:
     model = variants.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
     activations.variants.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
-    ids = activations.tokens_for(Path(task.checkpoint), "bos", [])
+    ids = activations.tokens_for(Path(task.checkpoint), "bos", None)
     activations.tokens_for = lambda *_: ids  # type: ignore[assignment]
     task.clears["extraction"] = folder / "a.zarr"
 
@@ -163,7 +163,7 @@ def extraction(task: Task) -> Callable[[], None]:
             variant=variant,
             condition="bos",
             number=task.inputs,
-            swap_tokens=[],
+            token=None,
             early=32,
             dtype="float32",
             device="cpu",

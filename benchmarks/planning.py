@@ -71,9 +71,9 @@ def snakemake(folder: Path, *options: str) -> tuple[float, str]:
 def fill(folder: Path) -> None:
     """Make every output of the study as an empty file or folder, and have it recorded."""
     from abspos.figures import FIGURES
-    from abspos.planning.forecast import merged
     from abspos.planning.layout import TABLES, Layout
     from abspos.study.config import load_study
+    from abspos.study.files import merged
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))

@@ -175,7 +175,7 @@ def run(checkpoint, windows) -> Callable[..., None]:
         given = {
             "checkpoint": checkpoint,
             "number": INPUTS,
-            "swap_tokens": ["a", "k"],
+            "token": "a",
             "early": EARLY,
             "dtype": "float32",
             "device": "cpu",

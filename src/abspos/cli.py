@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
+T = TypeVar("T")
 FINE, FINDINGS, USAGE = 0, 1, 2
 
 
@@ -107,13 +108,11 @@ def plan(options: argparse.Namespace) -> int:
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
     from abspos.planning.layout import Layout
-    from abspos.study.config import ConfigError, load_study
+    from abspos.study.files import load_files
 
+    study = from_config(options, load_files)
     try:
         machine = machine_of(options.speed)
-        study = load_study(merged_config(options.project, options.configfile))
-    except ConfigError as error:
-        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     layout = Layout(study, options.project)
@@ -131,7 +130,7 @@ def pin(options: argparse.Namespace) -> int:
     from abspos.models.hub import HubError, listing, read_too
     from abspos.planning.layout import Layout
     from abspos.planning.misfits import misfits
-    from abspos.study.config import ConfigError, load_study
+    from abspos.study.files import load_files
 
     closed: list[str] = []  # revisions that are there, and whose files cannot be had from here
 
@@ -150,12 +149,10 @@ def pin(options: argparse.Namespace) -> int:
     def anew(revision: str) -> bool:
         return options.anew is not None and (not options.anew or revision in options.anew)
 
+    study = from_config(options, load_files)
     try:
-        study = load_study(merged_config(options.project, options.configfile))
         layout = Layout(study, options.project)
         old = layout.lock
-    except ConfigError as error:
-        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
     except lock.LockError as error:
         raise UsageError(str(error)) from None
     wanted = {revision for _, _, revision in lock.names(study)}
@@ -191,31 +188,31 @@ def pin(options: argparse.Namespace) -> int:
     return FINDINGS if found.failures or (options.moved and found.lines) else FINE
 
 
-def merged_config(project: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """config.yaml of a project with further config files laid over it, one after the other.
+def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]) -> T:
+    """What a function makes of config.yaml and the files laid over it.
 
     Raises:
-        UsageError: a file is missing, or holds no mapping.
+        UsageError: every mistake in them.
     """
-    import yaml
+    from abspos.study.config import ConfigError
 
-    from abspos.planning.forecast import merged
+    try:
+        return make([options.project / "config.yaml", *options.configfile])
+    except ConfigError as error:
+        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
 
-    config: dict[str, Any] = {}
-    for path in (project / "config.yaml", *files):
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            config = merged(config, given)
-        except (OSError, yaml.YAMLError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise UsageError(
-                f"--configfile {path}: cannot be read as a config ({reason})"
-            ) from None
-    return config
+
+def name(options: argparse.Namespace) -> int:
+    """Print the name of a study, which results/<study> is called after."""
+    from abspos.study.files import study_name
+
+    say(from_config(options, study_name))
+    return FINE
 
 
 #: Name of a command -> what it does; the function's first line is its help.
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "name": name,
     "plan": plan,
     "pin": pin,
     "verify": verify,
@@ -232,7 +229,7 @@ def parser() -> argparse.ArgumentParser:
     for name, function in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         made[name] = commands.add_parser(name, help=text, description=text)
-        if name not in ("plan", "pin"):  # which need no results
+        if name not in ("name", "plan", "pin"):  # which need no results
             made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
             made[name].add_argument("--study", metavar="NAME", help="the same, by its name")
         made[name].add_argument(
@@ -242,14 +239,13 @@ def parser() -> argparse.ArgumentParser:
             metavar="DIR",
             help="where config.yaml, workflow/ and src/ lie (default: here)",
         )
-    for name in ("plan", "pin"):
         made[name].add_argument(
             "--configfile",
             type=Path,
             nargs="+",
             default=[],
             metavar="FILE",
-            help="laid over config.yaml, as for snakemake",
+            help="of the study, laid over config.yaml as for snakemake",
         )
     plan_options(made["plan"])
     which = made["pin"].add_mutually_exclusive_group()
@@ -322,25 +318,30 @@ def count(text: str) -> int:
 
 
 def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
-    """The results folder that is meant: by option, by a file in it, or by config.yaml.
+    """The results folder that is meant: by option, by a file in it, or by the study's config.
 
     Raises:
         UsageError: there is no such folder.
     """
+    from abspos.study.files import study_name
+
     if options.results is not None:
         results = options.results
     elif options.study is not None:
         if Path(options.study).name != options.study:
             raise UsageError(f"--study {options.study!r}: a name, not a path; or use --results")
         results = options.project / "results" / options.study
+    elif options.configfile:
+        results = options.project / "results" / from_config(options, study_name)
     elif file is not None and (owner := owner_of(Path(file))):
         results = owner
     else:
-        results = options.project / "results" / study_name(options.project / "config.yaml")
         ledgers = sorted(options.project.glob("results/*/ledger"))
         studies = [path.parent for path in ledgers if path.parent.name != "checkpoints"]
         if len(studies) == 1:  # a crate holds one study, whatever its config.yaml is called
             results = studies[0]
+        else:
+            results = options.project / "results" / from_config(options, study_name)
     if not results.is_dir():
         raise UsageError(f"{results}: no such folder; run snakemake first, or give --results")
     return Path(results)
@@ -349,19 +350,6 @@ def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
 def owner_of(path: Path) -> Path | None:
     """The nearest folder above a file that holds a ledger."""
     return next((p for p in path.parents if (p / "ledger").is_dir()), None)
-
-
-def study_name(config: Path) -> str:
-    """The name of the study in a config file."""
-    import yaml
-
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return str(settings["study"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{config}: tells no study ({type(error).__name__}); give --results or --study"
-        ) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

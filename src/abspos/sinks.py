@@ -11,8 +11,6 @@ import numpy as np
 
 from abspos.arrays import open_dataset
 
-#: Conditions by the set of heads that read another position 0.
-SETS = {"exchange-readers": "readers", "exchange-matched": "matched", "exchange-all": "all"}
 #: A head reads the sink where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
 SINK_THRESHOLD = 0.3
 
@@ -42,12 +40,12 @@ def choose(attention: np.ndarray, which: str, seed: int) -> np.ndarray:
 
 
 def heads_of(
-    condition: str, reference: Path, manifest: Path, documents: np.ndarray, seed: int
+    which: str, reference: Path, manifest: Path, documents: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Heads (layer, head) bool of a condition, chosen on one half of the inputs under bos.
+    """Heads (layer, head) bool of one set, chosen on one half of the inputs under bos.
 
     Args:
-        condition: one of SETS.
+        which: readers, matched or all.
         reference: the component store of bos, and its manifest.
         documents: label of each input (input).
         seed: of the halves and of the matched heads.
@@ -56,4 +54,4 @@ def heads_of(
 
     selecting, _ = holdout(len(documents), seed, documents)
     attention = open_dataset(reference, manifest)["a_1_64"].values[..., selecting].mean(-1)
-    return choose(attention, SETS[condition], seed)
+    return choose(attention, which, seed)

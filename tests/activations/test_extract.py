@@ -357,7 +357,7 @@ def test_a_condition_that_does_not_exist_leaves_nothing(run, tmp_path):
 
 def test_swap_tokens_must_be_single(run, tmp_path):
     with pytest.raises(InterventionError, match="' king' is 5 tokens"):
-        run(tmp_path, swap_tokens=[" king"])
+        run(tmp_path, token=" king")
     assert nothing_left(tmp_path)
 
 
@@ -374,7 +374,7 @@ def test_altered_inputs_are_refused(checkpoint, windows, tmp_path):
             variant={},
             condition="bos",
             number=8,
-            swap_tokens=[],
+            token=None,
             early=8,
             dtype="float32",
             device="cpu",

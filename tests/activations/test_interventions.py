@@ -10,26 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abspos.activations.interventions import (
-    CONDITIONS,
+    INTERVENTIONS,
     Batch,
     InterventionError,
     Setting,
     apply,
+    intervention,
     single_token,
 )
 from abspos.models.sources import byte_tokenizer
-from abspos.study import config as study
+from abspos.study.conditions import CONDITIONS, arms_of
 
 LENGTH = 7
 SETTING = Setting(
     table=torch.randn(11, 5, generator=torch.Generator().manual_seed(0)),
     bos=1,
-    swap_tokens=[3, 8],
+    token=3,
     later=4,
     shift=64,
     seed=0,
 )
-ALL = [*CONDITIONS, "swap-token-1", "swap-token-2"]
+ALL = [arm for condition in CONDITIONS for arm in arms_of(condition, 2)]
 
 
 def batch(*numbers):
@@ -51,7 +52,9 @@ def changed(condition, setting=SETTING, numbers=(0, 1, 2)):
 
 
 def test_conditions_are_those_of_the_config():
-    assert {*CONDITIONS, "swap-token"} == set(study.CONDITIONS)
+    assert set(INTERVENTIONS) == set(CONDITIONS)
+    with pytest.raises(NotImplementedError, match=r"condition 'swap-halved': .* 'swap_halved'"):
+        intervention("swap-halved")
 
 
 @pytest.mark.parametrize("condition", ALL)
@@ -64,7 +67,7 @@ def test_the_batch_given_stays_as_it_was(condition):
 
 @pytest.mark.parametrize(
     ("condition", "token"),
-    [("bos", 1), ("control-noop", 1), ("swap-token-1", 3), ("swap-token-2", 8)],
+    [("bos", 1), ("control-noop", 1), ("swap-token-1", 3), ("swap-token-2", 3)],
 )
 def test_a_token_at_position_0(condition, token):
     where, after = changed(condition)
@@ -214,10 +217,9 @@ def test_bos_may_be_token_0():
 
 
 def test_missing_swap_tokens_are_told():
-    with pytest.raises(InterventionError, match="'swap-token-3': swap_tokens lists fewer"):
-        apply("swap-token-3", batch(0), SETTING)
-    with pytest.raises(InterventionError, match="swap_tokens is empty"):
-        apply("control-later", batch(0), replace(SETTING, swap_tokens=[]))
+    for arm in ("swap-token-3", "control-later", "exchange-all"):
+        with pytest.raises(InterventionError, match=f"'{arm}': needs a swap token; list one"):
+            apply(arm, batch(0), replace(SETTING, token=None))
 
 
 def test_single_tokens():

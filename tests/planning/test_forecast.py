@@ -19,6 +19,7 @@ from abspos.planning.layout import ONLY_WITH, Layout
 from abspos.planning.requests import Load, Machine
 from abspos.planning.sizes import Sizes
 from abspos.study.config import load_study
+from abspos.study.files import merged
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -35,7 +36,7 @@ STORES = {
 
 
 def study(**changes: Any) -> Layout:
-    return Layout(load_study(plan.merged(CONFIG, changes)), ROOT)
+    return Layout(load_study(merged(CONFIG, changes)), ROOT)
 
 
 @pytest.fixture
@@ -142,17 +143,6 @@ def test_wall_time_is_that_of_the_busiest_or_of_the_longest_chain() -> None:
     assert plan.wall(on_gpu, 4, 2) == plan.OWN_SECONDS + 20
     (row,) = plan.rows(on_gpu)
     assert row.gpu_hours == 40 / 3600
-
-
-def test_configs_merge_as_snakemake_merges_them() -> None:
-    from snakemake.utils import update_config
-
-    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
-    change = {"a": {"c": [3]}, "e": {"f": 4}}
-    expected = yaml.safe_load(yaml.safe_dump(base))
-    update_config(expected, change)
-    assert plan.merged(base, change) == expected
-    assert base["a"] == {"b": 1, "c": [1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,6 @@ def arms_of(stage: str, *names: str) -> set[str]:
     }
 
 
-WITH_TOKENS = [f"standard/swap-token-{i}" for i in range(1, 5)] + ["standard/control-later"]
 UNWINDOWED = ("standard", "ntk", "untrained")
 CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("study",), "other", set()),
@@ -98,7 +97,13 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("inputs", "corpus"), "docs", {"corpus"}),
     (("bins", "early"), 16, {"extraction standard/control-later", *arms_of("decomposition")}),
     (("anchor",), 31, arms_of("decomposition")),
-    (("swap_tokens", 0), " a", {"judgement", *arms_of("extraction", *WITH_TOKENS)}),
+    (
+        ("swap_tokens", 0),
+        " a",
+        {"judgement", *arms_of("extraction", "standard/swap-token-1", "standard/control-later")},
+    ),
+    (("swap_tokens", 1), " a", {"judgement", *arms_of("extraction", "standard/swap-token-2")}),
+    (("swap_tokens", "+"), " queen", {"judgement", "tabulation"}),
     (("statistics", "confidence"), 0.9, {"tabulation", "judgement"}),
     (("statistics", "sign_flips"), 500, {"tabulation"}),
     (("models", 0, "source", "version"), "0.1.3", {"source"}),
@@ -151,12 +156,17 @@ def test_a_new_token_adds_an_arm():
     assert more.tabulation(MODEL)["arms"] == [list(arm) for arm in more.arms(MODEL)]
 
 
-def test_an_extraction_knows_its_tokens_and_no_other_does():
-    found = layout()
+def test_an_extraction_knows_its_own_token_and_no_other():
+    exchanges = ["bos", "swap-token", "exchange-readers", "exchange-matched", "exchange-all"]
+    variants = [*config()["variants"], {"name": "w", "window": 8, "conditions": exchanges}]
+    found = layout(config(variants=variants))
+    tokens = found.study.swap_tokens
     for variant, condition in found.arms(MODEL):
         given = found.extraction(MODEL, variant, condition)
-        with_tokens = f"{variant}/{condition}" in WITH_TOKENS
-        assert given["swap_tokens"] == (list(found.study.swap_tokens) if with_tokens else [])
+        first = condition == "control-later" or condition.startswith("exchange-")
+        number = 1 if first else int(condition[11:]) if condition[:11] == "swap-token-" else None
+        assert given["token"] == (None if number is None else tokens[number - 1])
+        assert set(map(str, given.values())).isdisjoint({*tokens} - {given["token"]})
         assert given["condition"] == condition
 
 

@@ -154,6 +154,6 @@ def test_inputs_longer_than_the_context_are_told_before_any_job(checkpoint, tmp_
 
 def test_a_condition_that_needs_bos_is_refused_before_weights_are_read(checkpoint):
     with pytest.raises(InterventionError, match=r"condition 'swap-noise': .* no BOS") as error:
-        tokens_for(checkpoint, "swap-noise", [])
+        tokens_for(checkpoint, "swap-noise", None)
     assert "\n" not in str(error.value)
-    assert tokens_for(checkpoint, "no-bos", ["a"])[0] is None
+    assert tokens_for(checkpoint, "no-bos", None)[0] is None

@@ -5,9 +5,10 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -16,9 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
+from abspos.study.conditions import CONDITIONS
 from abspos.study.config import (
-    CONDITIONS,
-    ConditionName,
     ConfigError,
     Run,
     Study,
@@ -26,6 +26,7 @@ from abspos.study.config import (
     reference,
     schema,
 )
+from abspos.study.nearest import nearest
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -224,7 +225,9 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (tiny(statistics={"confidence": float("nan")}), "statistics.confidence", "a number"),
     (tiny(figures={"formats": ["pfd"]}), "figures.formats[#1]", "did you mean 'pdf'?"),
     (tiny(figures={"formats": []}), "figures.formats", "a list of one or more"),
-    (tiny(device="gpu"), "device", "one of cpu, cuda"),
+    (tiny(device="gpu"), "device", "value 'gpu' — one of cpu, cuda"),
+    (tiny(device="mps"), "device", "value 'mps' — one of cpu, cuda"),
+    (tiny(device="cuad"), "device", "did you mean 'cuda'?"),
     (tiny(dtype="float23"), "dtype", "did you mean 'float32'?"),
     # out of range
     (tiny(seed=-1), "seed", "at least 0"),
@@ -414,6 +417,68 @@ def test_values_are_quoted_and_shortened() -> None:
     assert r"'a\nb'" in mistakes(tiny(device="a\nb"))[0]
 
 
+@pytest.mark.parametrize(
+    ("word", "options", "meant"),
+    [
+        ("gpu", ["cpu", "cuda"], None),
+        ("mps", ["cpu", "cuda"], None),
+        ("ablate-mean", CONDITIONS, None),
+        ("control-foo", CONDITIONS, None),
+        ("exchange-heads", CONDITIONS, None),
+        ("swap", CONDITIONS, None),
+        ("control-nop", CONDITIONS, "control-noop"),
+        ("exchange-reader", CONDITIONS, "exchange-readers"),
+        ("swaptoken", CONDITIONS, "swap-token"),
+        ("NO_BOS", CONDITIONS, "no-bos"),
+        ("pfd", ["pdf", "svg", "png"], "pdf"),
+        ("", ["a"], None),
+        (3, ["3"], None),
+        ("a", [], None),
+    ],
+)
+def test_what_is_meant_by_a_mistyped_word(
+    word: Any, options: Iterable[str], meant: str | None
+) -> None:
+    assert nearest(word, options) == meant
+
+
+NAMES = sorted({*CONDITIONS, *Study.model_fields, "cpu", "cuda", "pdf", "svg", "png", "ntk"})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(max_size=12)
+    | st.sampled_from(NAMES).flatmap(
+        lambda name: st.permutations(name).map("".join) | st.text(alphabet=name, max_size=12)
+    )
+    | st.tuples(st.sampled_from(NAMES), st.text(max_size=6)).map(
+        lambda pair: pair[0].rpartition("-")[0] + "-" + pair[1]
+    )
+)
+def test_no_suggestion_shares_little_with_what_was_typed(word: str) -> None:
+    meant = nearest(word, NAMES)
+    if meant is not None:
+        shared = Counter(word.casefold()) & Counter(meant)
+        assert shared.total() >= 0.6 * max(len(word), len(meant))
+        ends = [text.casefold().replace("_", "-").rpartition("-") for text in (word, meant)]
+        if ends[0][0] == ends[1][0] != "":  # a beginning in common says nothing of the rest
+            shared = Counter(ends[0][2]) & Counter(ends[1][2])
+            assert shared.total() >= 0.6 * max(len(end) for _, _, end in ends)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([name for name in NAMES if len(name) > 4]), st.data())
+def test_one_letter_too_few_or_two_in_the_wrong_order_are_seen_through(
+    name: str, data: st.DataObject
+) -> None:
+    inside = [i for i in range(len(name) - 1) if not {"-", "_"} & {name[i], name[i + 1]}]
+    place = data.draw(st.sampled_from(inside))
+    swapped = name[:place] + name[place + 1] + name[place] + name[place + 2 :]
+    fewer = name[:place] + name[place + 1 :]
+    for word in (swapped, fewer):
+        assert nearest(word, NAMES) is not None, word
+
+
 WORDS = st.sampled_from(
     ["models", "name", "source", "type", "hub", "random", "variants", "conditions", "rope", "bos"]
 )
@@ -528,7 +593,7 @@ def test_reference_tells_every_key() -> None:
         return found.union(*(keys(item) for item in below))
 
     assert all(f"| `{key}` |" in text for key in keys(json.loads(schema())))
-    assert set(CONDITIONS) == set(get_args(ConditionName))
+    assert all(f"| `{name}` |" in text for name in CONDITIONS)
 
 
 def test_import_is_light() -> None:

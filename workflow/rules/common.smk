@@ -16,10 +16,16 @@ from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
 from abspos.planning.requests import ON_DEVICE, load_of, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
-from abspos.study.config import EXCHANGES, SLURM, ConfigError, load_study
+from abspos.study.conditions import EXCHANGES
+from abspos.study.config import SLURM, ConfigError
+from abspos.study.files import load_files
 
 try:
-    STUDY = load_study(config)
+    STUDY = load_files(
+        ["config.yaml", *workflow.overwrite_configfiles],
+        config,
+        workflow.config_settings.config,
+    )
     if STUDY.inputs.dataset is None:
         check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
     LIMITS = read_limits(STUDY.slurm_partitions)

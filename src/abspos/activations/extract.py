@@ -27,7 +27,14 @@ from abspos.activations.capture import (
 )
 from abspos.activations.certificates import certify
 from abspos.activations.exchange import Exchange, exchanging
-from abspos.activations.interventions import Batch, InterventionError, Setting, apply, single_token
+from abspos.activations.interventions import (
+    Batch,
+    InterventionError,
+    Setting,
+    apply,
+    known,
+    single_token,
+)
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.retry import halving
 from abspos.activations.store import Shape, Sums, Writer
@@ -38,9 +45,9 @@ from abspos.models import planted as synthetic
 from abspos.models.sources import CausalLM
 from abspos.models.tokenizer import require_fit, tokenizer_of
 from abspos.progress import progress
-from abspos.sinks import SETS, heads_of
+from abspos.sinks import heads_of
 from abspos.stores import check, whole_folder
-from abspos.study.conditions import needs_bos
+from abspos.study.conditions import EXCHANGES, condition_of
 
 #: Inputs and positions that certificates are made on.
 SAMPLE, SAMPLE_LENGTH = 2, 256
@@ -49,8 +56,6 @@ SAMPLE, SAMPLE_LENGTH = 2, 256
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 #: Positions from one loss to the next.
 LOSS_STRIDE = 4
-#: Conditions whose token at position 0 differs between inputs: what heads write from it is kept.
-WRITES = ("no-bos", "swap-random")
 
 
 def scored_positions(length: int) -> Tensor:
@@ -113,35 +118,34 @@ def trajectory_error(
     return errors
 
 
-def tokens_for(
-    checkpoint: Path, condition: str, swap_tokens: Sequence[str]
-) -> tuple[int | None, list[int]]:
-    """Token ids of BOS and of the listed replacements.
+def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | None, int | None]:
+    """Token ids of BOS and of the swap token that the arm reads; None for what there is not.
 
     Raises:
-        InterventionError: the condition needs a BOS that the tokenizer has not, or a replacement
-            is not one token.
+        InterventionError: there is no such condition, it needs a BOS that the tokenizer has not,
+            or the swap token is not one token.
         TokenizerError: the tokenizer cannot be read, or does not fit the model.
     """
+    condition = known(arm)
     tokenizer = tokenizer_of(checkpoint)
-    if tokenizer.bos_token_id is None and needs_bos(condition):
+    if tokenizer.bos_token_id is None and condition.needs_bos:
         raise InterventionError(
-            f"condition {condition!r}: this tokenizer has no BOS token; write `without: [bos]` "
+            f"condition {arm!r}: this tokenizer has no BOS token; write `without: [bos]` "
             "beside the model's source to leave out such conditions"
         )
-    swaps = [single_token(tokenizer, text) for text in swap_tokens]
-    require_fit(checkpoint, max([tokenizer.bos_token_id or 0, *swaps]))
-    return tokenizer.bos_token_id, swaps
+    swap = None if token is None else single_token(tokenizer, token)
+    require_fit(checkpoint, max(tokenizer.bos_token_id or 0, swap or 0))
+    return tokenizer.bos_token_id, swap
 
 
 def setting_for(
-    model: CausalLM, bos: int | None, swap_tokens: Sequence[int], early: int, seed: int
+    model: CausalLM, bos: int | None, token: int | None, early: int, seed: int
 ) -> Setting:
     """What the conditions of this model draw on."""
     return Setting(
         table=embedding_table(model),
         bos=bos,
-        swap_tokens=swap_tokens,
+        token=token,
         later=early // 2,
         shift=64,
         seed=seed,
@@ -171,7 +175,7 @@ def extract(
     variant: Mapping[str, Any],
     condition: str,
     number: int,
-    swap_tokens: Sequence[str],
+    token: str | None,
     early: int,
     dtype: str,
     device: str,
@@ -201,7 +205,7 @@ def extract(
         variant: one entry of the config's ``variants``.
         condition: what stands at position 0.
         number: N, how many of the inputs.
-        swap_tokens: texts of the listed replacements.
+        token: text of the swap token that the arm reads, if it reads one.
         early: first query after the early bin; control-later acts at half of it.
         dtype: ``float32`` or ``bfloat16``.
         device: ``cpu`` or ``cuda``.
@@ -225,14 +229,14 @@ def extract(
         check(checkpoint, checkpoint_manifest)
     windows = open_dataset(inputs, inputs_manifest)
     tokens = torch.as_tensor(windows["tokens"].values[:number]).long()
-    bos, swaps = tokens_for(checkpoint, condition, swap_tokens)
+    bos, swap = tokens_for(checkpoint, condition, token)
     if synthetic.is_world(checkpoint):
         world = synthetic.read(checkpoint)
         table = synthetic_store.embeddings(world, tokens.shape[1])
         synthetic_store.write_store(
             world,
             tokens,
-            Setting(table, bos, swaps, 0, 0, seed),
+            Setting(table, bos, swap, 0, 0, seed),
             store,
             manifest,
             variant=variant,
@@ -240,19 +244,20 @@ def extract(
             left=left,
             dtype=dtype,
             batch=batch,
-            writes=condition in WRITES,
+            writes=condition_of(condition).varies,
             label=label,
         )
         return
     model = variants.load(checkpoint, variant, tokens.shape[1], dtype, device, seed)
     model.set_attn_implementation(NAME)
-    setting = setting_for(model, bos, swaps, early, seed)
+    setting = setting_for(model, bos, swap, early, seed)
     exchange = None
-    if condition in SETS:
+    if condition in EXCHANGES:
         if reference is None or reference_manifest is None:
             raise InterventionError(f"condition {condition!r}: needs bos on the same inputs")
         documents = windows["document"].values[:number]
-        heads = heads_of(condition, reference, reference_manifest, documents, seed)
+        which = EXCHANGES[condition]
+        heads = heads_of(which, reference, reference_manifest, documents, seed)
         exchange = exchange_of(model, setting, heads)
     layers = layers_of(model, model.get_input_embeddings()(tokens[:1, 1].to(device))[0])
     shape = sizes(model, layers, tokens, batch, by_head=exchange is not None)
@@ -286,7 +291,7 @@ def extract(
         for name, data in (("v0", writer.v0), ("loss", losses)):
             axes = ("layer", "input", "kv_head", "feature") if name == "v0" else ("input",)
             create_array(group, name, axes, data.shape, data.shape, "float32")[:] = data
-        if condition in WRITES:
+        if condition_of(condition).varies:
             one = (shape.inputs, shape.heads, shape.hidden)
             axes = ("layer", "input", "head", "hidden")
             array = create_array(group, "write0", axes, (shape.layers, *one), (1, *one), "float32")
@@ -305,14 +310,14 @@ def extract(
 
 
 def exchange_of(model: CausalLM, setting: Setting, heads: np.ndarray) -> Exchange:
-    """Keys and values at position 0 of the first listed token, for these heads (layer, head)."""
+    """Keys and values at position 0 of the swap token, for these heads (layer, head)."""
     keys, values = {}, {}
 
     def keep(seen: Attention) -> None:
         keys[seen.layer], values[seen.layer] = seen.key[0, :, 0], seen.value[0, :, 0]
 
     with listening(keep):
-        forward(model, setting.table[setting.swap_tokens[0]][None, None], None)
+        forward(model, setting.table[setting.token][None, None], None)
     first, second = (torch.stack([by[i] for i in sorted(by)]) for by in (keys, values))
     return Exchange(first, second, torch.as_tensor(heads))
 

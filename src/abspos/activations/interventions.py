@@ -1,4 +1,4 @@
-"""What stands at position 0: one small function per condition, in one table.
+"""What stands at position 0: one small function per condition of abspos.study.conditions.
 
 Every function takes input embeddings (input, position, feature) of the text's own tokens and
 returns what the model gets instead. Nothing else differs between the arms of a model.
@@ -7,15 +7,14 @@ Source: docs/method.md, section 4.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from abspos.sinks import SETS
+from abspos.study.conditions import CONDITIONS, EXCHANGES, Definition, condition_of, is_arm
 
 
 class InterventionError(ValueError):
@@ -29,7 +28,7 @@ class Setting:
     Attributes:
         table: input embeddings of the whole vocabulary (token, feature).
         bos: token id of BOS, or None where the tokenizer has none.
-        swap_tokens: token ids of the listed replacements.
+        token: id of the swap token that the arm reads, or None where it reads none.
         later: the later position that control-later replaces.
         shift: what control-shift adds to all position ids.
         seed: of everything random; draws depend on it and the input's number alone.
@@ -37,7 +36,7 @@ class Setting:
 
     table: Tensor
     bos: int | None
-    swap_tokens: Sequence[int]
+    token: int | None
     later: int
     shift: int
     seed: int
@@ -92,15 +91,13 @@ def no_bos(batch: Batch, setting: Setting) -> Batch:
     return batch
 
 
-def swap_token(batch: Batch, setting: Setting, which: int) -> Batch:
-    """The embedding of the listed token number ``which`` (from 1)."""
-    if which > len(setting.swap_tokens):
-        raise InterventionError(f"condition 'swap-token-{which}': swap_tokens lists fewer")
-    if setting.swap_tokens[which - 1] == setting.bos:
+def swap_token(batch: Batch, setting: Setting) -> Batch:
+    """The embedding of the arm's swap token."""
+    if setting.token == setting.bos:
         raise InterventionError(
-            f"condition 'swap-token-{which}': inert, its token is BOS; list another in swap_tokens"
+            "condition 'swap-token': inert, its token is BOS; list another in swap_tokens"
         )
-    return at(batch, 0, setting.table[setting.swap_tokens[which - 1]])
+    return at(batch, 0, setting.table[setting.token])
 
 
 def swap_mean(batch: Batch, setting: Setting) -> Batch:
@@ -135,10 +132,8 @@ def control_noop(batch: Batch, setting: Setting) -> Batch:
 
 
 def control_later(batch: Batch, setting: Setting) -> Batch:
-    """BOS at position 0, and the first listed token at a later position instead of there."""
-    if not setting.swap_tokens:
-        raise InterventionError("condition 'control-later': swap_tokens is empty")
-    return at(bos(batch, setting), setting.later, setting.table[setting.swap_tokens[0]])
+    """BOS at position 0, and the swap token at a later position instead of there."""
+    return at(bos(batch, setting), setting.later, setting.table[setting.token])
 
 
 def control_shift(batch: Batch, setting: Setting) -> Batch:
@@ -159,36 +154,51 @@ def control_shuffle(batch: Batch, setting: Setting) -> Batch:
     return Batch(embeddings, batch.numbers)
 
 
-CONDITIONS: dict[str, Callable[[Batch, Setting], Batch]] = {
-    "bos": bos,
-    "no-bos": no_bos,
-    "swap-mean": swap_mean,
-    "swap-noise": swap_noise,
-    "swap-random": swap_random,
-    "ablate-zero": ablate_zero,
-    "control-noop": control_noop,
-    "control-later": control_later,
-    "control-shift": control_shift,
-    "control-shuffle": control_shuffle,
-    **dict.fromkeys(
-        SETS, bos
-    ),  # which heads read it is exchanged later: abspos.activations.exchange
+def intervention(condition: str) -> Callable[[Batch, Setting], Batch]:
+    """The function of a condition: of its name, with underscores; an exchange starts from `bos`.
+
+    Which heads then read another position 0 is abspos.activations.exchange's.
+
+    Raises:
+        NotImplementedError: this module has no such function.
+    """
+    name = "bos" if condition in EXCHANGES else condition.replace("-", "_")
+    function = globals().get(name)
+    if function is None:
+        raise NotImplementedError(
+            f"condition {condition!r}: {__name__} has no function {name!r}; write it"
+        )
+    return function
+
+
+#: The function of each condition in abspos.study.conditions.
+INTERVENTIONS: Mapping[str, Callable[[Batch, Setting], Batch]] = {
+    name: intervention(name) for name in CONDITIONS
 }
 
 
-def apply(condition: str, batch: Batch, setting: Setting) -> Batch:
-    """Put in place what a condition wants, by its name in the config.
+def known(arm: str) -> Definition:
+    """The row of an arm's condition.
 
     Raises:
-        InterventionError: there is no such condition, or this model cannot be given it.
+        InterventionError: there is no such arm.
     """
-    numbered = re.fullmatch(r"swap-token-([1-9][0-9]*)", condition)
-    if numbered:
-        return swap_token(batch, setting, int(numbered[1]))
-    if condition not in CONDITIONS:
-        allowed = ", ".join([*CONDITIONS, "swap-token-1 .. swap-token-K"])
-        raise InterventionError(f"condition {condition!r}: not one of {allowed}")
-    return CONDITIONS[condition](batch, setting)
+    if not is_arm(arm):
+        allowed = ", ".join(c if is_arm(c) else f"{c}-1 .. {c}-K" for c in CONDITIONS)
+        raise InterventionError(f"condition {arm!r}: not one of {allowed}")
+    return condition_of(arm)
+
+
+def apply(arm: str, batch: Batch, setting: Setting) -> Batch:
+    """Put in place what an arm's condition wants, by its name in the config.
+
+    Raises:
+        InterventionError: there is no such arm, or this model cannot be given it.
+    """
+    condition = known(arm)
+    if condition.token and setting.token is None:
+        raise InterventionError(f"condition {arm!r}: needs a swap token; list one in swap_tokens")
+    return INTERVENTIONS[condition.name](batch, setting)
 
 
 def single_token(tokenizer: object, text: str) -> int:

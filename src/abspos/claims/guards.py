@@ -12,13 +12,10 @@ import numpy as np
 from abspos.claims.estimands import swap_slots
 from abspos.claims.evidence import LENSES, Evidence, Row
 from abspos.statistics.replicates import SUMMARIES, slot_interval
+from abspos.study.conditions import TABLE
 
 #: What each control says of the effect beside it.
-CONTROLS = {
-    "control-later": "the same token at a later position instead of position 0",
-    "control-shift": "all position ids shifted: nothing but rounding",
-    "control-shuffle": "the text after position 0 shuffled",
-}
+CONTROLS = {row.name: row.says for row in TABLE if row.says}
 #: Arms whose effect they guard: another token, a random one, at position 0.
 EFFECTS = ("swap-token-1", "swap-random", "swap-noise")
 NUMBERS = ("difference share", "energy reduction")

@@ -14,9 +14,10 @@ from abspos.claims import estimands
 from abspos.claims.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
 from abspos.claims.verdicts import Claimed
 from abspos.documents import holdout
-from abspos.sinks import SETS, SINK_THRESHOLD
+from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics.energies import unpack
 from abspos.statistics.replicates import SUMMARIES
+from abspos.study.conditions import EXCHANGES
 
 POSITIVE = Claimed()
 #: Of fewer texts nothing can be decoded.
@@ -26,7 +27,7 @@ FEWEST_TEXTS = 8
 def sink_readers(evidence: Evidence) -> Iterator[Row]:
     """What goes through sink readers, as many other heads, all heads: of R and of bos-swap."""
     swap = "standard:swap-token-1"
-    arms = {which: f"standard:{condition}" for condition, which in SETS.items()}
+    arms = {which: f"standard:{condition}" for condition, which in EXCHANGES.items()}
     if not evidence.has("standard:bos", swap, *arms.values()):
         why = "needs standard under bos, swap-token and all three of exchange-*"
         for lens in LENSES:

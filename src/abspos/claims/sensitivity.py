@@ -5,7 +5,6 @@ Source: docs/method.md, section 5 (sensitivity).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 
 from abspos.claims.verdicts import NOT_TESTABLE
 from abspos.csv_tables import read_csv, write_csv
+from abspos.study.conditions import split
 
 #: What a number of a claim is known by, in whatever study.
 KEY = ["claim", "model", "revision", "arms", "number", "lens"]
@@ -36,7 +36,12 @@ COLUMNS = [
 
 def tokens_as_one(arms: str) -> str:
     """Arms as text with the listed tokens as one, since studies may list more or fewer of them."""
-    return re.sub(r"(\S+/swap-token)-\d+(?:, \S+/swap-token-\d+)*", r"\1", arms)
+
+    def joined(side: str) -> str:
+        named = [arm.rpartition("/") for arm in side.split(", ")]
+        return ", ".join(dict.fromkeys(head + slash + split(arm)[0] for head, slash, arm in named))
+
+    return " vs ".join(map(joined, arms.split(" vs ")))
 
 
 def deciding(claims: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from abspos.claims.verdicts import Claimed
 from abspos.csv_tables import write_csv
 from abspos.statistics.energies import holm
 from abspos.statistics.replicates import SUMMARIES, by_kind, over_heads, over_model
+from abspos.study.conditions import CONDITIONS, TABLE, is_arm, split
 
 #: The claimed 40 % of bos-swap.
 SWAP = Claimed(0.40)
@@ -302,12 +303,14 @@ def compared_slopes(
 
 
 def replacements(evidence: Evidence, variant: str = "standard") -> dict[str, list[str]]:
-    """Replacements of BOS that were run: name -> its conditions; swap-token holds several."""
-    conditions = evidence.conditions(variant)
-    tokens = [c for c in conditions if c.startswith("swap-token-")]
-    found = {"swap-token": tokens} if tokens else {}
-    others = ("swap-mean", "swap-noise", "swap-random", "ablate-zero")
-    return found | {c: [c] for c in others if c in conditions}
+    """Replacements of BOS that were run: name -> its arms; swap-token holds several."""
+    arms = evidence.conditions(variant)
+    by_name = {
+        row.name: [arm for arm in arms if is_arm(arm) and split(arm)[0] == row.name]
+        for row in TABLE
+        if row.role == "replacement"
+    }
+    return {name: found for name, found in by_name.items() if found}
 
 
 def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
@@ -341,18 +344,15 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                             lens=lens,
                             summary=summary,
                             primary=first and label == "swap-token",
-                            note="removes position 0, does not replace it"
-                            if name == "ablate-zero"
-                            else "",
+                            note=CONDITIONS[name].note,
                         )
                         yield row | {"replacement": label, "token": token_of(evidence, group)}
 
 
 def token_of(evidence: Evidence, group: Sequence[str]) -> str:
     """Text of the listed token that one swap-token arm has, as JSON; empty for others."""
-    if len(group) != 1 or not group[0].startswith("swap-token-"):
-        return ""
-    return json.dumps(evidence.swap_tokens[int(group[0].rsplit("-", 1)[1]) - 1])
+    number = split(group[0])[1] if len(group) == 1 else None
+    return "" if number is None else json.dumps(evidence.swap_tokens[number - 1])
 
 
 def bos_swap(evidence: Evidence) -> Iterator[Row]:

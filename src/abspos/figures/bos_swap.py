@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MultipleLocator
 
 from abspos.figures import style
+from abspos.study.conditions import NUMBERED, split
 
 TABLES = ("swaps",)
 STORES = ()
@@ -69,10 +70,10 @@ def replacements(swaps: pd.DataFrame) -> dict[str, str]:
         str(name): f"{name} {token}" if isinstance(token, str) and token else str(name)
         for name, token in pairs.items()
     }
-    listed = sum(name.startswith("swap-token-") for name in labels)
-    if listed and "swap-token" in labels:
-        labels["swap-token"] = f"swap-token, mean of {listed}"
-    first = [n for n in labels if n.startswith("swap-token")]
+    numbered = [split(name)[0] for name in labels if split(name)[1]]
+    for name in set(numbered) & set(labels):
+        labels[name] = f"{name}, mean of {numbered.count(name)}"
+    first = [n for n in labels if split(n)[0] in NUMBERED]
     return {n: labels[n] for n in [*first, *(n for n in labels if n not in first)]}
 
 

@@ -7,7 +7,7 @@ run and nothing heavy is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from abspos.planning.requests import (
     seconds,
     table_bytes,
 )
+from abspos.study.conditions import condition_of
 
 #: Jobs that only gather what others computed: seconds and bytes of memory of each.
 LIGHT_SECONDS, LIGHT_BYTES = 1.5, 0.45e9
@@ -35,8 +36,6 @@ LIGHT_SECONDS, LIGHT_BYTES = 1.5, 0.45e9
 CHOICES = 1.7
 #: Snakemake itself, beside the jobs: seconds to start and to end, bytes of memory.
 OWN_SECONDS, OWN_BYTES = 10.0, 0.2e9
-#: Conditions of which what heads write from position 0 is kept (see activations.WRITES).
-WRITES = ("no-bos", "swap-random")
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
                 bins=3 if layout.study.variant(run.variant).window else whole.bins,
                 fields=layout.is_reference(model, run.variant, run.condition),
                 compared=layout.reference(model, run.variant, run.condition) is not None,
-                writes=run.condition in WRITES,
+                writes=condition_of(run.condition).varies,
             )
             for run in runs
         }
@@ -277,16 +276,6 @@ def duration(number: float) -> str:
 
 
 # What is given
-
-
-def merged(config: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with another laid over it, as Snakemake does: mappings merge, lists replace."""
-    result = dict(config)
-    for key, value in change.items():
-        old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if both and isinstance(old, Mapping) else value
-    return result
 
 
 def machine_of(changes: Sequence[str]) -> Machine:

@@ -18,22 +18,14 @@ from typing import Any
 from abspos.figures import FIGURES
 from abspos.models import lock
 from abspos.models.revisions import Sweep
-from abspos.study.config import EXCHANGES, Run, Study
+from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
+from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
 
-#: Conditions that are compared with BOS field by field.
-COMPARED = (
-    "swap-",
-    "ablate-",
-    "control-later",
-    "control-shift",
-    "control-shuffle",
-    "exchange-",
-)
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
-    "readers": EXCHANGES,
-    "controls": ("control-later", "control-shift", "control-shuffle"),
+    "readers": tuple(EXCHANGES),
+    "controls": tuple(row.name for row in TABLE if row.says),
 }
 #: Tables of one model that are also joined over all models.
 TABLES = (
@@ -147,7 +139,7 @@ class Layout:
 
     def reference(self, model: str, variant: str, condition: str) -> str | None:
         """The condition that a run is compared with, or None."""
-        wanted = condition.startswith(COMPARED) and (variant, "bos") in self.arms(model)
+        wanted = condition_of(condition).compared and (variant, "bos") in self.arms(model)
         if not wanted:
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
@@ -212,13 +204,12 @@ class Layout:
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """What an extraction depends on besides model and inputs."""
         study = self.study
-        tokens = condition.startswith(("swap-token", "control-later", "exchange-"))
         return {
             "variant": self.variant(variant),
             "condition": condition,
             "number": self.number(model, variant, condition),
-            "swap_tokens": list(study.swap_tokens) if tokens else [],
-            "early": study.bins.early if condition == "control-later" else 0,
+            "token": token_of(condition, study.swap_tokens),
+            "early": study.bins.early if condition_of(condition).reads_early else 0,
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,

@@ -13,7 +13,7 @@ from typing import Any
 
 from abspos.models.families import REFUSED, says
 from abspos.planning.layout import Layout
-from abspos.study.conditions import needs_bos
+from abspos.study.conditions import condition_of
 
 
 def misfits(layout: Layout, checkpoints: Path) -> list[str]:
@@ -46,7 +46,7 @@ def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[
             f"models[{model}]: model_type {kind!r}: {REFUSED[kind]}; leave it out, abspos measures "
             "RoPE decoders"
         )
-    needy = [run.condition for run in runs if needs_bos(run.condition)]
+    needy = [run.condition for run in runs if condition_of(run.condition).needs_bos]
     if needy and tokenizer.get("bos_token", "unknown") is None:
         yield (
             f"models[{model}]: its tokenizer has no BOS token, which {needy[0]} needs; write "

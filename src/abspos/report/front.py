@@ -13,6 +13,7 @@ import yaml
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv
 from abspos.stores import write_atomically
+from abspos.study.conditions import TABLE
 
 #: What is the paper's and what is ours; said before any number.
 OURS = (
@@ -54,12 +55,8 @@ STATEMENTS = {
 }
 
 
-#: What a control guards, by its condition: the claim, and the number that it would undo.
-GUARDED = {
-    "no-bos": ("both-present", "residual energy"),
-    "control-noop": ("bos-swap", "swap-token: energy reduction"),
-    "control-shift": ("bos-swap", "swap-token: energy reduction"),
-}
+#: What a null control protects, by its condition: the claim, and the number that it would undo.
+GUARDED = {row.name: (row.null.claim, row.null.number) for row in TABLE if row.null}
 
 
 def cell(value: object) -> str:

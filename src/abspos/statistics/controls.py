@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos.statistics.energies import benjamini_hochberg
+from abspos.study.conditions import condition_of
 
 #: Attention may differ by so much between two forward passes that are the same but for rounding,
 #: which grows through their depth (docs/method.md, section 6).
@@ -20,7 +21,7 @@ ROUNDING = {"float32": 1e-3, "bfloat16": 1e-1}
 
 
 def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
-    """Largest difference of control-noop from bos, on the inputs they share; must be 0.
+    """Largest difference of an arm from bos, on the inputs they share; 0 where they are one.
 
     Compared are attention to position 0, denominators, states and losses of each input.
     """
@@ -32,7 +33,7 @@ def noop_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
 
 
 def shift_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
-    """Largest difference of control-shift from bos in any head's attention to position 0.
+    """Largest difference of an arm from bos in any head's attention to position 0.
 
     An attention is at most 1; RoPE knows offsets alone, so what differs is rounding that grew
     through the depth of two forward passes.
@@ -45,28 +46,31 @@ def shift_difference(store: xr.Dataset, bos: xr.Dataset) -> float:
 def controls(
     stores: Mapping[tuple[str, str], xr.Dataset], energies: pd.DataFrame, keys: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """What must do nothing, and whether it did.
+    """Null controls: what was measured, and whether it is nothing (abspos.study.conditions).
 
     Raises:
-        ValueError: control-noop differs from bos.
+        ValueError: an arm that must be identical with bos differs from it.
     """
-    rows = []
+    rows: list[tuple[str, str, str, float, bool]] = []
     for (variant, condition), store in stores.items():
-        if condition == "control-noop":
+        null = condition_of(condition).null
+        if null is None:
+            continue
+        if null.check == "identical":
             value = noop_difference(store, stores[variant, "bos"])
             rows.append((variant, condition, "largest difference from bos", value, value == 0))
             if value != 0:
                 raise ValueError(
-                    f"{variant}/control-noop: differs from bos by {value:.3g}, must be exactly 0; "
+                    f"{variant}/{condition}: differs from bos by {value:.3g}, must be exactly 0; "
                     "the run is not deterministic, or the intervention does more than it says"
                 )
-        if condition == "control-shift":
+        elif null.check == "rounding":
             value = shift_difference(store, stores[variant, "bos"])
             allowed = ROUNDING[store.attrs["dtype"]]
             name = f"largest difference from bos in attention to position 0, at most {allowed:g}"
             rows.append((variant, condition, name, value, value <= allowed))
-        if condition == "no-bos":
-            chosen = (energies["condition"] == "no-bos") & (energies["variant"] == variant)
+        else:
+            chosen = (energies["condition"] == condition) & (energies["variant"] == variant)
             layer0 = energies[chosen & (energies["layer"] == 0) & (energies["bin"] == "early")]
             for lens in ("log", "probability"):
                 of_lens = layer0[layer0["lens"] == lens]

@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 from abspos.arrays import open_dataset, save_dataset
 from abspos.csv_tables import read_csv, write_csv
 from abspos.progress import progress
-from abspos.sinks import SETS
 from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.controls import controls
 from abspos.statistics.store import slots_dataset
+from abspos.study.conditions import EXCHANGES
 
 Arm = tuple[str, str]
 
@@ -79,7 +79,7 @@ def tabulate(
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
     most = max(arm.number for arm in done)
-    exchanges = any(condition in SETS for _, condition in opened)
+    exchanges = any(condition in EXCHANGES for _, condition in opened)
     arms_done = (
         (":".join(name), arm.store, arm.all_slots(exchanges and arm.number == most), arm.p_values)
         for name, arm in zip(opened, done, strict=True)

@@ -4,7 +4,6 @@ Checks between keys run in the same pass, on the parts that are valid by themsel
 None for whatever is absent or mistaken, and a check that meets None has nothing to say.
 """
 
-import difflib
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from abspos.study.conditions import CONDITIONS, EXCHANGES, arms_of
+from abspos.study.nearest import nearest
 from abspos.study.reference import Node, allowed, tag_key
 
 Path = tuple[str | int, ...]
@@ -58,13 +59,6 @@ def shown(value: Any) -> str:
     except ValueError:  # Python does not print a number of thousands of digits
         return f"a very large {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]} ... {text[-15:]}"
-
-
-def nearest(word: Any, options: Iterable[str]) -> str | None:
-    """The option that a mistyped word most likely stands for, or None."""
-    folded = {option.casefold(): option for option in options}
-    close = difflib.get_close_matches(word.casefold(), folded, 1) if isinstance(word, str) else []
-    return folded[close[0]] if close else None
 
 
 def refused(path: Path, value: Any, why: str, meant: Any = None) -> Mistake:
@@ -310,14 +304,13 @@ def _arms(view: View) -> Iterator[Mistake]:
             inputs = view.get(*path, "inputs")
             if inputs is not None and number is not None and inputs > number:
                 yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
-            control = name is None or name.startswith("control-")
+            if name is None:
+                continue
+            control = CONDITIONS[name].role == "control"
             if inputs is not None and inputs < FEWEST and not control:
                 why = f"at least {FEWEST}, or at least 3 for a control"
                 yield refused((*path, "inputs"), inputs, why)
-            reads = name is not None and name.startswith(
-                ("swap-token", "control-later", "exchange-")
-            )
-            if reads and tokens is not None and not tokens:
+            if CONDITIONS[name].token and tokens is not None and not tokens:
                 yield refused(path, name, "with tokens to swap in: list them under swap_tokens")
         yield from _reference(view, place)
 
@@ -325,11 +318,7 @@ def _arms(view: View) -> Iterator[Mistake]:
 def _reference(view: View, place: Path) -> Iterator[Mistake]:
     """Arms that are compared with bos need it beside them, on all of their inputs."""
     paths = {name: path for path, name in _conditions(view, place)}
-    compared = [
-        name
-        for name in paths
-        if name and name.startswith(("swap-", "ablate-", "control-", "exchange-"))
-    ]
+    compared = [name for name in paths if name and CONDITIONS[name].role != "reference"]
     if not compared or None in paths:
         return
     if "bos" not in paths:
@@ -345,7 +334,7 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
             yield refused((*paths["bos"], "inputs"), bos, why)
     for name in compared:
         path = (*paths[name], "inputs")
-        if name.startswith("exchange-") and view.get(*path) != bos:
+        if name in EXCHANGES and view.get(*path) != bos:
             why = "the inputs of bos, on half of which the heads are chosen"
             yield refused(path, view.get(*path), why)
 
@@ -357,30 +346,34 @@ def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:
 
 def _without(view: View) -> Iterator[Mistake]:
     """Arms that a model is not given: they have to be there, and some have to be left."""
-    variants = {view.get(*place, "name"): place for place in view.places("variants")}
-    conditions = {name for place in variants.values() for _, name in _conditions(view, place)}
-    pairs = {
-        f"{variant}/{name}"
-        for variant, place in variants.items()
-        for _, name in _conditions(view, place)
-    }
-    known = {*variants, *conditions, *pairs, "bos"}
+    tokens = view.get("swap_tokens")
+    conditions: set[str | None] = set()
+    known: set[str | None] = {"bos"}
+    for place in view.places("variants"):
+        variant = view.get(*place, "name")
+        for _, name in _conditions(view, place):
+            conditions.add(name)
+            arms = {name, *(arms_of(name, len(tokens)) if name and tokens is not None else ())}
+            known |= {variant, *arms, *(f"{variant}/{arm}" for arm in arms)}
+        known.add(variant)
     for place in view.places("models"):
         without = [(path, view.get(*path)) for path in view.places(*place, "without")]
         tokenless = view.get(*place, "source", "bos") is False
         names = {name for _, name in without}
-        if tokenless and "bos" not in names and "bos" in conditions:
+        needy = [c for c in CONDITIONS if c in conditions - names and CONDITIONS[c].needs_bos]
+        if tokenless and "bos" not in names and needy:
             yield refused(
                 (*place, "source", "bos"),
                 False,
-                "without: [bos] beside it: conditions that need BOS are not for this model",
+                f"without: [bos] beside it: conditions that need BOS ({', '.join(needy)}) are not "
+                "for this model",
             )
-        if None in known or None in names:
+        if None in known or None in names or tokens is None:
             continue
         for path, name in without:
-            if name not in known and not name.rpartition("/")[2].startswith("swap-token-"):
+            if name not in known:
                 why = "a variant, a condition, or variant/condition of this study"
-                yield refused(path, name, why, nearest(name, known))
+                yield refused(path, name, why, nearest(name, filter(None, known)))
 
 
 _CHECKS = (_lengths, _names, _repetitions, _sources, _variants, _arms, _without)

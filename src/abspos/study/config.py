@@ -12,12 +12,12 @@ imported, for the Snakefile reads the config at every start.
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from abspos.study.checks import Mistake, View, cross_checks, mistakes_of, refused
-from abspos.study.conditions import needs_bos
+from abspos.study.conditions import CONDITIONS, TABLE, Definition, arms_of, condition_of, split
 from abspos.study.fields import (
     Bool,
     Float,
@@ -38,43 +38,10 @@ from abspos.study.synthetic import unfit
 PRELIMINARY_BELOW = 128
 """With fewer inputs than this, every verdict is preliminary (docs/method.md, section 3)."""
 
-ConditionName = Literal[
-    "bos",
-    "no-bos",
-    "swap-token",
-    "swap-mean",
-    "swap-noise",
-    "swap-random",
-    "ablate-zero",
-    "control-noop",
-    "control-later",
-    "control-shift",
-    "control-shuffle",
-    "exchange-readers",
-    "exchange-matched",
-    "exchange-all",
-]
-
-CONDITIONS: dict[str, str] = {
-    "bos": "the BOS embedding: the reference arm",
-    "no-bos": "the text's own first token",
-    "swap-token": "another token's embedding: swap-token-1, -2, ..., one for each of swap_tokens",
-    "swap-mean": "the mean embedding of the vocabulary",
-    "swap-noise": "Gaussian noise of the BOS embedding's norm",
-    "swap-random": "a random token, another one for each input",
-    "ablate-zero": "zeros: position 0 is removed, not replaced",
-    "control-noop": "BOS replaced by itself: must change nothing at all",
-    "control-later": "the BOS embedding; the first of swap_tokens stands at a later position",
-    "control-shift": "the BOS embedding, all position ids shifted by a constant",
-    "control-shuffle": "the BOS embedding, the tokens after it shuffled",
-    "exchange-readers": "the BOS embedding; sink readers read there the keys and values of the "
-    "first of swap_tokens instead",
-    "exchange-matched": "the same in as many other heads, matched by layer",
-    "exchange-all": "the same in all heads",
-}
-
-EXCHANGES = tuple(name for name in CONDITIONS if name.startswith("exchange-"))
-"""Conditions in which chosen heads read another position 0 (abspos.activations.exchange)."""
+if TYPE_CHECKING:
+    ConditionName = str
+else:
+    ConditionName = Literal[*CONDITIONS]
 
 
 class Model(Part):
@@ -91,10 +58,9 @@ class Model(Part):
 
     def leaves_out(self, variant: str, condition: str) -> bool:
         """Whether the model is not given an arm."""
-        names = {variant, condition, f"{variant}/{condition}"}
-        if condition.startswith("swap-token-"):
-            names |= {"swap-token", f"{variant}/swap-token"}
-        tokenless = "bos" in self.without and needs_bos(condition)
+        conditions = {condition, split(condition)[0]}
+        names = {variant, *conditions, *(f"{variant}/{name}" for name in conditions)}
+        tokenless = "bos" in self.without and condition_of(condition).needs_bos
         return tokenless or not names.isdisjoint(self.without)
 
 
@@ -228,7 +194,9 @@ class Study(Part):
         default="default", description="Name of the study; it writes results/<study>/."
     )
     seed: Seed = Field(default=0, description="Seed of all that is drawn.")
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where models run.")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where models run. Apple's mps is not supported: take cpu."
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Precision in which models run."
     )
@@ -248,7 +216,8 @@ class Study(Part):
     )
     swap_tokens: tuple[Text, ...] = Field(
         default=(),
-        description="Tokens for swap-token, control-later and exchange-*; the method asks for 4.",
+        description="Tokens, each a single one of every model, for "
+        f"{', '.join(row.name for row in TABLE if row.token)}; the method asks for 4.",
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     calibration: Calibration = Field(
@@ -284,9 +253,7 @@ class Study(Part):
 
     def arms(self, condition: Condition) -> tuple[str, ...]:
         """The names of a condition's arms: its own, or `swap-token-1` and so on, one a token."""
-        if condition.name != "swap-token":
-            return (condition.name,)
-        return tuple(f"swap-token-{number}" for number in range(1, len(self.swap_tokens) + 1))
+        return arms_of(condition.name, len(self.swap_tokens))
 
     def runs(self) -> tuple[Run, ...]:
         """Every arm of every model, in the config's order. Revisions are resolved elsewhere."""
@@ -354,21 +321,25 @@ def reference() -> str:
             table(("key", "allowed", "default", "meaning"), rows),
         ]
     parts.append("## Conditions\n\nWhat position 0 holds (docs/method.md, section 4).\n")
-    conditions = [(f"`{name}`", text) for name, text in CONDITIONS.items()]
-    parts.append(table(("condition", "position 0 holds"), conditions))
+    conditions = [(f"`{row.name}`", row.text, _needs(row)) for row in TABLE]
+    parts.append(table(("condition", "position 0 holds", "needs"), conditions))
     return "\n".join(parts)
+
+
+def _needs(row: Definition) -> str:
+    tokens = {"first": "a swap token", "each": "swap tokens", None: ""}[row.token]
+    return ", ".join(filter(None, ["BOS" if row.needs_bos else "", tokens]))
 
 
 PREFACE = """\
 # Config reference
 
-Made by `python -m abspos.study.config reference` from the models in `src/abspos/study/*.py`; a test
-keeps it in step. `docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells
-an editor the same.
+Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps it in step.
+`docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells an editor the same.
 
 `config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. All mistakes are told at once, one line each, before
-any job starts.
+mappings merge key by key, lists replace lists. A study file without the key `study` is called after
+its file. All mistakes are told at once, one line each, before any job starts.
 """
 
 

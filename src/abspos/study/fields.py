@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from abspos.study.conditions import split
 from abspos.study.reference import Allowed
 
 Family = Literal[
@@ -220,7 +221,7 @@ class SyntheticSource(Part):
         def stated(*names: str) -> float | None:
             return next((self.left[name] for name in names if name in self.left), None)
 
-        several = "swap-token" if condition.startswith("swap-token-") else condition
+        several, _ = split(condition)
         pair = stated(f"{variant}/{condition}", f"{variant}/{several}")
         if pair is not None:
             return pair

@@ -9,19 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from abspos.study.checks import Mistake, nearest, refused
+from abspos.study.checks import Mistake, refused
+from abspos.study.conditions import condition_of, is_arm
 from abspos.study.fields import SyntheticSource
+from abspos.study.nearest import nearest
 
 if TYPE_CHECKING:
     from abspos.study.config import Study
-
-#: Conditions that need what a synthetic model has not, by the beginnings of their names.
-IMPOSSIBLE = {
-    "exchange-": "no head reads keys and values",
-    "control-later": "no token but that at position 0 does anything",
-    "control-shift": "no logit depends on position ids",
-    "control-shuffle": "no token but that at position 0 does anything",
-}
 
 
 def unfit(study: Study) -> Iterator[Mistake]:
@@ -38,12 +32,17 @@ def unfit(study: Study) -> Iterator[Mistake]:
             if name not in known:
                 why = "a variant, a condition, or variant/condition of this study"
                 yield refused((*path, "left"), name, why, nearest(name, known))
-            elif name.endswith("control-noop"):
-                why = "any arm but control-noop, which must be what bos is"
+            elif is_arm(arm := name.rpartition("/")[2]) and _is_bos(arm):
+                why = f"any arm but {arm}, which must be what bos is"
                 yield refused((*path, "left"), name, why)
         for run in study.runs():
             if run.model == model.name:
                 yield from unfit_arm(study, source, run.variant, run.condition, (*path, "type"))
+
+
+def _is_bos(arm: str) -> bool:
+    null = condition_of(arm).null
+    return null is not None and null.check == "identical"
 
 
 def arms(study: Study) -> Iterator[str]:
@@ -59,10 +58,9 @@ def unfit_arm(
     study: Study, source: SyntheticSource, variant: str, condition: str, path: tuple[str | int, ...]
 ) -> Iterator[Mistake]:
     """Why a synthetic model cannot be given an arm."""
-    for beginning, why in IMPOSSIBLE.items():
-        if condition.startswith(beginning):
-            told = f"`without: [{condition}]` beside the source: in planted logits {why}"
-            yield refused(path, source.type, told)
+    if why := condition_of(condition).unplanted:
+        told = f"`without: [{condition}]` beside the source: in planted logits {why}"
+        yield refused(path, source.type, told)
     rope = study.variant(variant).rope
     if rope is None:
         return

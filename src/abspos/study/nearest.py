@@ -1,0 +1,40 @@
+"""What a mistyped word stands for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+#: Share of the letters of two words in the same order, at least, where one may stand for the other.
+NEAR = 0.75
+
+
+def nearest(word: Any, options: Iterable[str]) -> str | None:
+    """The option that a mistyped word most likely stands for, or None if none is near.
+
+    Near are three quarters of the letters in the same order, or the same letters; and where both
+    have as many parts between hyphens, each part: control-foo is not meant to be control-noop.
+    """
+    if not isinstance(word, str):
+        return None
+    folded = {option.casefold(): option for option in options}
+    close = difflib.get_close_matches(word.casefold(), folded, len(folded) or 1, 0)
+    return next((folded[one] for one in close if _near(word.casefold(), one)), None)
+
+
+def _near(word: str, option: str) -> bool:
+    if sorted(word) != sorted(option) and _alike(word, option) < NEAR:
+        return False
+    parts = [re.split("[-_. /]", text) for text in (word, option)]
+    return len(parts[0]) != len(parts[1]) or all(
+        (abs(len(a) - len(b)) == 1 and (a in b or b in a))  # one letter too few or too many
+        or sorted(a) == sorted(b)
+        or _alike(a, b) >= NEAR
+        for a, b in zip(*parts, strict=True)
+    )
+
+
+def _alike(word: str, option: str) -> float:
+    return difflib.SequenceMatcher(None, word, option).ratio()
