@@ -15,9 +15,7 @@ from abspos.activations.interventions import (
     InterventionError,
     Setting,
     apply,
-    single_token,
 )
-from abspos.models.sources import byte_tokenizer
 from abspos.study import config as study
 
 LENGTH = 7
@@ -218,11 +216,3 @@ def test_missing_swap_tokens_are_told():
         apply("swap-token-3", batch(0), SETTING)
     with pytest.raises(InterventionError, match="swap_tokens is empty"):
         apply("control-later", batch(0), replace(SETTING, swap_tokens=[]))
-
-
-def test_single_tokens():
-    tokenizer = byte_tokenizer()
-    assert tokenizer.decode([single_token(tokenizer, "k")]) == "k"
-    for text, number in (("ab", 2), ("", 0), ("ä", 2)):
-        with pytest.raises(InterventionError, match=f"'{text}' is {number} tokens"):
-            single_token(tokenizer, text)

@@ -20,7 +20,7 @@ rule corpus:
 
 rule inputs:
     input:
-        corpus=LAYOUT.corpus(),
+        corpus=corpus_files,
         checkpoint=ancient(rules.models.output.folder),
         checkpoint_manifest=rules.models.output.manifest,
     output:
@@ -36,5 +36,6 @@ rule inputs:
         *code("inputs.py"),
         config=LAYOUT.inputs(),
         corpus=corpus_folder,
+        swap_tokens=swap_tokens,
     script:
         "../scripts/inputs.py"

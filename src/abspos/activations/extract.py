@@ -27,7 +27,7 @@ from abspos.activations.capture import (
 )
 from abspos.activations.certificates import certify
 from abspos.activations.exchange import Exchange, exchanging
-from abspos.activations.interventions import Batch, InterventionError, Setting, apply, single_token
+from abspos.activations.interventions import Batch, InterventionError, Setting, apply
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.retry import halving
 from abspos.activations.store import Shape, Sums, Writer
@@ -36,7 +36,7 @@ from abspos.calibration import planted_store as synthetic_store
 from abspos.models import loading as variants
 from abspos.models import planted as synthetic
 from abspos.models.sources import CausalLM
-from abspos.models.tokenizer import require_fit, tokenizer_of
+from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
 from abspos.progress import progress
 from abspos.sinks import SETS, heads_of
 from abspos.stores import check, whole_folder
@@ -119,9 +119,9 @@ def tokens_for(
     """Token ids of BOS and of the listed replacements.
 
     Raises:
-        InterventionError: the condition needs a BOS that the tokenizer has not, or a replacement
-            is not one token.
-        TokenizerError: the tokenizer cannot be read, or does not fit the model.
+        InterventionError: the condition needs a BOS that the tokenizer has not.
+        TokenizerError: the tokenizer cannot be read, does not fit the model, or a replacement is
+            not one token of it.
     """
     tokenizer = tokenizer_of(checkpoint)
     if tokenizer.bos_token_id is None and needs_bos(condition):

@@ -189,17 +189,3 @@ def apply(condition: str, batch: Batch, setting: Setting) -> Batch:
         allowed = ", ".join([*CONDITIONS, "swap-token-1 .. swap-token-K"])
         raise InterventionError(f"condition {condition!r}: not one of {allowed}")
     return CONDITIONS[condition](batch, setting)
-
-
-def single_token(tokenizer: object, text: str) -> int:
-    """The token id of a text that the tokenizer keeps as one token.
-
-    Raises:
-        InterventionError: it is several tokens, or none.
-    """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-    if len(ids) != 1:
-        raise InterventionError(
-            f"swap_tokens: {text!r} is {len(ids)} tokens for this tokenizer; list single tokens"
-        )
-    return int(ids[0])
