@@ -174,6 +174,16 @@ def test_a_name_that_is_no_text_is_refused(tmp_path, name):
     assert "its name is not one line of UTF-8 text" in refused(tmp_path)
 
 
+def test_braces_in_a_name_are_refused(tmp_path):
+    """Snakemake would look for a wildcard."""
+    (tmp_path / "a{x}.txt").write_text("good")
+    assert (
+        refused(tmp_path) == f"{tmp_path}/a{{x}}.txt: braces are wildcards to Snakemake; rename it"
+    )
+    with pytest.raises(InputError, match=r"inputs\.corpus: value 'te{x}ts': braces are wildcards"):
+        folder_of("te{x}ts")
+
+
 def test_a_link_to_a_file_is_a_file(tmp_path):
     (tmp_path / "elsewhere").write_text("good")
     (tmp_path / "texts").mkdir()

@@ -62,11 +62,6 @@ def corpus_folder(wildcards):
     return LAYOUT.corpus_folder()
 
 
-def corpus_files(wildcards):
-    """Its files; a function's paths are taken as they are, braces in their names too."""
-    return LAYOUT.corpus()
-
-
 def swap_tokens(wildcards, threads):
     """Replacements that a model has to have as tokens: refused where its windows are drawn.
 

@@ -20,7 +20,7 @@ rule corpus:
 
 rule inputs:
     input:
-        corpus=corpus_files,
+        corpus=LAYOUT.corpus(),
         checkpoint=ancient(rules.models.output.folder),
         checkpoint_manifest=rules.models.output.manifest,
     output:

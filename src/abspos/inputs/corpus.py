@@ -25,6 +25,8 @@ log = logging.getLogger("abspos")
 INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u2060\ufeff]+")
 #: Characters that no name of a document can have: they end a line, or cannot be written.
 UNNAMABLE = re.compile("[\0-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
+#: Snakemake takes them for wildcards, in a rule and in what a function returns.
+BRACES, NO_BRACES = re.compile("[{}]"), "braces are wildcards to Snakemake; rename it"
 
 
 class InputError(ValueError):
@@ -44,14 +46,17 @@ def folder_of(corpus: str | Path) -> Path:
     """The folder that ``inputs.corpus`` names; ``~`` is the home folder.
 
     Raises:
-        InputError: there is no such home folder.
+        InputError: there is no such home folder, or the path holds braces.
     """
     try:
-        return Path(corpus).expanduser()
+        folder = Path(corpus).expanduser()
     except RuntimeError:
         raise InputError(
             f"inputs.corpus: value {str(corpus)!r}: no such home folder; give the whole path"
         ) from None
+    if BRACES.search(str(folder)):
+        raise InputError(f"inputs.corpus: value {str(folder)!r}: {NO_BRACES}")
+    return folder
 
 
 def text_files(folder: Path) -> list[Path]:
@@ -81,6 +86,8 @@ def require_file(path: Path) -> None:
     """
     if UNNAMABLE.search(path.name):
         raise InputError(f"{str(path)!r}: its name is not one line of UTF-8 text; rename it")
+    if BRACES.search(path.name):
+        raise InputError(f"{path}: {NO_BRACES}")
     try:
         mode = path.stat().st_mode
     except OSError as error:
