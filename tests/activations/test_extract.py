@@ -18,6 +18,7 @@ from abspos.activations.interventions import InterventionError
 from abspos.arrays import NonFiniteError, from_bits, open_dataset, to_bits
 from abspos.models.loading import load
 from abspos.models.sources import ModelError
+from abspos.models.tokenizer import TokenizerError
 from abspos.stores import StoreError
 
 LAYERS, INPUTS, HEADS, KV, LENGTH, SIZE, HIDDEN = 3, 16, 4, 2, 32, 8, 32
@@ -356,7 +357,7 @@ def test_a_condition_that_does_not_exist_leaves_nothing(run, tmp_path):
 
 
 def test_swap_tokens_must_be_single(run, tmp_path):
-    with pytest.raises(InterventionError, match="' king' is 5 tokens"):
+    with pytest.raises(TokenizerError, match="' king' is 5 tokens"):
         run(tmp_path, token=" king")
     assert nothing_left(tmp_path)
 

@@ -16,9 +16,7 @@ from abspos.activations.interventions import (
     Setting,
     apply,
     intervention,
-    single_token,
 )
-from abspos.models.sources import byte_tokenizer
 from abspos.study.conditions import CONDITIONS, arms_of
 
 LENGTH = 7
@@ -220,11 +218,3 @@ def test_missing_swap_tokens_are_told():
     for arm in ("swap-token-3", "control-later", "exchange-all"):
         with pytest.raises(InterventionError, match=f"'{arm}': needs a swap token; list one"):
             apply(arm, batch(0), replace(SETTING, token=None))
-
-
-def test_single_tokens():
-    tokenizer = byte_tokenizer()
-    assert tokenizer.decode([single_token(tokenizer, "k")]) == "k"
-    for text, number in (("ab", 2), ("", 0), ("ä", 2)):
-        with pytest.raises(InterventionError, match=f"'{text}' is {number} tokens"):
-            single_token(tokenizer, text)

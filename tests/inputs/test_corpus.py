@@ -1,99 +1,288 @@
-"""The embedded corpus is what its registry and its README say."""
+"""A corpus folder: what is read, what counts once, and what is refused in a line."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
 import unicodedata
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-CORPUS = Path(__file__).resolve().parents[2] / "resources" / "corpus"
-SOURCES: dict[str, dict[str, Any]] = yaml.safe_load(
-    (CORPUS / "sources.yaml").read_text(encoding="utf-8")
-)["sources"]
-FREE = {"public domain", "CC0-1.0"}
-
-
-def documents(source: str) -> list[dict[str, str]]:
-    lines = (CORPUS / f"{source}.jsonl").read_text(encoding="utf-8").split("\n")
-    assert not lines.pop(), "the last line is closed too"
-    return [json.loads(line) for line in lines]
+from abspos.inputs import corpus
+from abspos.inputs.corpus import (
+    Document,
+    InputError,
+    check_corpus,
+    distinct,
+    folder_of,
+    read_corpus,
+)
 
 
-DOCUMENTS = {source: documents(source) for source in SOURCES}
-TEXTS = [(d["id"], d["text"]) for rows in DOCUMENTS.values() for d in rows]
+def refused(folder) -> str:
+    """The one line that a corpus is refused with."""
+    with pytest.raises(InputError) as error:
+        read_corpus(folder)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
-def test_registry_names_every_file() -> None:
-    assert {path.stem for path in CORPUS.glob("*.jsonl")} == set(SOURCES)
+def write(folder, name, *records):
+    (folder / name).write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_registry_entry_is_complete(source: str) -> None:
-    entry = SOURCES[source]
-    words = ("title", "kind", "author", "licence", "reason", "changes")
-    assert all(isinstance(entry[key], str) and entry[key] for key in words)
-    assert entry["licence"] in FREE
-    assert set(entry["package"]) == {"registry", "name", "version", "file", "sha256"}
-    assert re.fullmatch(r"[0-9a-f]{64}", entry["package"]["sha256"])
+def test_corpus_is_read_in_order_of_ids(tmp_path):
+    write(tmp_path, "b.jsonl", {"id": "3", "text": "c"}, {"id": 1, "text": "a", "more": 0})
+    (tmp_path / "2.txt").write_text("b", encoding="utf-8")
+    (tmp_path / "notes.md").write_text("not a text")
+    assert read_corpus(tmp_path) == [
+        Document("1", "b", "a"),
+        Document("2.txt", "txt", "b"),
+        Document("3", "b", "c"),
+    ]
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_bytes_and_counts_are_as_registered(source: str) -> None:
-    data = (CORPUS / f"{source}.jsonl").read_bytes()
-    assert hashlib.sha256(data).hexdigest() == SOURCES[source]["sha256"]
-    assert len(DOCUMENTS[source]) == SOURCES[source]["documents"]
-    assert len(data) < 1_800_000
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"",
+        b"3",
+        b"null",
+        b'"text"',
+        b'["id", "text"]',
+        b'{"id": "x"}',
+        b'{"text": "x"}',
+        b'{"id": "x", "text": null}',
+        b'{"id": "x", "text": ["a"]}',
+        b'{"id": "x", "text": "\xff' + b"long " * 999 + b'"}',
+        rb'{"id": "x", "text": "x \ud800 y"}',
+        rb'{"id": "x", "text": "x \u0000 y"}',
+        rb'{"id": "\ud800", "text": "x"}',
+        rb'{"id": "a\nb", "text": "x"}',
+        b'{"id": true, "text": "x"}',
+        b'{"id": 1.5, "text": "x"}',
+        b'{"id": null, "text": "x"}',
+        b'{"id": "x", "text": ' + b"[" * 100_000,
+        b'{"id": ' + b"9" * 5000 + b', "text": "x"}',
+    ],
+)
+def test_a_bad_line_is_named(tmp_path, line):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"id": "1", "text": "good"}\n' + line + b'\n{"id": "3", "text": "good"}\n')
+    text = refused(tmp_path)
+    assert text.startswith(f"{path} line 2: not a document (")
+    assert text.endswith("each line is a JSON object with `id` and `text`")
+    assert len(text) < len(str(path)) + 200, "the line itself may be of any length"
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_rows_are_sorted_and_named_by_source(source: str) -> None:
-    rows = DOCUMENTS[source]
-    assert all(list(row) == ["id", "title", "text"] for row in rows)
-    assert all(re.fullmatch(rf"{source}/[a-z0-9-]+", row["id"]) for row in rows)
-    assert all(row["title"] == " ".join(row["title"].split()) != "" for row in rows)
-    assert [row["id"] for row in rows] == sorted({row["id"] for row in rows})
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            rb'{"id": "x", "text": "x \ud800 y"}',
+            r"its text: character 2 is the lone surrogate \ud800",
+        ),
+        (rb'{"id": "x", "text": "x \u0000 y"}', "its text: character 2 is NUL"),
+        (b'{"id": "x", "text": "ab\xff"}', "not UTF-8, byte 23"),
+        (b'{"id": "x", "text": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"id": ' + b"9" * 5000 + b', "text": "x"}', "Exceeds the limit"),
+        (b'{"id": "x"}', "it has no 'text'"),
+        (b"[]", "not a JSON object"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said(tmp_path, line, why):
+    (tmp_path / "a.jsonl").write_bytes(line + b"\n")
+    assert f" line 1: not a document ({why}" in refused(tmp_path)
 
 
-def test_documents_are_many_long_and_of_several_kinds() -> None:
-    lengths = [len(text) for _, text in TEXTS]
-    assert len(lengths) >= 300
-    assert all(2500 <= length <= 8000 for length in lengths)
-    assert sum(length >= 3500 for length in lengths) >= 400
-    assert {entry["kind"] for entry in SOURCES.values()} == {"literature", "speech", "technical"}
-    assert max(map(len, DOCUMENTS.values())) <= len(lengths) / 2
+def test_characters_outside_the_basic_plane_are_text(tmp_path):
+    """JSON writes them as two surrogates, which are one character together."""
+    (tmp_path / "a.jsonl").write_bytes(rb'{"id": "x", "text": "\ud83d\ude00"}' + b"\n")
+    assert [document.text for document in read_corpus(tmp_path)] == ["\N{GRINNING FACE}"]
 
 
-def test_texts_are_plain_prose() -> None:
-    marks = r"[<>{}|\\\t\r\ufffd]|&(?:amp|lt|gt|nbsp|quot);|__|@@"
-    notes = r"\[(?:applause|laughter|missing text)\]"
-    space = r"  |\n\n\n|[^\n]\n[^\n]"
-    residue = re.compile(f"{marks}|{notes}|{space}", re.IGNORECASE)
-    for name, text in TEXTS:
-        found = residue.search(text)
-        assert found is None, f"{name}: {found}"
-        assert text == text.strip() == unicodedata.normalize("NFC", text), name
-        assert sum(c.isalpha() or c.isspace() for c in text) >= 0.93 * len(text), name
+def test_byte_order_marks_and_line_ends_of_other_systems_are_no_text(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"id": "a", "text": "one"}\r\n')
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbftwo\r\nlines\r")
+    assert [document.text for document in read_corpus(tmp_path)] == ["one", "two\nlines\n"]
 
 
-def test_no_two_documents_are_copies() -> None:
-    """At most five of a document's long sentences, or a tenth, stand in another one too."""
-    sentences = {name: set(re.findall(r"[^.!?\n]{80,}[.!?]", text)) for name, text in TEXTS}
-    seen = Counter(sentence for own in sentences.values() for sentence in own)
-    for name, own in sentences.items():
-        assert sum(seen[sentence] > 1 for sentence in own) <= max(5, 0.1 * len(own)), name
+# what is no file
 
 
-def test_readme_states_the_counts() -> None:
-    readme = (CORPUS / "README.md").read_text(encoding="utf-8")
-    assert f"{len(TEXTS)} documents" in readme
-    for source, rows in DOCUMENTS.items():
-        lengths = sorted(len(row["text"]) for row in rows)
-        span = f"{lengths[0]}, {lengths[len(lengths) // 2]}, {lengths[-1]}"
-        assert re.search(rf"`{source}\.jsonl` .*\| {len(rows)} \| {span} \|", readme), source
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def a_link_to_nothing(path):
+    path.symlink_to("gone")
+
+
+def a_circle(path):
+    path.symlink_to(path.name)
+
+
+def a_device(path):
+    path.symlink_to(os.devnull)
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "b.txt"])
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (a_pipe, "not a file but a pipe"),
+        (a_device, "not a file but a pipe, a socket or a device"),
+        (a_folder, "not a file but a folder"),
+        (a_link_to_nothing, "a link to nothing"),
+        (a_circle, "a link to nothing|symbolic links"),
+    ],
+)
+def test_what_is_no_file_is_named_and_never_opened(tmp_path, name, make, what):
+    write(tmp_path, "a.jsonl", {"id": "1", "text": "good"})
+    make(tmp_path / name)
+    text = refused(tmp_path)
+    assert text.startswith(f"{tmp_path / name}: ")
+    assert re.search(what, text)
+    assert re.search("remove", text)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    """By whatever the system says: a test that runs as root is let in everywhere."""
+    write(tmp_path, "a.jsonl", {"id": "1", "text": "good"})
+
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(corpus, "open", closed, raising=False)
+    assert refused(tmp_path) == (
+        f"{tmp_path / 'a.jsonl'}: cannot be read (Permission denied); mend or remove it"
+    )
+
+
+@pytest.mark.parametrize("name", [b"b\xff.txt", b"b\n.txt"])
+def test_a_name_that_is_no_text_is_refused(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    path.write_text("good")
+    refused(tmp_path).encode()
+    assert "its name is not one line of UTF-8 text" in refused(tmp_path)
+
+
+def test_braces_in_a_name_are_refused(tmp_path):
+    """Snakemake would look for a wildcard."""
+    (tmp_path / "a{x}.txt").write_text("good")
+    assert (
+        refused(tmp_path) == f"{tmp_path}/a{{x}}.txt: braces are wildcards to Snakemake; rename it"
+    )
+    with pytest.raises(InputError, match=r"inputs\.corpus: value 'te{x}ts': braces are wildcards"):
+        folder_of("te{x}ts")
+
+
+def test_a_link_to_a_file_is_a_file(tmp_path):
+    (tmp_path / "elsewhere").write_text("good")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").symlink_to("../elsewhere")
+    assert read_corpus(tmp_path / "texts") == [Document("a.txt", "txt", "good")]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\xff\xfe", r"not UTF-8 text \(byte 0"),
+        ("good".encode("utf-16-le"), r"not a text \(character 1 is NUL\)"),
+        ("\ud800".encode("utf-8", "surrogatepass"), r"not UTF-8 text \(byte 0"),
+    ],
+)
+def test_a_text_file_that_is_no_text_is_named(tmp_path, data, why):
+    (tmp_path / "a.txt").write_bytes(data)
+    assert re.match(rf"{re.escape(str(tmp_path))}/a\.txt: {why}", refused(tmp_path))
+
+
+def test_an_id_may_come_once(tmp_path):
+    write(tmp_path, "a.jsonl", {"id": "1", "text": "a"})
+    write(tmp_path, "b.jsonl", {"id": 1, "text": "b"})
+    with pytest.raises(InputError, match="document id '1' comes twice"):
+        read_corpus(tmp_path)
+
+
+def test_a_folder_without_texts_is_refused(tmp_path):
+    assert "holds no *.jsonl and no *.txt" in refused(tmp_path)
+    (tmp_path / "a.jsonl").touch()
+    assert "hold no document" in refused(tmp_path)
+    assert "cannot be read as a folder (No such file or directory)" in refused(tmp_path / "missing")
+    assert "cannot be read as a folder (Not a directory)" in refused(tmp_path / "a.jsonl")
+
+
+def test_a_corpus_may_lie_in_a_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(folder_of("~/texts")) == "/home/somebody/texts"
+    assert str(folder_of("texts")) == "texts"
+    with pytest.raises(
+        InputError, match=r"inputs\.corpus: value '~no-such-user/texts': no such home"
+    ):
+        folder_of("~no-such-user/texts")
+
+
+def test_check_before_any_job(tmp_path):
+    write(tmp_path, "a.jsonl", {"id": 1, "text": "ä" * 10}, {"id": 2, "text": "b" * 9})
+    check_corpus(tmp_path, 2, 10)
+    with pytest.raises(InputError, match=r"room for at most 2 windows of inputs\.length 10"):
+        check_corpus(tmp_path, 3, 10)
+
+
+# copies
+
+TEXT = "It is a truth universally acknowledged, that a single man\nmust be in want of a café."
+
+
+def texts_of(*texts):
+    return [Document(f"d{n}", "s", text) for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        TEXT,
+        TEXT + " \n",
+        "\n" + TEXT,
+        TEXT.replace("\n", "\r\n"),
+        TEXT.replace("\n", " "),
+        TEXT.replace(" ", "\u00a0"),
+        TEXT.upper(),
+        "\ufeff" + TEXT,
+        TEXT.replace("universally", "univer\u00adsally"),
+        unicodedata.normalize("NFD", TEXT),
+    ],
+)
+def test_a_copy_counts_once_and_the_first_stays(copy, caplog):
+    documents = texts_of(TEXT, "another text", copy)
+    assert distinct(documents) == documents[:2]
+    (line,) = caplog.messages
+    assert line == (
+        "inputs.corpus: 1 of 3 documents are copies of others and count once, such as 'd2' of 'd0'"
+    )
+
+
+def test_other_words_are_another_text(caplog):
+    documents = texts_of(TEXT, TEXT[:-1], TEXT.replace("single", "double"), "1.23", "12.3")
+    assert distinct(documents) == documents
+    assert not caplog.messages
+
+
+def test_the_corpus_that_is_shipped_holds_no_copies_and_stays_as_it_is(caplog):
+    documents = read_corpus(Path(__file__).resolve().parents[2] / "resources/corpus")
+    assert distinct(documents) == documents
+    assert not caplog.messages
+
+
+def test_room_is_that_of_different_texts(tmp_path):
+    write(tmp_path, "a.jsonl", *({"id": n, "text": "b" * 20 + " " * n} for n in range(5)))
+    check_corpus(tmp_path, 2, 10)
+    with pytest.raises(InputError, match=r"\(4 of its documents are copies of others\) has room "):
+        check_corpus(tmp_path, 3, 10)

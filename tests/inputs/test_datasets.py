@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from abspos.inputs import datasets as corpora
-from abspos.inputs.windows import InputError, read_corpus
+from abspos.inputs.corpus import InputError, read_corpus
 from abspos.models import hub, lock
 from abspos.models.gaps import Gap
 from abspos.planning.layout import Layout

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -11,24 +11,22 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from abspos.arrays import open_dataset
-from abspos.inputs.windows import (
-    Document,
-    InputError,
-    check_corpus,
-    draw_windows,
-    prepare,
-    read_corpus,
-)
+from abspos.inputs import windows as module
+from abspos.inputs.corpus import Document, InputError, read_corpus
+from abspos.inputs.windows import MOST_UNKNOWN, draw_windows, prepare
+from abspos.models.sources import byte_tokenizer
+from abspos.models.tokenizer import TokenizerError
 
 
 class Words:
     """A tokenizer of words, each of which is its number."""
 
-    def __call__(self, text, add_special_tokens):
-        assert add_special_tokens is False
+    def __call__(self, text, add_special_tokens, split_special_tokens):
+        assert (add_special_tokens, split_special_tokens) == (False, True)
         return {"input_ids": [int(word) for word in text.split()]}
 
 
@@ -142,75 +140,109 @@ def test_other_lengths_of_tokens_show_the_same_passages():
     assert np.abs(2 * places[0] - places[1]).max() <= 2
 
 
-# corpus
+# copies
 
 
-def write(folder, name, *records):
-    (folder / name).write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+def drawn(texts, number, length, start="random", tokenizer=None):
+    documents = [Document(f"d{n}", "s", text) for n, text in enumerate(texts)]
+    return draw_windows(documents, tokenizer or byte_tokenizer(), number, length, start, 0)
 
 
-def test_corpus_is_read_in_order_of_ids(tmp_path):
-    write(tmp_path, "b.jsonl", {"id": "3", "text": "c"}, {"id": 1, "text": "a", "more": 0})
-    (tmp_path / "2.txt").write_text("b", encoding="utf-8")
-    (tmp_path / "notes.md").write_text("not a text")
-    assert read_corpus(tmp_path) == [
-        Document("1", "b", "a"),
-        Document("2.txt", "txt", "b"),
-        Document("3", "b", "c"),
-    ]
+def test_a_text_under_two_ids_is_one_document():
+    """Two windows of it are of one document where others are short, and none where it is."""
+    long = "".join(chr(97 + n % 26) + str(n) for n in range(60))
+    found = drawn([long, long + "\n", "short" * 4], 3, 16)
+    assert Counter(found.attrs["document_ids"]) == {"d0": 2, "d2": 1}
+    with pytest.raises(
+        InputError, match=r"give 2 .* \(1 documents are empty or copies of others\)"
+    ):
+        drawn([long[:20], long[:20] + " ", "short" * 4], 3, 16)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"{",
-        b"",
-        b"3",
-        b"null",
-        b'"text"',
-        b'["id", "text"]',
-        b'{"id": "x"}',
-        b'{"text": "x"}',
-        b'{"id": "x", "text": null}',
-        b'{"id": "x", "text": ["a"]}',
-        b'{"id": "x", "text": "\xff"}',
-    ],
-)
-def test_a_bad_line_is_named(tmp_path, line):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"id": "1", "text": "good"}\n' + line + b'\n{"id": "3", "text": "good"}\n')
+def test_texts_that_are_the_same_to_the_tokenizer_are_one_document():
+    class Counted:
+        def __call__(self, text, **_):
+            return {"input_ids": range(len(text))}
+
+    with pytest.raises(InputError, match="give 1 windows"):
+        drawn(["a" * 20, "b" * 20], 2, 16, tokenizer=Counted())
+
+
+def test_no_window_comes_twice():
+    """Texts that open alike give the same window at their start."""
+    head = "This file may be copied by everyone."
+    texts = [head + str(n) for n in range(3)]
+    with pytest.raises(InputError, match="give 1 windows"):
+        drawn(texts, 2, 32, start="document")
+    assert len(drawn([*texts, "another" * 9], 2, 32, start="document").attrs["sources"]) == 2
+
+
+# texts that are not what the method assumes
+
+
+def words_tokenizer(model):
+    """A tokenizer of words with BOS ``<s>``, in which that mark is a word."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+
+
+def word_level(*words):
+    vocabulary = {word: n for n, word in enumerate(["<unk>", "<s>", *words])}
+    return words_tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unk>"))
+
+
+def unigram(*words):
+    scores = [(word, -1.0) for word in ("<unk>", "<s>", *words)]
+    return words_tokenizer(models.Unigram(scores, unk_id=0))
+
+
+@pytest.mark.parametrize("start", ["random", "document"])
+def test_marks_of_special_tokens_are_text(start):
+    tokenizer = byte_tokenizer()
+    text = "one<bos>two <eos> three" * 3
+    found = drawn([text], 1, 64, start, tokenizer)
+    module.require_text(found, tokenizer)
+    (row,) = found["tokens"].values
+    assert tokenizer.decode(row) in text
+    assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(row.tolist())
+
+
+@pytest.mark.parametrize("make", [word_level, unigram])
+def test_special_tokens_that_cannot_be_text_are_counted_and_refused(make):
+    tokenizer = make("a", "b")
+    found = drawn(["a <s> b b", "a b a b", "b <s> a a"], 3, 4, tokenizer=tokenizer)
     with pytest.raises(InputError) as error:
-        read_corpus(tmp_path)
-    text = str(error.value)
-    assert text.startswith(f"{path} line 2: not a document")
-    assert "\n" not in text
+        module.require_text(found, tokenizer)
+    assert re.fullmatch(
+        "inputs.corpus: 2 of 3 windows hold special tokens, such as '<s>' in document 'd[02]', "
+        "which this tokenizer does not read as plain text; take them out of the texts",
+        str(error.value),
+    )
 
 
-def test_a_text_file_that_is_not_utf8_is_named(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match=r"a\.txt: not UTF-8"):
-        read_corpus(tmp_path)
+@pytest.mark.parametrize("make", [word_level, unigram])
+def test_unknown_tokens_are_told_and_many_are_refused(make, caplog):
+    tokenizer = make("a", "b")
 
+    def with_unknown(number):
+        texts = ["a b a b a b a b b b", " ".join("☃" * number + "a" * (10 - number))]
+        module.require_text(drawn(texts, 2, 10, tokenizer=tokenizer), tokenizer)
 
-def test_an_id_may_come_once(tmp_path):
-    write(tmp_path, "a.jsonl", {"id": "1", "text": "a"})
-    write(tmp_path, "b.jsonl", {"id": 1, "text": "b"})
-    with pytest.raises(InputError, match="document id '1' comes twice"):
-        read_corpus(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["empty", "missing"])
-def test_a_folder_without_texts_is_refused(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"holds no \*\.jsonl and no \*\.txt"):
-        read_corpus(tmp_path / name)
-
-
-def test_check_before_any_job(tmp_path):
-    write(tmp_path, "a.jsonl", {"id": 1, "text": "ä" * 10}, {"id": 2, "text": "b" * 9})
-    check_corpus(tmp_path, 2, 10)
-    with pytest.raises(InputError, match=r"room for at most 2 windows of inputs\.length 10"):
-        check_corpus(tmp_path, 3, 10)
+    with_unknown(0)
+    assert not caplog.messages
+    with_unknown(2)
+    told = (
+        "inputs.corpus: {} of the windows' tokens are unknown to this tokenizer, "
+        "most in document 'd1' ({})"
+    )
+    assert caplog.messages == [told.format(0.1, 0.2)]
+    with pytest.raises(InputError) as error:
+        with_unknown(3)
+    assert str(error.value) == (
+        f"{told.format(0.15, 0.3)}; at most {MOST_UNKNOWN} may be: take texts in the model's "
+        "languages"
+    )
 
 
 # the store
@@ -234,3 +266,23 @@ def test_a_second_draw_is_the_same_to_the_byte(windows, corpus, checkpoint, tmp_
     assert again[1].read_bytes() == windows.manifest.read_bytes()
     prepare(corpus, checkpoint, *again, number=16, length=32, start="random", seed=1)
     assert again[1].read_bytes() != windows.manifest.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("ab", "'ab' is 2 tokens"), ("<bos>", "BOS, so that the arm is inert")]
+)
+def test_what_cannot_be_swapped_in_is_told_before_any_pass(
+    corpus, checkpoint, tmp_path, text, told
+):
+    store, manifest = tmp_path / "a.zarr", tmp_path / "a.json"
+    settings = {"number": 4, "length": 32, "start": "random", "seed": 0}
+    with pytest.raises(TokenizerError, match=told):
+        prepare(corpus, checkpoint, store, manifest, **settings, swap_tokens=["a", text])
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_that_is_written_depends_on_tokens_to_swap(windows, corpus, checkpoint, tmp_path):
+    store, manifest = tmp_path / "a.zarr", tmp_path / "a.json"
+    settings = {"number": 16, "length": 32, "start": "random", "seed": 0}
+    prepare(corpus, checkpoint, store, manifest, **settings, swap_tokens=["a", "k"])
+    assert manifest.read_bytes() == windows.manifest.read_bytes()

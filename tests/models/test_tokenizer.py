@@ -6,10 +6,21 @@ import json
 import shutil
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from abspos.activations.extract import tokens_for
 from abspos.inputs.windows import prepare
-from abspos.models.tokenizer import TokenizerError, require_fit, tokenizer_of
+from abspos.models.sources import byte_tokenizer
+from abspos.models.tokenizer import (
+    TokenizerError,
+    control_ids,
+    plain_ids,
+    require_fit,
+    single_token,
+    tokenizer_of,
+    unknown_id,
+)
 
 
 def refused(call, *arguments, **options) -> str:
@@ -61,3 +72,66 @@ def test_ids_that_the_model_has_no_embedding_for(copied, corpus, tmp_path):
     assert not store.exists()
     tokens_for(copied, "no-bos", [])
     assert "another model's" in refused(tokens_for, copied, "no-bos", ["\n"])
+
+
+# what tokens mean to a study
+
+
+def words(model, **marks):
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)
+
+
+def word_level(**marks):
+    vocabulary = {word: n for n, word in enumerate(["UNK", "<s>", "</s>", "a"])}
+    return words(models.WordLevel(vocab=vocabulary, unk_token="UNK"), bos_token="<s>", **marks)
+
+
+def unigram(**marks):
+    scores = [(word, -1.0) for word in ("UNK", "<s>", "</s>", "a")]
+    return words(models.Unigram(scores, unk_id=0), bos_token="<s>", **marks)
+
+
+def test_single_tokens():
+    tokenizer = byte_tokenizer()
+    assert tokenizer.decode([single_token(tokenizer, "k")]) == "k"
+    assert single_token(tokenizer, "<eos>") == tokenizer.eos_token_id
+    for text, number in (("ab", 2), ("", 0), ("ä", 2)):
+        assert f"'{text}' is {number} tokens" in refused(single_token, tokenizer, text)
+    assert "'<bos>' is this tokenizer's BOS, so that the arm is inert" in refused(
+        single_token, tokenizer, "<bos>"
+    )
+
+
+@pytest.mark.parametrize("make", [word_level, unigram])
+@pytest.mark.parametrize("marks", [{}, {"unk_token": "UNK"}])
+def test_an_unknown_token_cannot_be_swapped_in(make, marks):
+    tokenizer = make(**marks)
+    assert unknown_id(tokenizer) == 0
+    assert single_token(tokenizer, "a") == 3
+    assert "'king' is unknown to this tokenizer" in refused(single_token, tokenizer, "king")
+
+
+def test_a_special_token_that_stands_for_the_unknown_is_swapped_in_by_its_name_alone():
+    tokenizer = word_level(unk_token="UNK", eos_token="UNK")
+    assert single_token(tokenizer, "UNK") == 0
+    assert "'king' is read as the special token 'UNK'" in refused(single_token, tokenizer, "king")
+    assert control_ids(tokenizer) == {0, 1}
+
+
+def test_what_a_config_names_unknown_and_its_vocabulary_never_gives_is_special():
+    """As in a published model whose config names the mark between documents so."""
+    tokenizer = byte_tokenizer()
+    tokenizer.unk_token = "<eos>"
+    tokenizer.eos_token = None
+    assert unknown_id(tokenizer) is None
+    assert tokenizer.convert_tokens_to_ids("<eos>") in control_ids(tokenizer)
+    assert tokenizer.decode([single_token(tokenizer, "<eos>")]) == "<eos>"
+
+
+def test_marks_of_special_tokens_are_text_like_any_other():
+    tokenizer = byte_tokenizer()
+    ids = plain_ids(tokenizer, "a<bos>b")
+    assert ids == [single_token(tokenizer, character) for character in "a<bos>b"]
+    assert not control_ids(tokenizer) & set(ids)

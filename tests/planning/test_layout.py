@@ -219,6 +219,22 @@ def test_the_corpus_is_every_file_of_its_folder(tmp_path):
     assert found == ["texts/a.jsonl", "texts/b.jsonl", "texts/c.txt"]
 
 
+def test_a_corpus_outside_the_project_is_found(tmp_path, monkeypatch):
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.jsonl").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (str(tmp_path / "texts"), "~/texts"):
+        found = Layout(load_study(changed(("inputs", "corpus"), folder)), tmp_path / "project")
+        assert found.corpus() == [str(tmp_path / "texts" / "a.jsonl")]
+        assert found.corpus_folder() == str(tmp_path / "texts")
+
+
+def test_tokens_to_swap_are_those_that_a_model_reads():
+    assert layout().swap_tokens(MODEL) == list(layout().study.swap_tokens)
+    without = changed(("models", 0, "without"), ["swap-token", "control-later"])
+    assert layout(without).swap_tokens(MODEL) == []
+
+
 def test_the_corpus_that_is_shipped_is_found():
     found = layout().corpus()
     assert found

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from abspos.activations.extract import tokens_for
 from abspos.activations.interventions import InterventionError
 from abspos.models import lock
 from abspos.models.sources import byte_tokenizer
+from abspos.planning import misfits as module
 from abspos.planning.layout import Layout
 from abspos.planning.misfits import misfits
 from abspos.study.config import ConfigError, load_study
@@ -157,3 +160,53 @@ def test_a_condition_that_needs_bos_is_refused_before_weights_are_read(checkpoin
         tokens_for(checkpoint, "swap-noise", None)
     assert "\n" not in str(error.value)
     assert tokens_for(checkpoint, "no-bos", None)[0] is None
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A checkpoint whose tokenizer knows a few words."""
+    vocabulary = {word: n for n, word in enumerate(["UNK", "<s>", "a", "b"])}
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="UNK"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    folder = tmp_path / "m" / "seed-0"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        ("a b", "swap_tokens: 'a b' is 2 tokens for this tokenizer; list single tokens"),
+        ("king", "swap_tokens: 'king' is unknown to this tokenizer; list another token"),
+        (
+            "<s>",
+            "swap_tokens: '<s>' is this tokenizer's BOS, so that the arm is inert; list another "
+            "token",
+        ),
+    ],
+)
+def test_what_cannot_be_swapped_in_is_told_before_any_job(words, tmp_path, token, told):
+    given = config(swap_tokens=["a", token])
+    assert misfits(Layout(load_study(given)), tmp_path) == [f"models[m]: {told}"]
+    source = {"type": "local", "path": str(words)}
+    layout = Layout(load_study(config(source=source, swap_tokens=["a", token])))
+    assert misfits(layout, tmp_path / "nothing") == [f"models[m]: {told}"]
+
+
+def test_a_token_that_no_arm_of_a_model_reads_is_not_looked_at(words, tmp_path):
+    given = config(["swap-token"], swap_tokens=["a", "king"])
+    assert misfits(Layout(load_study(given)), tmp_path) == []
+
+
+def test_a_fit_token_costs_no_import_of_a_library(words, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "tokenizer_of", lambda folder: pytest.fail("seconds at each start"))
+    assert misfits(Layout(load_study(config(swap_tokens=["a", "b"]))), tmp_path) == []
+
+
+def test_a_broken_tokenizer_and_one_with_code_are_left_to_their_jobs(words, tmp_path):
+    layout = Layout(load_study(config(swap_tokens=["a", "king"])))
+    (words / "own.py").touch()
+    assert misfits(layout, tmp_path) == []
+    (words / "own.py").unlink()
+    (words / "tokenizer.json").write_text("{")
+    assert misfits(layout, tmp_path) == []

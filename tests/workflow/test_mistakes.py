@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 
@@ -68,3 +71,45 @@ def test_a_config_that_is_no_yaml_is_refused_in_a_line(fresh) -> None:
     assert "Traceback" not in text
     assert "Config file is not valid JSON or YAML" in text
     assert not (fresh.root / "results").exists()
+
+
+BROKEN = {
+    "a pipe": lambda folder: os.mkfifo(folder / "b.txt"),
+    "a folder": lambda folder: (folder / "b.txt").mkdir(),
+    "a link to nothing": lambda folder: (folder / "b.txt").symlink_to("gone"),
+    "surrogate": lambda folder: (folder / "b.jsonl").write_text('{"id": "a", "text": "\\ud800"}'),
+    "nested too deeply": lambda folder: (folder / "b.jsonl").write_text('{"text": ' + "[" * 10**5),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_corpus_is_refused_in_a_line(fresh, what) -> None:
+    folder = fresh.root / "texts"
+    folder.mkdir()
+    BROKEN[what](folder)
+    (line,) = told(fresh, inputs={"number": 16, "length": 48, "corpus": "texts"})
+    assert line.startswith("texts/b.")
+    assert what in line
+
+
+@pytest.mark.parametrize("corpus", ["{home}/texts", "~/texts"])
+def test_a_corpus_may_lie_anywhere(fresh, tmp_path, corpus) -> None:
+    shutil.copytree(fresh.root / "resources/corpus", tmp_path / "texts")
+    fresh.environment = {**os.environ, "HOME": str(tmp_path)}
+    place = corpus.format(home=tmp_path)
+    fresh.configure(inputs={**fresh.study["inputs"], "corpus": place})
+    assert fresh.plan().rules["inputs"] == 1
+
+
+def test_what_cannot_be_swapped_in_is_refused_before_the_first_pass(fresh) -> None:
+    """By the job that has the tokenizer first, and from then on before any job."""
+    fresh.configure(swap_tokens=["ab"])
+    code, text = fresh.snakemake()
+    assert code != 0
+    assert "error: inputs toy/seed-0: swap_tokens: 'ab' is 2 tokens" in text
+    assert not (fresh.results / "activations").exists()
+    code, text = fresh.snakemake("-n")
+    assert code != 0
+    assert text.splitlines()[-1] == (
+        "models[toy]: swap_tokens: 'ab' is 2 tokens for this tokenizer; list single tokens"
+    )

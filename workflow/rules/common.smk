@@ -9,7 +9,7 @@ sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.audit.code import sources
-from abspos.inputs.windows import InputError, check_corpus
+from abspos.inputs.corpus import InputError, check_corpus
 from abspos.planning.layout import TABLES, Layout, figure_facts
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
@@ -26,10 +26,10 @@ try:
         config,
         workflow.config_settings.config,
     )
-    if STUDY.inputs.dataset is None:
-        check_corpus(STUDY.inputs.corpus, STUDY.inputs.number, STUDY.inputs.length)
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY)
+    if STUDY.inputs.dataset is None:
+        check_corpus(LAYOUT.corpus_folder(), STUDY.inputs.number, STUDY.inputs.length)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
@@ -66,6 +66,15 @@ def checkpoint_path(path):
 def corpus_folder(wildcards):
     """The folder whose files are the corpus."""
     return LAYOUT.corpus_folder()
+
+
+def swap_tokens(wildcards, threads):
+    """Replacements that a model has to have as tokens: refused where its windows are drawn.
+
+    Windows do not depend on them. Snakemake takes no parameter that is derived from threads as a
+    reason to run again.
+    """
+    return LAYOUT.swap_tokens(wildcards.model)
 
 
 def code(script, *modules):
@@ -197,7 +206,7 @@ def make_ready():
         refuse_without_gpu()
     if refused := read_only(RESULTS, CHECKPOINTS):
         sys.exit("\n".join(refused))
-    settle(RESULTS, CHECKPOINTS, STUDY.inputs.corpus)
+    settle(RESULTS, CHECKPOINTS, LAYOUT.corpus_folder())
 
 
 # Snakemake keeps one such handler: the last.

@@ -36,5 +36,6 @@ rule inputs:
         *code("inputs.py"),
         config=LAYOUT.inputs(),
         corpus=corpus_folder,
+        swap_tokens=swap_tokens,
     script:
         "../scripts/inputs.py"

@@ -13,4 +13,5 @@ with job(snakemake):
         snakemake.output.manifest,
         **snakemake.params.config,
         checkpoint_manifest=snakemake.input.checkpoint_manifest,
+        swap_tokens=snakemake.params.swap_tokens,
     )

@@ -27,14 +27,7 @@ from abspos.activations.capture import (
 )
 from abspos.activations.certificates import certify
 from abspos.activations.exchange import Exchange, exchanging
-from abspos.activations.interventions import (
-    Batch,
-    InterventionError,
-    Setting,
-    apply,
-    known,
-    single_token,
-)
+from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.retry import halving
 from abspos.activations.store import Shape, Sums, Writer
@@ -43,7 +36,7 @@ from abspos.calibration import planted_store as synthetic_store
 from abspos.models import loading as variants
 from abspos.models import planted as synthetic
 from abspos.models.sources import CausalLM
-from abspos.models.tokenizer import require_fit, tokenizer_of
+from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
 from abspos.progress import progress
 from abspos.sinks import heads_of
 from abspos.stores import check, whole_folder
@@ -122,9 +115,9 @@ def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | Non
     """Token ids of BOS and of the swap token that the arm reads; None for what there is not.
 
     Raises:
-        InterventionError: there is no such condition, it needs a BOS that the tokenizer has not,
-            or the swap token is not one token.
-        TokenizerError: the tokenizer cannot be read, or does not fit the model.
+        InterventionError: there is no such condition, or it needs a BOS that the tokenizer has not.
+        TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
+            not one token of it.
     """
     condition = known(arm)
     tokenizer = tokenizer_of(checkpoint)

@@ -199,17 +199,3 @@ def apply(arm: str, batch: Batch, setting: Setting) -> Batch:
     if condition.token and setting.token is None:
         raise InterventionError(f"condition {arm!r}: needs a swap token; list one in swap_tokens")
     return INTERVENTIONS[condition.name](batch, setting)
-
-
-def single_token(tokenizer: object, text: str) -> int:
-    """The token id of a text that the tokenizer keeps as one token.
-
-    Raises:
-        InterventionError: it is several tokens, or none.
-    """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-    if len(ids) != 1:
-        raise InterventionError(
-            f"swap_tokens: {text!r} is {len(ids)} tokens for this tokenizer; list single tokens"
-        )
-    return int(ids[0])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from abspos.inputs.windows import InputError
+from abspos.inputs.corpus import InputError, broken, record, whole_text
 from abspos.models import hub
 from abspos.stores import whole_folder
 
@@ -32,7 +33,7 @@ def fetch(
     text: str,
     documents: int,
 ) -> None:
-    """Bring a data set into a folder that abspos.inputs.windows.read_corpus reads, with a manifest.
+    """Bring a data set into a folder that abspos.inputs.corpus.read_corpus reads, with a manifest.
 
     Args:
         folder: the folder to make, and its manifest.
@@ -50,36 +51,35 @@ def fetch(
     with whole_folder(folder, manifest) as partial:
         taken = islice(records(found, repo, text), documents)
         with open(partial / f"{repo.replace('/', '--')}.jsonl", "w", encoding="utf-8") as out:
-            for record in taken:
-                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            for document in taken:
+                out.write(json.dumps(document, ensure_ascii=False) + "\n")
 
 
 def records(found: Mapping[str, Path], repo: str, text: str) -> Iterator[dict[str, str]]:
     """The documents of files, each with an id that names its file and line."""
     for name, path in found.items():
+        where = f"{repo}: {name}"
         if name.endswith(".parquet"):
-            yield from rows(path, f"{repo}: {name}", name, text)
-        elif stem(name).endswith(".txt"):
+            yield from rows(path, where, name, text)
+            continue
+        try:
             with opened(path, name) as handle:
-                yield {"id": name, "text": handle.read().decode("utf-8")}
-        else:
-            yield from lines(path, f"{repo}: {name}", name, text)
+                if stem(name).endswith(".txt"):
+                    yield {"id": name, "text": whole_text(handle.read(), where)}
+                else:
+                    yield from lines(handle, where, name, text)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(
+                f"{where}: cannot be read ({error}); the data set's owner has to mend it, or "
+                "inputs.dataset.files to leave it out"
+            ) from None
 
 
-def lines(path: Path, what: str, name: str, text: str) -> Iterator[dict[str, str]]:
+def lines(handle: IO[bytes], what: str, name: str, text: str) -> Iterator[dict[str, str]]:
     """The documents of a file of JSON lines."""
-    with opened(path, name) as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                record = json.loads(line)[text]
-                if not isinstance(record, str):
-                    raise TypeError(f"its {text} is not a string")
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(
-                    f"{what} line {number}: not a document ({error!r}); each line is a "
-                    f"JSON object with {text!r}, the key that inputs.dataset.text names"
-                ) from None
-            yield {"id": f"{name}:{number}", "text": record}
+    for number, line in enumerate(handle, 1):
+        _, content = record(line, f"{what} line {number}", text, numbered=False)
+        yield {"id": f"{name}:{number}", "text": content}
 
 
 def rows(path: Path, what: str, name: str, text: str) -> Iterator[dict[str, str]]:
@@ -93,8 +93,10 @@ def rows(path: Path, what: str, name: str, text: str) -> Iterator[dict[str, str]
             for number, value in enumerate(column(file, text), 1):
                 if value is None:
                     raise InputError(f"{what} row {number}: its {text!r} is null, no document")
+                if why := broken(value):
+                    raise InputError(f"{what} row {number}: its {text!r} is no text ({why})")
                 yield {"id": f"{name}:{number}", "text": value}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
             f"{what}: cannot be read as Parquet ({reason}); the data set's owner has to mend it, "

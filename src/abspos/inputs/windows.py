@@ -7,94 +7,33 @@ Source: docs/method.md, section 2.
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from abspos.inputs.corpus import Document, InputError, distinct, read_corpus
+from abspos.models.tokenizer import (
+    Tokenizer,
+    control_ids,
+    plain_ids,
+    require_fit,
+    single_token,
+    tokenizer_of,
+    unknown_id,
+)
+
+log = logging.getLogger("abspos")
+
 #: Windows that one document can give.
 MOST_WINDOWS = 64
-
-
-class InputError(ValueError):
-    """A corpus that is not there, not readable, or too small for what the config asks."""
-
-
-class Tokenizer(Protocol):
-    """What is needed of a tokenizer."""
-
-    def __call__(self, text: str, add_special_tokens: bool) -> Any:
-        """A mapping with the token ids of a text under ``input_ids``."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """One separate text of the corpus."""
-
-    id: str
-    source: str
-    text: str
-
-
-def read_corpus(folder: Path) -> list[Document]:
-    """All documents of a folder of ``*.jsonl`` (keys ``id`` and ``text``) or ``*.txt``, by id.
-
-    Raises:
-        InputError: the folder holds none, or a line is not a document, or an id comes twice.
-    """
-    documents = [*read_jsonl(Path(folder)), *read_texts(Path(folder))]
-    if not documents:
-        raise InputError(f"inputs.corpus: {str(folder)!r} holds no *.jsonl and no *.txt")
-    documents.sort(key=lambda document: document.id)
-    for first, second in pairwise(documents):
-        if first.id == second.id:
-            raise InputError(f"inputs.corpus: document id {first.id!r} comes twice in {folder}")
-    return documents
-
-
-def read_jsonl(folder: Path) -> Iterator[Document]:
-    """The documents of the ``*.jsonl`` files of a folder."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with open(path, "rb") as handle:
-            for number, line in enumerate(handle, 1):
-                try:
-                    record = json.loads(line.decode("utf-8"))
-                    if not isinstance(record["text"], str):
-                        raise TypeError("its text is not a string")
-                    yield Document(str(record["id"]), path.stem, record["text"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise InputError(
-                        f"{path} line {number}: not a document ({error!r}); "
-                        "each line is a JSON object with `id` and `text`"
-                    ) from None
-
-
-def read_texts(folder: Path) -> Iterator[Document]:
-    """The ``*.txt`` files of a folder, each one document."""
-    for path in sorted(folder.glob("*.txt")):
-        try:
-            yield Document(path.name, "txt", path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path}: not UTF-8 text ({error})") from None
-
-
-def check_corpus(folder: Path, number: int, length: int) -> None:
-    """Refuse, before any job, a corpus that certainly cannot hold the windows asked for.
-
-    A token stands for at least one byte, so a text of fewer bytes than ``length`` is too short
-    under any tokenizer. The exact check needs the tokenizer and is made by draw_windows.
-    """
-    room = sum(len(d.text.encode()) // length for d in read_corpus(folder))
-    if room < number:
-        raise InputError(
-            f"inputs.number: value {number} — texts too short: the corpus {str(folder)!r} has "
-            f"room for at most {room} windows of inputs.length {length}; add texts, or lower either"
-        )
+#: Largest share of the windows' tokens that may be the tokenizer's token for what it does not know.
+MOST_UNKNOWN = 0.1
 
 
 def draw_windows(
@@ -108,11 +47,13 @@ def draw_windows(
     """Draw windows of token ids, one per document while documents last.
 
     The order of documents and the relative place of each window follow from the seed alone, so
-    every model sees the same passages as far as its tokenizer allows.
+    every model sees the same passages as far as its tokenizer allows. Copies of a text count as one
+    document (abspos.inputs.corpus.distinct), also where they are copies for this tokenizer alone,
+    and no two windows are the same. Marks of a special token inside a text are text.
 
     Args:
         documents: the corpus.
-        tokenizer: of the model; called without special tokens.
+        tokenizer: of the model; it adds no special tokens and reads none in texts.
         number: N, windows to draw.
         length: T, tokens per window.
         start: ``random`` (a random offset inside the document) or ``document`` (its first token).
@@ -125,18 +66,22 @@ def draw_windows(
     Raises:
         InputError: the corpus has too few tokens.
     """
+    every, documents = len(documents), distinct(documents)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(documents))
     places = rng.random((len(documents), MOST_WINDOWS))
     encoded: dict[int, np.ndarray] = {}
+    digests: set[bytes] = set()
 
     def tokens(index: int) -> np.ndarray:
         if index not in encoded:
-            ids = tokenizer(documents[index].text, add_special_tokens=False)["input_ids"]
-            encoded[index] = np.asarray(ids, dtype=np.int32)
+            ids = np.asarray(plain_ids(tokenizer, documents[index].text), dtype=np.int32)
+            copy = is_known(ids, digests)
+            encoded[index] = ids[:0] if copy else ids
         return encoded[index]
 
     def windows_at_most(turns: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        drawn: set[bytes] = set()
         for turn, index in product(range(turns), order):
             ids = tokens(index)
             slots = min(len(ids) // length, turns)
@@ -145,7 +90,9 @@ def draw_windows(
                 low, high = turn * len(ids) // slots, (turn + 1) * len(ids) // slots - length
                 place = int(places[index, turn] * (high - low + 1))
                 offset = low + place if start == "random" else 0
-                yield int(index), offset, ids[offset : offset + length]
+                window = ids[offset : offset + length]
+                if not is_known(window, drawn):
+                    yield int(index), offset, window
 
     # No more windows of one document than are needed: alone, a window may lie anywhere in it.
     windows: list[tuple[int, int, np.ndarray]] = []
@@ -154,11 +101,21 @@ def draw_windows(
         if len(windows) == number:
             break
     if len(windows) < number:
+        copies = every - sum(len(ids) > 0 for ids in encoded.values())
+        less = f" ({copies} documents are empty or copies of others)" if copies else ""
         raise InputError(
             f"inputs.number: value {number} — texts too short: this corpus and tokenizer give "
-            f"{len(windows)} windows of {length} tokens; add texts, or lower number or length"
+            f"{len(windows)} windows of {length} tokens{less}; add texts, or lower number or length"
         )
     return as_dataset(documents, windows)
+
+
+def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
+    """Whether token ids were seen before; their digest joins the others."""
+    digest = hashlib.sha256(ids.tobytes()).digest()
+    known = digest in digests
+    digests.add(digest)
+    return known
 
 
 def as_dataset(
@@ -191,6 +148,7 @@ def prepare(
     start: str,
     seed: int,
     checkpoint_manifest: Path | None = None,
+    swap_tokens: Sequence[str] = (),
 ) -> None:
     """Draw the windows of one model and write them as a store (see draw_windows).
 
@@ -198,19 +156,60 @@ def prepare(
         corpus: folder of the texts.
         checkpoint: folder with the tokenizer, compared with its manifest where that is given.
         store: where to write, and its manifest.
+        swap_tokens: replacements that later stages will want as single tokens; nothing that is
+            written depends on them.
 
     Raises:
-        InputError: the texts are too few or too short.
+        InputError: the texts are too few, too short, or not text to this tokenizer.
         StoreError: the checkpoint is missing or altered.
-        TokenizerError: its tokenizer cannot be read, or does not fit its model.
+        TokenizerError: its tokenizer cannot be read, does not fit its model, or a replacement is
+            not one token of it.
     """
     from abspos.arrays import save_dataset
-    from abspos.models.tokenizer import require_fit, tokenizer_of
     from abspos.stores import check
 
     if checkpoint_manifest is not None:
         check(checkpoint, checkpoint_manifest)
     tokenizer = tokenizer_of(checkpoint)
+    for text in swap_tokens:
+        single_token(tokenizer, text)
     windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
     require_fit(checkpoint, int(windows["tokens"].max()))
+    require_text(windows, tokenizer)
     save_dataset(windows, store, manifest)
+
+
+def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
+    """Refuse windows that hold special tokens, or too much that the tokenizer does not know.
+
+    Some vocabularies have the marks of special tokens as pieces of text; a BOS in mid-window would
+    be a second sink. A text of unknown tokens is one token repeated, about which position 0 can
+    tell nothing: up to MOST_UNKNOWN of all tokens is logged, more is refused.
+
+    Raises:
+        InputError: so, with the count and the first document that is meant.
+    """
+    tokens, names = windows["tokens"].values, windows.attrs["document_ids"]
+    special = np.isin(tokens, sorted(control_ids(tokenizer)))
+    held = special.any(1)
+    if held.any():
+        first = int(np.argmax(held))
+        mark = tokenizer.convert_ids_to_tokens(int(tokens[first][special[first]][0]))
+        raise InputError(
+            f"inputs.corpus: {held.sum()} of {len(tokens)} windows hold special tokens, such as "
+            f"{mark!r} in document {names[first]!r}, which this tokenizer does not read as plain "
+            "text; take them out of the texts"
+        )
+    unknown = tokens == unknown_id(tokenizer)
+    share = float(unknown.mean())
+    if share:
+        worst = int(np.argmax(unknown.mean(1)))
+        line = (
+            f"inputs.corpus: {share:.2g} of the windows' tokens are unknown to this tokenizer, "
+            f"most in document {names[worst]!r} ({unknown[worst].mean():.2g})"
+        )
+        if share > MOST_UNKNOWN:
+            raise InputError(
+                f"{line}; at most {MOST_UNKNOWN} may be: take texts in the model's languages"
+            )
+        log.warning("%s", line)

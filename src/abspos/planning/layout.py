@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from abspos.figures import FIGURES
+from abspos.inputs.corpus import folder_of
 from abspos.models import lock
 from abspos.models.revisions import Sweep
 from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
@@ -190,16 +191,28 @@ class Layout:
         }
 
     def corpus_folder(self) -> str:
-        """The folder of the corpus."""
-        return f"{self.results}/corpus" if self.study.inputs.dataset else self.study.inputs.corpus
+        """The folder of the corpus.
+
+        Raises:
+            InputError: it is in a home folder that does not exist.
+        """
+        if self.study.inputs.dataset:
+            return f"{self.results}/corpus"
+        return str(folder_of(self.study.inputs.corpus))
 
     def corpus(self) -> list[str]:
         """What says that the corpus has changed: its files, or the manifest of a data set."""
         if self.study.inputs.dataset:
             return [f"{self.corpus_folder()}.manifest.json"]
-        folder = self.root / self.study.inputs.corpus
-        found = sorted([*folder.glob("*.jsonl"), *folder.glob("*.txt")])
-        return [str(path.relative_to(self.root)) for path in found]
+        folder = Path(self.corpus_folder())
+        found = [path for end in ("jsonl", "txt") for path in (self.root / folder).glob(f"*.{end}")]
+        return sorted(str(folder / path.name) for path in found)
+
+    def swap_tokens(self, model: str) -> list[str]:
+        """The listed replacements that the arms of a model read."""
+        conditions = (condition for _, condition in self.arms(model))
+        read = {token_of(condition, self.study.swap_tokens) for condition in conditions}
+        return [token for token in self.study.swap_tokens if token in read]
 
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """What an extraction depends on besides model and inputs."""

@@ -2,17 +2,19 @@
 
 Read from the JSON files of local folders and of checkpoints that were fetched before, and of what
 comes from the hub, from the lock, which keeps what these files say; what is nowhere here yet is
-refused by its first job instead. Nothing heavy is imported.
+refused by its first job instead. Nothing heavy is imported, unless a replacement looks unfit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abspos.models.families import REFUSED, says
+from abspos.models.families import REFUSED, read, says
+from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
 from abspos.planning.layout import Layout
+from abspos.stores import file_digest
 from abspos.study.conditions import condition_of
 
 
@@ -24,11 +26,20 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
         checkpoints: the folder of checkpoints, by model and revision.
     """
     found: dict[str, None] = {}
+    tokenizers: dict[tuple[str, ...], list[str]] = {}  # revisions of a model mostly share theirs
     for model, revision in layout.models():
         source = layout.study.model(model).source
-        said = [says(checkpoints / model / revision)]
+        folders = [checkpoints / model / revision]
         if source.type == "local":
-            said.append(says(layout.root / Path(source.path).expanduser()))
+            folders.append(layout.root / Path(source.path).expanduser())
+        said = [says(folder) for folder in folders]
+        swaps = layout.swap_tokens(model)
+        for folder in folders:
+            files = sorted(path for path in folder.glob("tokenizer*.json") if path.is_file())
+            key = (*map(file_digest, files), *swaps)
+            if key not in tokenizers:
+                tokenizers[key] = list(unfit(folder, swaps))
+            found |= dict.fromkeys(f"models[{model}]: {line}" for line in tokenizers[key])
         if model in layout.sweeps:
             said.append(layout.sweeps[model].pin(revision).get("says", {}))
         for one in said:
@@ -59,3 +70,37 @@ def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[
             f"inputs.length: value {length} — models[{model}] has a context of {context} "
             "positions; lower it, or take a variant of dynamic RoPE alone"
         )
+
+
+def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:
+    """One line for each replacement that the tokenizer of a folder cannot swap in.
+
+    The file tokenizer.json is read by itself, which is quick; what looks unfit there is asked of
+    the tokenizer as the model's jobs load it, which takes seconds. A folder with code of its own is
+    left to its jobs: plans run none.
+    """
+    if not swap_tokens or has_code(folder):
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        quick = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        ids = {text: quick.encode(text, add_special_tokens=False).ids for text in swap_tokens}
+    except Exception:  # whatever a broken file raises: its job tells
+        return
+    config = read(folder / "tokenizer_config.json")
+    names = [config.get(key) for key in ("bos_token", "unk_token")]
+    marked = [name.get("content") if isinstance(name, dict) else name for name in names]
+    marked += ["<unk>", "[UNK]", getattr(quick.model, "unk_token", None)]
+    suspects = [t for t, i in ids.items() if len(i) != 1 or quick.id_to_token(i[0]) in marked]
+    if not suspects:
+        return
+    try:
+        tokenizer = tokenizer_of(folder)
+    except TokenizerError:  # its job tells
+        return
+    for text in suspects:
+        try:
+            single_token(tokenizer, text)
+        except TokenizerError as error:
+            yield str(error)

@@ -109,7 +109,8 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (id, text), a document a line, or *.txt, each one.",
+        description="Folder of *.jsonl files (id, text), a document a line, or *.txt, each one; "
+        "relative to the project, absolute, or from ~.",
     )
     dataset: HubData | None = Field(
         default=None,
