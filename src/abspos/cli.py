@@ -108,6 +108,7 @@ def plan(options: argparse.Namespace) -> int:
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
     from abspos.planning.layout import Layout
+    from abspos.planning.misfits import misfits
     from abspos.study.files import load_files
 
     study = from_config(options, load_files)
@@ -117,6 +118,8 @@ def plan(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     layout = Layout(study, options.project)
     checkpoints = options.project / "results/checkpoints"
+    if refused := misfits(layout, checkpoints):
+        raise UsageError("\nerror: ".join(refused))
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
     for line in lines(found, machine, options.cores, options.gpus):
         say(line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -13,11 +15,20 @@ from abspos.activations.interventions import InterventionError
 from abspos.models import lock
 from abspos.models.sources import byte_tokenizer
 from abspos.planning import misfits as module
+from abspos.planning.forecast import Machine, plan
 from abspos.planning.layout import Layout
 from abspos.planning.misfits import misfits
 from abspos.study.config import ConfigError, load_study
 
 RANDOM = {"type": "random"}
+PACKAGED = {
+    "type": "packaged",
+    "package": "p",
+    "version": "1",
+    "sha256": "0" * 64,
+    "file": "p/model.gguf",
+    "file_sha256": "1" * 64,
+}
 
 
 def config(without=(), source=None, **others):
@@ -102,33 +113,107 @@ def test_a_tokenizer_that_is_made_without_bos_is_told():
     load_study(config(["bos"], source=source))
 
 
+SIZES = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 8,
+    "vocab_size": 258,
+    "max_position_embeddings": 64,
+}
+
+
 @pytest.fixture
 def checkpoint(tmp_path):
-    byte_tokenizer(bos=False).save_pretrained(tmp_path / "m" / "seed-0")
-    path = tmp_path / "m" / "seed-0" / "config.json"
-    path.write_text(json.dumps({"max_position_embeddings": 64}))
-    return path.parent
+    """A checkpoint without BOS, as the package of ``config(source=PACKAGED)`` was fetched to."""
+    folder = tmp_path / "m" / ("1" * 12)
+    byte_tokenizer(bos=False).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(SIZES))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def packaged(without=(), **others):
+    return Layout(load_study(config(without, source=PACKAGED, **others)))
 
 
 def test_a_checkpoint_without_bos_is_told_before_any_job(checkpoint, tmp_path):
-    assert misfits(Layout(load_study(config())), tmp_path) == [
+    assert misfits(packaged(), tmp_path) == [
         "models[m]: its tokenizer has no BOS token, which bos needs; write `without: [bos]` beside "
         "its source to leave out such conditions"
     ]
-    assert misfits(Layout(load_study(config(["bos"]))), tmp_path) == []
+    assert misfits(packaged(["bos"]), tmp_path) == []
 
 
 def test_a_local_folder_is_looked_into(checkpoint, tmp_path):
     source = {"type": "local", "path": str(checkpoint)}
-    layout = Layout(load_study(config(source=source)))
+    layout = Layout(load_study(config(source=source)), tmp_path)
     assert len(misfits(layout, tmp_path / "nothing")) == 1
 
 
 def test_a_family_that_is_refused_is_told_before_any_job(checkpoint, tmp_path):
     (checkpoint / "config.json").write_text(json.dumps({"model_type": "gpt_oss"}))
-    (line,) = misfits(Layout(load_study(config(["bos"]))), tmp_path)
+    (line,) = misfits(packaged(["bos"]), tmp_path)
     assert line.startswith("models[m]: model_type 'gpt_oss': its softmax has a learned sink logit")
     assert "leave it out" in line
+
+
+def test_a_checkpoint_of_another_source_says_nothing(checkpoint, tmp_path):
+    """What other studies fetched under the names of this one: a random model has BOS, and the
+    commit of the lock another config."""
+    checkpoint.rename(checkpoint.with_name("seed-0"))
+    assert misfits(Layout(load_study(config())), tmp_path) == []
+    source = {"type": "hub", "repo": "org/a-7b", "revisions": ["seed-0"]}
+    layout = Layout(load_study(config(source=source)), tmp_path)
+    content = (tmp_path / "m" / "seed-0" / "config.json").read_bytes()
+    path = lock.path_of(layout.study.study, tmp_path)
+    for stated, lines in ((b"another", 0), (content, 1)):
+        blob = b"blob %d\0" % len(stated) + stated
+        facts = {"bytes": len(stated), "sha1": hashlib.sha1(blob).hexdigest()}
+        pin = {"commit": "1" * 40, "files": {"config.json": facts}}
+        lock.write({"model": {"org/a-7b": {"seed-0": pin}}}, path)
+        layout = Layout(layout.study, tmp_path)
+        assert len(misfits(layout, tmp_path)) == lines
+        assert (layout.at_hand("m", "seed-0", tmp_path) is None) == (lines == 0)
+        found = plan(layout, tmp_path, Machine(), 1, 0)
+        assert ("m" in found.guessed) == (lines == 0), "and its size is a guess"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("max_position_embeddings", "512", "max_position_embeddings '512' is no whole number"),
+        ("max_position_embeddings", None, "max_position_embeddings None is no whole number"),
+        ("num_hidden_layers", [2, 2], r"num_hidden_layers \[2, 2\] is no whole number"),
+        ("hidden_size", -8, "hidden_size -8 is no whole number"),
+        ("vocab_size", True, "vocab_size True is no whole number"),
+        ("model_type", ["llama"], r"model_type \['llama'\] is no text"),
+    ],
+)
+def test_odd_values_of_a_config_are_told_before_any_job(checkpoint, tmp_path, key, value, told):
+    (checkpoint / "config.json").write_text(json.dumps(SIZES | {key: value}))
+    source = {"type": "local", "path": str(checkpoint)}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    (line,) = misfits(layout, tmp_path)
+    assert re.match(rf"models\[m\]: .*config\.json: {told}", line)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100000, "<html>", "null", '{"a": 1}'])
+def test_a_config_that_is_none_is_told_before_any_job(checkpoint, tmp_path, text):
+    (checkpoint / "config.json").write_text(text)
+    source = {"type": "local", "path": str(checkpoint)}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    (line,) = misfits(layout, tmp_path)
+    assert line.startswith("models[m]: ")
+    assert "config.json" in line
+    assert "\n" not in line
+
+
+def test_a_path_that_holds_no_model_is_told_before_any_job(tmp_path):
+    source = {"type": "local", "path": "absent"}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    (line,) = misfits(layout, tmp_path)
+    assert line.startswith(f"models[m]: {tmp_path}/absent: no such folder")
 
 
 def test_what_the_lock_says_is_enough(tmp_path):
@@ -148,11 +233,8 @@ def test_what_the_lock_says_is_enough(tmp_path):
 
 
 def test_inputs_longer_than_the_context_are_told_before_any_job(checkpoint, tmp_path):
-    given = config(["bos"], inputs={"length": 66})
-    (line,) = misfits(Layout(load_study(given)), tmp_path)
+    (line,) = misfits(packaged(["bos"], inputs={"length": 66}), tmp_path)
     assert line.startswith("inputs.length: value 66 — models[m] has a context of 64 positions")
-    (checkpoint / "config.json").write_text("{")
-    assert misfits(Layout(load_study(given)), tmp_path) == []
 
 
 def test_a_condition_that_needs_bos_is_refused_before_weights_are_read(checkpoint):

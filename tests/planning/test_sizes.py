@@ -58,7 +58,14 @@ def test_sizes_come_from_the_checkpoint_once_it_is_there(tmp_path: Path) -> None
     assert shapes.sizes(local, tmp_path / "absent") == SMOLLM
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "gpt2", "n_embd": 64}'])
+def test_a_family_with_other_names_for_its_sizes_is_no_guess(tmp_path: Path) -> None:
+    config = {"model_type": "dbrx", "d_model": 64, "n_heads": 4, "n_layers": 3, "vocab_size": 258}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = shapes.sizes({"type": "local", "path": str(tmp_path)}, None)
+    assert (found.layers, found.heads, found.hidden, found.guessed) == (3, 4, 64, False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "llama9"}'])
 def test_a_config_that_cannot_be_read_stops_no_plan(tmp_path, text):
     """What is wrong with it is told by its job, or by abspos.planning.misfits, in a line."""
     (tmp_path / "config.json").write_text(text)

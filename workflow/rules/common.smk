@@ -87,12 +87,12 @@ def code(script, *modules):
 
 def load(model, revision):
     """The work that one job of a model has."""
-    folder = Path(CHECKPOINTS, model, revision)
+    folder = LAYOUT.at_hand(model, revision, Path(CHECKPOINTS))
     return load_of(STUDY, model, folder, len(LAYOUT.arms(model)))
 
 
 refused = misfits(LAYOUT, Path(CHECKPOINTS))
-refused += refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
+refused = refused or refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
 if refused:
     sys.exit("\n".join(refused))
 

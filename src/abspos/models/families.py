@@ -6,8 +6,14 @@ Plans read it as well as jobs, so nothing is imported that they do not share.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+class ModelError(RuntimeError):
+    """A checkpoint that cannot be had, loaded, or measured."""
+
 
 #: Families that cannot be measured, and why.
 REFUSED = {
@@ -30,6 +36,35 @@ SAYS = {
 }
 
 
+#: Keys of a config that hold whole numbers above 0; of the latter some families have no value.
+WHOLE = (
+    "max_position_embeddings",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "hidden_size",
+    "vocab_size",
+)
+WHOLE_OR_NONE = ("num_key_value_heads", "head_dim")
+
+
+def require_numbers(config: Mapping[str, Any]) -> None:
+    """Refuse a config whose family or sizes are of another kind than text and numbers.
+
+    Raises:
+        ModelError: names the first such key and its value.
+    """
+    kind = config.get("model_type")
+    if kind is not None and not isinstance(kind, str):
+        raise ModelError(f"config.json: model_type {kind!r} is no text; correct it")
+    for key in (*WHOLE, *WHOLE_OR_NONE):
+        if key not in config or (config[key] is None and key in WHOLE_OR_NONE):
+            continue
+        value = config[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
+            raise ModelError(f"config.json: {key} {shown} is no whole number above 0; correct it")
+
+
 def says(folder: Path) -> dict[str, dict[str, Any]]:
     """The keys that decide, of a folder's JSON files by their stems; without those that lack."""
     found = {name: read(folder / f"{name}.json") for name in SAYS}
@@ -41,6 +76,6 @@ def read(path: Path) -> dict[str, Any]:
     """A JSON file's mapping; empty where it is missing or unreadable, which its job will tell."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,7 +7,6 @@ stopped; a job that is killed keeps the files that were whole.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import time
@@ -31,7 +30,7 @@ from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP lib
 
 from abspos.models.families import SAYS, says
 from abspos.models.gaps import Gap
-from abspos.stores import file_digest
+from abspos.models.lock import digest_as
 
 log = logging.getLogger("abspos")
 
@@ -158,14 +157,6 @@ def _fetched(repo: str, commit: str, name: str, facts: Mapping[str, Any], kind: 
         f"{what}: its {key} is {value}, the lock states {facts[key]}; the hub or the mirror serves "
         "another file than it lists"
     )
-
-
-def digest_as(path: Path, facts: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of a file in the kind that ``facts`` has: ``sha256``, or git's ``sha1``."""
-    if "sha256" in facts:
-        return {"sha256": file_digest(path)}
-    content = path.read_bytes()
-    return {"sha1": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
 
 
 def require_room(repo: str, files: Mapping[str, Mapping[str, Any]]) -> None:

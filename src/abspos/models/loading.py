@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 
+from abspos.models.pretrained import by_layer_type, pretrained
 from abspos.models.sources import (
     CausalLM,
     ModelError,
-    by_layer_type,
     initialise,
-    pretrained,
     read_config,
     refuse_unsupported,
 )

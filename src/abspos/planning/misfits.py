@@ -1,8 +1,8 @@
 """Arms that a checkpoint cannot be given, found before any job where its config is at hand.
 
-Read from the JSON files of local folders and of checkpoints that were fetched before, and of what
-comes from the hub, from the lock, which keeps what these files say; what is nowhere here yet is
-refused by its first job instead. Nothing heavy is imported, unless a replacement looks unfit.
+Read from local folders and GGUF files, from checkpoints that were fetched before, and of what
+comes from the hub, from the lock, which keeps what its small files say; what is nowhere here yet is
+refused by its first job instead. Nothing heavy is imported, unless a swap token looks unfit.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abspos.models.families import REFUSED, read, says
+from abspos.models import gguf_file, local
+from abspos.models.families import REFUSED, ModelError, read, require_numbers, says
 from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
 from abspos.planning.layout import Layout
+from abspos.planning.sizes import of_checkpoint
 from abspos.stores import file_digest
 from abspos.study.conditions import condition_of
 
@@ -27,30 +29,48 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
     """
     found: dict[str, None] = {}
     tokenizers: dict[tuple[str, ...], list[str]] = {}  # revisions of a model mostly share theirs
-    for model, revision in layout.models():
-        source = layout.study.model(model).source
-        folders = [checkpoints / model / revision]
-        if source.type == "local":
-            folders.append(layout.root / Path(source.path).expanduser())
-        said = [says(folder) for folder in folders]
-        swaps = layout.swap_tokens(model)
-        for folder in folders:
-            files = sorted(path for path in folder.glob("tokenizer*.json") if path.is_file())
-            key = (*map(file_digest, files), *swaps)
-            if key not in tokenizers:
-                tokenizers[key] = list(unfit(folder, swaps))
-            found |= dict.fromkeys(f"models[{model}]: {line}" for line in tokenizers[key])
-        if model in layout.sweeps:
-            said.append(layout.sweeps[model].pin(revision).get("says", {}))
-        for one in said:
-            found |= dict.fromkeys(misfits_of(layout, model, one))
+    for model in layout.study.models:
+        swaps = layout.swap_tokens(model.name)
+        try:
+            for revision in layout.revisions(model.name):
+                for said in statements(layout, model.name, revision, checkpoints):
+                    found |= dict.fromkeys(misfits_of(layout, model.name, said))
+                place = layout.at_hand(model.name, revision, checkpoints)
+                if place is None or local.is_gguf(place):
+                    continue
+                files = sorted(path for path in place.glob("tokenizer*.json") if path.is_file())
+                key = (*map(file_digest, files), *swaps)
+                if key not in tokenizers:
+                    tokenizers[key] = list(unfit(place, swaps))
+                found |= dict.fromkeys(f"models[{model.name}]: {line}" for line in tokenizers[key])
+        except ModelError as error:
+            found[f"models[{model.name}]: {error}"] = None
     return list(found)
+
+
+def statements(
+    layout: Layout, model: str, revision: str, checkpoints: Path
+) -> Iterator[Mapping[str, Any]]:
+    """What the files of a checkpoint state, by where it is read: here, and in the lock.
+
+    Raises:
+        ModelError: what is here states no sizes that a model can have.
+    """
+    if model in layout.sweeps:
+        yield layout.sweeps[model].pin(revision).get("says", {})
+    place = layout.at_hand(model, revision, checkpoints)
+    if place is not None:
+        said = gguf_file.says(gguf_file.head(place)) if local.is_gguf(place) else says(place)
+        yield said
+        if said.get("config", {}).get("model_type") not in REFUSED:
+            of_checkpoint(place)
 
 
 def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[str]:
     """Lines for one model, of what its files say; none where they say nothing."""
     runs = layout.runs(model)
     tokenizer, config = (said.get(name, {}) for name in ("tokenizer_config", "config"))
+    require_numbers(config)
     kind = config.get("model_type")
     if kind in REFUSED:
         yield (

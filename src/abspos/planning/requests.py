@@ -366,13 +366,13 @@ def _rounded(number: float, step: int) -> int:
     return math.ceil(number / step) * step
 
 
-def load_of(study: Study, model: str, folder: Path, arms: int) -> Load:
+def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
     """The work of a job of one model of a study; every arm counts as one with all inputs.
 
     Args:
         study: the study.
         model: its name.
-        folder: its checkpoint folder, which need not exist yet.
+        folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
         arms: runs of the model.
     """
     source = study.model(model).source.model_dump(mode="json")

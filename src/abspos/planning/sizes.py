@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from abspos.models import gguf_file, local
+from abspos.models.families import ModelError, require_numbers
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ _UNKNOWN = 8500
 _COUNT = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
 
 
-def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
+def sizes(source: Mapping[str, Any], folder: Path | None, length: int = 0) -> Sizes:
     """Sizes of a checkpoint: from its config where it is there, else from what its name says.
 
     Args:
         source: one ``models[].source`` of the config.
-        folder: its checkpoint folder, which need not exist yet.
+        folder: its checkpoint folder or file, which need not exist yet, or None.
         length: T, on which the sizes of a synthetic model depend
             (abspos.calibration.planted_store).
     """
@@ -76,27 +78,88 @@ def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
             inner,
             258,
         )
-    for place in (folder, Path(str(source.get("path", folder))).expanduser()):
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            return from_config(place / "config.json")  # else its job tells what is wrong with it
+    for place in (folder, local.place(source) if source["type"] == "local" else None):
+        with suppress(ModelError):  # which abspos.planning.misfits reports
+            if place is not None and place.exists():
+                return of_checkpoint(place)
     return guess(str(source.get("file") or source.get("repo") or source.get("path")))
+
+
+def of_checkpoint(place: Path) -> Sizes:
+    """Sizes of a checkpoint that is there: a folder, by its config, or a GGUF file.
+
+    Raises:
+        ModelError: it does not state them, or cannot be read.
+    """
+    return from_gguf(place) if local.is_gguf(place) else from_config(place / "config.json")
 
 
 @cache
 def from_config(path: Path) -> Sizes:
     """Sizes that a ``config.json`` states; where it does not state one, the usual relation."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config = {**config, **config.get("text_config", {})}
-    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    config: Mapping[str, Any] = local.stated(path)
+    nested = config.get("text_config")
+    config = {**config, **(nested if isinstance(nested, dict) else {})}
+    needed = ("num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size")
+    if not config.keys() >= set(needed):
+        config = by_usual_names(path.parent, config, needed)
+    try:
+        require_numbers(config)
+        heads, hidden = config["num_attention_heads"], config["hidden_size"]
+        inner = config.get("intermediate_size")
+        return Sizes(
+            layers=config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_size=config.get("head_dim") or hidden // heads,
+            hidden=hidden,
+            inner=max(map(int, inner if isinstance(inner, list) else [inner or 4 * hidden])),
+            vocabulary=config["vocab_size"],
+            tied=bool(config.get("tie_word_embeddings")),
+        )
+    except ModelError as error:
+        raise ModelError(f"{path.parent}/{error}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: it does not state {error}; correct it") from None
+
+
+def by_usual_names(
+    folder: Path, config: Mapping[str, Any], needed: Sequence[str]
+) -> Mapping[str, Any]:
+    """A config with keys that its family calls otherwise under their usual names too."""
+    from transformers import AutoConfig  # slow to import, and rarely needed
+
+    try:
+        found = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception:  # the first key that lacks is reported instead
+        return config
+    usual = {key: getattr(found, key, None) for key in needed}
+    return {**config, **{key: value for key, value in usual.items() if value is not None}}
+
+
+def from_gguf(path: Path) -> Sizes:
+    """Sizes that a GGUF file states."""
+    found = gguf_file.head(path)
+
+    def most(key: str, other: int | None = None) -> int:
+        value = found.of(key)
+        value = max(value, default=None) if isinstance(value, list) else value
+        value = other if value is None else value
+        if not isinstance(value, int) or value < 1:
+            raise ModelError(f"{path}: {found.architecture}.{key} {value!r} is no size of a model")
+        return value
+
+    heads, hidden = most("attention.head_count"), most("embedding_length")
+    embeddings = found.tensors.get("token_embd.weight", ())
     return Sizes(
-        layers=config["num_hidden_layers"],
+        layers=most("block_count"),
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or hidden // heads,
+        kv_heads=most("attention.head_count_kv", heads),
+        head_size=most("attention.key_length", most("rope.dimension_count", hidden // heads)),
         hidden=hidden,
-        inner=config.get("intermediate_size") or 4 * hidden,
-        vocabulary=config["vocab_size"],
-        tied=bool(config.get("tie_word_embeddings")),
+        inner=most("feed_forward_length", 4 * hidden),
+        vocabulary=embeddings[0] if embeddings else most("vocab_size"),
+        tied="output.weight" not in found.tensors,
     )
 
 
