@@ -16,6 +16,7 @@ from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
 from abspos.planning.requests import ON_DEVICE, load_of, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
+from abspos.planning.variations import other_studies
 from abspos.study.config import EXCHANGES, SLURM, ConfigError, load_study
 
 try:
