@@ -47,13 +47,21 @@ localrules:
 
 rule all:
     default_target: True
+    # All that is not temporary: what a failed job took with it, or a user removed, is made again.
     input:
-        f"{RESULTS}/claims.csv",
-        f"{RESULTS}/front.rst",
-        collect(f"{RESULTS}/statistics/{{table}}.csv", table=TABLES),
+        hub_corpus(),
+        per_model(*rules.models.output, *rules.inputs.output),
+        per_run(rules.activations.output.manifest, *rules.components.output),
+        kept_activations(),
+        per_model(*rules.statistics.output, rules.choices.output.table),
+        rules.tables.output,
+        rules.claims.output,
+        rules.sensitivity.output,
+        rules.checkpoints.output,
+        known_truth(),
         collect(
             f"{RESULTS}/figures/{{figure}}.{{format}}",
             figure=LAYOUT.figures(),
             format=STUDY.figures.formats,
         ),
-        kept_activations(),
+        rules.front.output,

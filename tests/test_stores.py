@@ -421,3 +421,87 @@ def test_what_holds_no_arrays_starts_without_zarr(module) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert module in done.stdout.split()
     assert not {"torch", "xarray", "zarr"}.intersection(done.stdout.split())
+
+
+# leases
+
+
+def write_file(path: Path, text: str):
+    """Begin to write a file: a generator that stops before the file gets its name."""
+    with stores.whole_file(path) as partial:
+        partial.write_text(text)
+        yield
+
+
+class Job:
+    """What one process does under a lease, step by step, though others run between its steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lease = stores.lease(folder / ".t.lease", [folder / "t.csv", folder / "t.zarr"])
+        self.lease.__enter__()
+        self.own = stores._held
+
+    def __enter__(self) -> None:
+        stores._held = self.own
+
+    def __exit__(self, *error) -> None:
+        stores._held = None
+
+    def end(self) -> None:
+        with self:
+            self.lease.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_file_of_an_earlier_job_never_replaces_that_of_a_later_one(tmp_path, begun) -> None:
+    target = tmp_path / "t.csv"
+    early = Job(tmp_path)
+    steps = write_file(target, "early")
+    if begun:
+        with early:
+            next(steps)
+    late = Job(tmp_path)
+    with late:
+        write_atomically(target, "late")
+    late.end()
+    with early, pytest.raises((stores.LeaseError, FileNotFoundError)):
+        list(steps)
+    with pytest.raises(stores.LeaseError, match="a later run makes the same files"):
+        early.end()
+    assert target.read_text() == "late"
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_folder_of_an_earlier_job_never_replaces_that_of_a_later_one(tmp_path, begun) -> None:
+    pair = tmp_path / "t.zarr", tmp_path / "t.manifest.json"
+    early = Job(tmp_path)
+    steps = whole_folder(*pair)
+    if begun:
+        with early:
+            (steps.__enter__() / "x").write_text("early")
+    late = Job(tmp_path)
+    with late, whole_folder(*pair) as folder:
+        (folder / "x").write_text("late")
+    late.end()
+    last = (lambda: steps.__exit__(None, None, None)) if begun else steps.__enter__
+    with early, pytest.raises((stores.LeaseError, FileNotFoundError)):
+        last()
+    check(*pair)
+    assert (pair[0] / "x").read_text() == "late"
+    assert sorted(tmp_path.iterdir()) == sorted(pair)
+
+
+def test_a_lease_that_nobody_took_leaves_nothing(tmp_path) -> None:
+    with stores.lease(tmp_path / ".t.lease", [tmp_path / "t.csv"]):
+        write_atomically(tmp_path / "t.csv", "1")
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_target_whose_name_begins_with_another_s_is_left_alone(tmp_path) -> None:
+    other = write_file(tmp_path / "t.csv.b", "other")
+    next(other)
+    with stores.lease(tmp_path / ".t.lease", [tmp_path / "t.csv"]):
+        pass
+    list(other)
+    assert (tmp_path / "t.csv.b").read_text() == "other"

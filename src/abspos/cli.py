@@ -49,6 +49,7 @@ def verify(options: argparse.Namespace) -> int:
         + ("all as recorded" if not count else f"{count} finding{'s' * (count > 1)}")
     )
     say(f"seal of tables and stores: {report.seal}")
+    say(f"seal of this run, its ledger, checkpoints and figures: {report.run_seal}")
     return FINDINGS if report.findings else FINE
 
 

@@ -27,6 +27,8 @@ from abspos.audit.job import job
 from abspos.stores import whole_folder
 
 STAGES = ("models", "activations", "components", "tables", "figures")
+#: Rules of the whole study.
+WHOLE = ("tables", "figures")
 CHECKPOINT = "results/checkpoints/m/r1"
 ACTIVATIONS = "results/s/activations/m/r1/bos"
 COMPONENTS = "results/s/components/m/r1/bos"
@@ -97,7 +99,7 @@ class Study:
             InputFiles(toclone=inputs),
             OutputFiles(toclone=outputs),
             parameters(code, {"config": {"seed": 0, "stage": rule}, **params}),
-            Wildcards(fromdict={"model": "m", "revision": "r1"}),
+            Wildcards(fromdict={} if rule in WHOLE else {"model": "m", "revision": "r1"}),
             1,
             ResourceList(),
             Log(toclone=[str(log)]),
@@ -106,9 +108,9 @@ class Study:
             None,
         )
 
-    def models(self) -> None:
+    def models(self, checkpoint: str = CHECKPOINT) -> None:
         """The checkpoint."""
-        outputs = [CHECKPOINT, f"{CHECKPOINT}.manifest.json"]
+        outputs = [checkpoint, f"{checkpoint}.manifest.json"]
         with job(self.snakemake("models", [], outputs)), whole_folder(*map(Path, outputs)) as made:
             (made / "config.json").write_text("{}")
             (made / "model.safetensors").write_bytes(bytes(range(256)))

@@ -9,15 +9,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abspos.arrays import save_dataset
 from abspos.audit import ledger, machine
+from abspos.audit.crate import pack
 from abspos.audit.explain import explain
+from abspos.audit.job import job
 from abspos.audit.verify import verify
-from abspos.stores import StoreError
+from abspos.stores import StoreError, root_digest
 
 STORE = "components/m/r1/bos.zarr"
+ACTIVATIONS, COMPONENTS = (f"results/s/{stage}/m/r1/bos" for stage in ("activations", "components"))
+CHECKPOINT, CORPUS = "results/checkpoints/m/r1", "resources/corpus/a.jsonl"
 
 
 def found(study) -> set[tuple[str, str]]:
@@ -88,6 +94,132 @@ def test_files_that_nobody_wrote_are_named_and_snakemakes_own_are_not(study):
         ("unaccounted", "results/s/ledger/.x.json.partial-77"),
         ("unaccounted", "results/s/components/.x.zarr.partial"),
     }
+
+
+def test_files_that_nobody_wrote_are_named_wherever_they_lie(study):
+    names = (
+        "results/s/logs/extra.csv",
+        "results/s/logs/.tables.log.lease",
+        "results/s/benchmarks/b.tsv",
+        "results/checkpoints/extra.bin",
+        "results/checkpoints/m/r2/model.safetensors",
+        "results/checkpoints/ledger/notes.txt",
+    )
+    for name in names:
+        path = study.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("?")
+    (study.results / STORE / ".snakemake_timestamp").write_text("hidden")
+    (study.results / "report.html").mkdir()
+    (study.results / "report.html/x").write_text("")
+    (study.results / "linked").symlink_to(study.root / "src")
+    hidden = {f"results/s/{STORE}/.snakemake_timestamp", "results/s/report.html/x"}
+    wanted = {*names, *hidden, "results/s/linked"}
+    assert found(study) == {("unaccounted", name) for name in wanted}
+
+
+def test_checkpoints_of_other_studies_notes_on_gaps_and_failed_logs_are_no_findings(study):
+    study.models("results/checkpoints/other/r7")
+    (study.root / "results/checkpoints/m/r2.gap.json").write_text("{}")
+    (study.results / "logs/failed.log").write_text("Traceback")
+    report = verify(study.results, study.root)
+    assert report.findings == []
+    assert any("logs of jobs that failed" in note and "failed.log" in note for note in report.notes)
+
+
+BROKEN = {
+    "empty": "",
+    "deep": "[" * 100_000,
+    "deep files": '{"bytes": 1, "root": "", "files": ' + '{"a":' * 50_000,
+    "no bytes": json.dumps({"root": root_digest({}), "files": {}}),
+    "no text": json.dumps({"root": root_digest({}), "files": {}, "bytes": "1"}),
+    "wrong digests": json.dumps({"root": root_digest({"a": "1"}), "files": {"a": 1}, "bytes": 1}),
+    "lone surrogate": json.dumps({"root": "", "files": {"\ud800": ""}, "bytes": 1}),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("manifest", [f"{COMPONENTS}.manifest.json", f"{CHECKPOINT}.manifest.json"])
+def test_a_broken_manifest_is_named_and_the_rest_still_read(study, manifest, text):
+    (study.root / manifest).write_text(text)
+    (study.results / "claims.csv").write_text("x")
+    assert found(study) >= {("altered", manifest), ("altered", "results/s/claims.csv")}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "left-out.json",
+        f"{COMPONENTS}.manifest.json",
+        f"{COMPONENTS}.zarr/pipe",
+        "results/s/claims.csv",
+        "results/s/ledger/claims.csv.json",
+        "results/s/logs/tables.log",
+        "results/s/extra.csv",
+        "results/s/ledger/extra.json",
+        "workflow/scripts/tables.py",
+        CORPUS,
+    ],
+)
+def test_a_pipe_is_named_and_ends_nothing(study, name):
+    (study.root / name).unlink(missing_ok=True)
+    os.mkfifo(study.root / name)
+    findings = found(study)
+    assert name == "left-out.json" or any(name == what for _, what in findings)
+
+
+@pytest.mark.parametrize("name", ["src/abspos/drawing.py", "workflow/rules/all.smk"])
+def test_a_source_that_is_no_text_ends_nothing(study, name):
+    (study.root / name).write_bytes(b"\xff\xfe\x00")
+    report = verify(study.results, study.root)
+    assert ("code", name) in found(study) or any("rules edited" in note for note in report.notes)
+
+
+def replaced(study) -> None:
+    """A revision that was measured, and is a gap by now."""
+    checkpoint, store = "results/checkpoints/m/r0", "results/s/components/m/r0/bos"
+    study.models(checkpoint)
+    outputs = [f"{store}.zarr", f"{store}.manifest.json"]
+    inputs = [checkpoint, f"{checkpoint}.manifest.json"]
+    with job(study.snakemake("components", inputs, outputs)):
+        save_dataset(xr.Dataset({"x": ("head", [1.0])}), *map(Path, outputs))
+    shutil.rmtree(checkpoint)
+    Path(f"{checkpoint}.manifest.json").unlink()
+    Path(f"{checkpoint}.gap.json").write_text('{"commit": "1", "reason": "broken"}')
+
+
+def test_a_gap_that_replaces_a_measured_revision_is_no_finding(study, tmp_path):
+    before = verify(study.results, study.root)
+    replaced(study)
+    report = verify(study.results, study.root)
+    assert report.findings == []
+    assert any("nothing of the study was made from" in note for note in report.notes)
+    assert (report.seal, report.run_seal) == (before.seal, before.run_seal)
+    pack(study.results, study.root, tmp_path / "crate")
+    assert verify(tmp_path / "crate/results/s", tmp_path / "crate").findings == []
+    assert not (tmp_path / "crate/results/s/ledger/components/m/r0").exists()
+
+
+def test_what_is_left_of_a_revision_is_still_compared_with_its_entry(study):
+    replaced(study)
+    name = "results/s/components/m/r0/bos.manifest.json"
+    Path(name).write_text("{}")
+    assert ("altered", name) in found(study)
+
+
+@pytest.mark.parametrize("crate", [True, False])
+def test_a_list_of_what_is_left_out_hides_no_table_and_nothing_outside_of_a_crate(study, crate):
+    claims, store = "results/s/claims.csv", f"{COMPONENTS}.zarr"
+    listed = {name: ledger.read(ledger.place(name))["digest"] for name in (claims, store)}
+    corpus = ledger.read(ledger.place(f"{ACTIVATIONS}.zarr"))["inputs"][CORPUS]["digest"]
+    (study.root / "left-out.json").write_text(json.dumps({**listed, CORPUS: corpus}))
+    if crate:
+        (study.root / "ro-crate-metadata.json").write_text("{}")
+    Path(claims).unlink()
+    Path(CORPUS).unlink()
+    shutil.rmtree(store)
+    hidden = {("missing", store)} if crate else set()
+    assert found(study) == {("missing", name) for name in (claims, store, CORPUS)} - hidden
 
 
 def test_a_kept_store_that_is_missing_is_missing_and_a_temporary_one_is_not(study):
@@ -203,12 +335,35 @@ def test_two_clones_have_one_seal_and_a_changed_number_another(finished, made):
     assert verify(other.results, other.root).seal != one
 
 
-def test_a_figure_does_not_change_the_seal(study):
-    before = verify(study.results, study.root).seal
+def test_a_forged_figure_with_its_entry_changes_the_seal_of_the_run_alone(study):
+    before = verify(study.results, study.root)
     figure = study.results / "figures/f.svg"
     figure.write_text("<svg></svg>\n")
     edit_entry(study, "results/s/figures/f.svg", **ledger.describe(figure))
-    assert verify(study.results, study.root).seal == before
+    after = verify(study.results, study.root)
+    assert after.findings == []
+    assert after.seal == before.seal
+    assert after.run_seal != before.run_seal
+
+
+def test_a_rewritten_entry_changes_the_seal_of_the_run(study):
+    before = verify(study.results, study.root).run_seal
+    edit_entry(study, "results/s/figures/f.svg", config={"seed": 1, "stage": "figures"})
+    assert verify(study.results, study.root).run_seal != before
+
+
+def test_a_rewritten_entry_of_a_job_with_several_results_is_named(study):
+    edit_entry(study, "results/s/claims.csv", config={"seed": 1, "stage": "tables"})
+    assert found(study) == {
+        ("altered", "results/s/claims.csv"),
+        ("altered", "results/s/statistics/energies.csv"),
+    }
+
+
+def test_a_copy_of_the_run_has_its_seal_wherever_it_lies(study, tmp_path):
+    before = verify(study.results, study.root).run_seal
+    shutil.move(study.root / "results", tmp_path / "elsewhere")
+    assert verify(tmp_path / "elsewhere/s", study.root).run_seal == before
 
 
 def test_entries_are_one_text_and_nothing_of_the_machine_names_it(study):

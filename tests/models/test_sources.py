@@ -168,6 +168,14 @@ def test_a_revision_of_the_hub(publish, loopback, checkpoint, tmp_path):
     assert (folder / "run.py").is_file(), "only if the config says so"
 
 
+def test_code_in_a_folder_of_its_own_is_no_gap(publish, checkpoint, tmp_path):
+    files = {**content(checkpoint), "tools/convert.py": b"1/0"}
+    folder, manifest = tmp_path / "step7", tmp_path / "step7.manifest.json"
+    models.fetch(publish(files, code=True), "step7", folder, manifest)
+    check(folder, manifest)
+    assert (folder / "tools/convert.py").read_bytes() == b"1/0"
+
+
 @pytest.mark.parametrize(
     "settings", [{"model_type": "gpt_oss"}, {"model_type": "bert"}, {"model_type": "llama9"}]
 )

@@ -72,6 +72,30 @@ STUDY: dict[str, Any] = {
     "figures": {"formats": ["svg"]},
 }
 
+#: What makes it smaller: for tests that run it several times.
+SMALL: dict[str, Any] = {
+    "models": [
+        {
+            "name": "toy",
+            "source": {
+                "type": "random",
+                "family": "llama",
+                "layers": 1,
+                "heads": 2,
+                "kv_heads": 1,
+                "head_dim": 8,
+                "hidden_size": 16,
+            },
+        }
+    ],
+    "inputs": {"number": 8, "length": 32, "batch": 8},
+    "bins": {"early": 8},
+    "anchor": 15,
+    "variants": [{"name": "standard", "conditions": ["bos", "no-bos"]}],
+    "swap_tokens": [],
+    "statistics": {"sign_flips": 100},
+}
+
 #: What makes it a study whose truth is known: a reduction of R by 40 % in swap-token (log lens,
 #: median head), none in ntk, no R at all in no-bos and untrained.
 KNOWN: dict[str, Any] = {
@@ -315,6 +339,11 @@ def kill_job(project: Project, stage: str, moment: Callable[[], bool]) -> Distur
     return Disturbance(killed, run.returncode, text, project.leftovers())
 
 
+def at_once() -> bool:
+    """The moment to kill a job as soon as it runs."""
+    return True
+
+
 def kill_controller(project: Project, stage: str) -> Disturbance:
     """Run until a job of a stage is under way, then kill -9 Snakemake itself."""
     run = project.start()
@@ -364,6 +393,18 @@ def known(tmp_path_factory) -> Project:
 
 
 @pytest.fixture(scope="session")
+def small(tmp_path_factory) -> Project:
+    """The smaller study after a run. Not to be changed."""
+
+    def make(folder: Path) -> Project:
+        project = Project(folder, **SMALL)
+        project.run()
+        return project
+
+    return once(tmp_path_factory, "small", make)
+
+
+@pytest.fixture(scope="session")
 def disturbed(tmp_path_factory) -> tuple[Project, Disturbances]:
     """The study after a run that was killed several times, with activations kept."""
     return once(tmp_path_factory, "disturbed", disturb)
@@ -376,9 +417,6 @@ def disturb(folder: Path) -> tuple[Project, Disturbances]:
     writing = {"models": checkpoints} | {
         stage: results / stage for stage in ("activations", "components", "statistics")
     }
-
-    def at_once() -> bool:
-        return True
 
     def partial(stage: str) -> Callable[[], bool]:
         return lambda: any(writing[stage].rglob(".*.partial"))
@@ -412,6 +450,12 @@ def project(finished, tmp_path) -> Iterator[Project]:
 def new_project() -> type[Project]:
     """Makes copies of the repository, for runs that several tests share."""
     return Project
+
+
+@pytest.fixture(scope="session")
+def kill() -> Callable[[Project, str], Disturbance]:
+    """Run until a job of a stage is under way, then kill -9 that job."""
+    return lambda project, stage: kill_job(project, stage, at_once)
 
 
 @pytest.fixture

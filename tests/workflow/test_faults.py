@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from abspos.audit.verify import verify
 
 #: How a job that failed is told on the terminal, by abspos.audit.job.
 ERROR = re.compile(r"^error: (.*) \(log: (.*)\)$", re.MULTILINE)
@@ -56,6 +60,87 @@ def test_two_runs_at_once_are_refused(project) -> None:
     assert code == 1
     assert "Directory cannot be locked" in text
     assert project.plan().nothing
+
+
+# a change, then a fault
+
+#: Every stage that the change below reaches, in an order in which no job waits for a later one.
+STAGES = (
+    "models",
+    "inputs",
+    "activations",
+    "components",
+    "statistics",
+    "claims",
+    "tables",
+    "choices",
+    "sensitivity",
+    "figures",
+    "front",
+)
+
+
+def changed(project) -> dict[str, object]:
+    """Settings that reach all stages: another checkpoint of the same name, other statistics."""
+    (model,) = project.study["models"]
+    source = {**model["source"], "rope_theta": 500.0}
+    statistics = {"sign_flips": 120, "confidence": 0.9}
+    return {"models": [{**model, "source": source}], "statistics": statistics}
+
+
+def test_after_a_change_a_failed_job_of_any_stage_leaves_no_old_number(
+    small, kill, tmp_path
+) -> None:
+    """What a failed job made is gone, though what was made of it before is still there."""
+    project, fresh = small.copy(tmp_path / "copy"), tmp_path / "fresh"
+    project.configure(**changed(project))
+    for stage in STAGES:
+        event = kill(project, stage)
+        assert event.killed, f"{stage}: no job of it ran:\n{event.text}"
+        assert event.code == 1, stage
+        assert verify(project.results, project.root).findings, stage
+    project.run()
+    assert project.plan().nothing
+    assert verify(project.results, project.root).findings == []
+    other = type(project)(fresh, **project.study)
+    other.run("results/tiny/front.rst")
+    assert project.tables() == other.tables()
+    front = "front.rst"
+    assert (project.results / front).read_text() == (other.results / front).read_text()
+
+
+def test_a_job_that_outlives_its_snakemake_changes_nothing(small, tmp_path) -> None:
+    project = small.copy(tmp_path / "copy")
+    project.configure(statistics={"sign_flips": 130})
+    run = project.start("results/tiny/claims.csv")
+    while (orphan := project.job(run, "statistics")) is None:
+        assert run.poll() is None, "the run ended before its job was seen"
+    wait_until(lambda: any((project.results / "logs").rglob(".*.lease")))
+    orphan.suspend()
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    project.configure(statistics={"sign_flips": 140, "confidence": 0.8})
+    project.run("--unlock")
+    project.run("results/tiny/claims.csv")
+    before = everything(project)
+    orphan.resume()
+    text, _ = run.communicate(timeout=300)
+    assert "error: statistics toy/seed-0: a later run makes the same files" in text
+    assert everything(project) == before
+
+
+def everything(project) -> dict[str, bytes]:
+    """All files of the results, those of the ledger and logs included."""
+    paths = (path for path in project.results.rglob("*") if path.is_file())
+    return {path.relative_to(project.results).as_posix(): path.read_bytes() for path in paths}
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    """Wait for a condition that holds soon."""
+    end = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 # altered files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -65,6 +66,26 @@ def gone(project, rules: dict[str, int]) -> dict[str, int]:
     if project.study.get("keep_activations"):
         return rules
     return {**({"activations": rules["components"]} if "components" in rules else {}), **rules}
+
+
+# targets
+
+
+@pytest.mark.parametrize("name", ["finished", "known", "kept"])
+def test_all_that_is_not_temporary_is_a_target(request, name) -> None:
+    """So that what a failed job took with it is made again, though nothing waits for it."""
+    project = request.getfixturevalue(name)
+    text = project.plan("--forceall").text
+    made = {
+        path
+        for line in re.findall(r"^    output: (.*)$", text, re.MULTILINE)
+        for path in line.split(", ")
+    }
+    (wanted,) = re.findall(r"^(?:local)?rule all:\n    input: (.*)$", text, re.MULTILINE)
+    kept = project.study.get("keep_activations")
+    temporary = {path for path in made if "/activations/" in path and path.endswith(".zarr")}
+    assert made - set(wanted.split(", ")) == (set() if kept else temporary)
+    assert temporary
 
 
 # nothing

@@ -4,6 +4,7 @@
 
 rule calibration:
     input:
+        result("calibration/calibration.csv"),
         collect(result("calibration/calibration.{format}"), format=STUDY.figures.formats),
 
 

@@ -16,6 +16,7 @@ from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
 from abspos.planning.requests import ON_DEVICE, load_of, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
+from abspos.planning.variations import other_studies
 from abspos.study.conditions import EXCHANGES
 from abspos.study.config import SLURM, ConfigError
 from abspos.study.files import load_files
@@ -130,25 +131,40 @@ def slice_of(function, *names):
     return lambda wildcards: function(*(wildcards[name] for name in names))
 
 
-def per_model(pattern):
-    """Paths of a pattern for every model and revision of the study."""
-    return [pattern.format(model=m, revision=r) for m, r in LAYOUT.models()]
+def per_model(*patterns):
+    """Paths of patterns for every model and revision of the study."""
+    return [p.format(model=m, revision=r) for m, r in LAYOUT.models() for p in patterns]
 
 
-def per_synthetic(pattern):
-    """Paths of a pattern for every synthetic model of the study."""
-    return [pattern.format(model=m, revision=r) for m, r in LAYOUT.synthetic()]
+def per_synthetic(*patterns):
+    """Paths of patterns for every synthetic model of the study."""
+    return [p.format(model=m, revision=r) for m, r in LAYOUT.synthetic() for p in patterns]
+
+
+def per_run(*patterns):
+    """Paths of patterns for every run of the study."""
+    return [
+        p.format(model=m, revision=r, variant=variant, condition=condition)
+        for m, r in LAYOUT.models()
+        for variant, condition in LAYOUT.arms(m)
+        for p in patterns
+    ]
 
 
 def kept_activations():
     """Activation stores that the study wants to have at its end: all, or none."""
-    pattern = LAYOUT.store("activations") + ".zarr"
-    return [
-        pattern.format(model=m, revision=r, variant=variant, condition=condition)
-        for m, r in LAYOUT.models()
-        for variant, condition in LAYOUT.arms(m)
-        if STUDY.keep_activations
-    ]
+    return per_run(rules.activations.output.store) if STUDY.keep_activations else []
+
+
+def hub_corpus():
+    """The corpus where it is a data set of the hub, with its manifest."""
+    return rules.corpus.output if STUDY.inputs.dataset else []
+
+
+def known_truth():
+    """Tables of the truth of synthetic models, where the study has some."""
+    populations = per_synthetic(rules.population.output.table)
+    return [*populations, *rules.comparison.output] if populations else []
 
 
 def kept_or_temporary(path):

@@ -29,7 +29,7 @@ rule sensitivity:
     input:
         claims=rules.claims.output.claims,
         choices=per_model(result("statistics/{model}/{revision}/choices.csv")),
-        others=LAYOUT.other_studies(),
+        others=other_studies(STUDY.study),
     output:
         table=result("statistics/sensitivity.csv"),
     log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -70,6 +71,35 @@ class Chain:
         """Recorded path, description and own entry of each input of a record."""
         for name, described in sorted(record.entry["inputs"].items()):
             yield name, described, self.record(name)
+
+    def siblings(self, record: Record) -> Iterator[tuple[str, Record | None]]:
+        """Recorded path and entry of each result of the job that made a record, itself included."""
+        for name in record.entry["outputs"]:
+            yield name, self.record(name)
+
+    @cached_property
+    def current(self) -> dict[Path, Record]:
+        """Records of the study as it is now.
+
+        These are the results of the whole study, whose rules have no wildcards, and all that they
+        were made from. The others are left from models, revisions or arms that the study no longer
+        has, or does not have yet. All records, where the study has no such result.
+        """
+        waiting = [
+            record
+            for record in self.records.values()
+            if not record.entry["wildcards"] and record.path.is_relative_to(self.results)
+        ]
+        if not waiting:
+            return self.records
+        found: dict[Path, Record] = {}
+        while waiting:
+            record = waiting.pop()
+            if record.path not in found:
+                found[record.path] = record
+                waiting += [known for _, _, known in self.sources(record) if known]
+                waiting += [known for _, known in self.siblings(record) if known]
+        return found
 
 
 def load(results: Path, root: Path) -> Chain:

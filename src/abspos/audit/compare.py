@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from abspos.arrays import open_dataset
+from abspos.audit.accounts import LOGS, UNLEDGERED
 from abspos.audit.chain import load
 from abspos.audit.ledger import FOLDER
-from abspos.audit.verify import UNLEDGERED, VARYING
+from abspos.audit.seals import VARYING
 from abspos.stores import StoreError, digest_files, file_digest, root_digest
 
 Columns = Mapping[str, np.ndarray]
@@ -78,7 +79,7 @@ def _names(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         store = next((p for p in (inside, *inside.parents) if p.suffix == ".zarr"), None)
-        if inside.parts[0] in (*UNLEDGERED, FOLDER, "activations"):
+        if inside.parts[0] in (*UNLEDGERED, LOGS, FOLDER, "activations"):
             continue
         if store is not None and inside != store:
             continue

@@ -2,6 +2,7 @@
 
 The crate keeps the project's own layout, so that ``abspos verify`` works in it as it does here.
 What is left out by choice (stores, checkpoints) is listed in ``left-out.json``, with its digest.
+What an earlier version of the study left beside the results (abspos.audit.chain) is not packed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from rocrate.model import ComputationalWorkflow, ContextEntity
 from rocrate.rocrate import ROCrate
 
 from abspos.audit import ledger
+from abspos.audit.accounts import LOGS, UNLEDGERED
 from abspos.audit.chain import Chain, Record, load
 from abspos.audit.provenance import Job, actions, jobs, ordered
-from abspos.audit.verify import LEFT_OUT, UNLEDGERED, verify
+from abspos.audit.verify import LEFT_OUT, verify
 from abspos.stores import StoreError, write_atomically
 
 PROFILES = {
@@ -111,7 +113,7 @@ def pack(results: Path, root: Path, target: Path, stores: str = "none") -> None:
     chain = load(results, root)
     left_out = {
         record.name: record.entry["digest"]
-        for record in chain.records.values()
+        for record in chain.current.values()
         if not _goes_in(record, stores)
     }
     left_out |= {name: digest for name, digest in _outside(chain).items() if not _inside(name)}
@@ -136,7 +138,7 @@ def _outside(chain: Chain) -> dict[str, str]:
     """Recorded path -> digest of the inputs that no job made."""
     return {
         name: str(described.get("digest"))
-        for record in chain.records.values()
+        for record in chain.current.values()
         for name, described, known in chain.sources(record)
         if known is None
     }
@@ -237,15 +239,15 @@ def _project_files(root: Path) -> Iterator[tuple[Path, str]]:
 
 def _others(chain: Chain) -> Iterator[tuple[Path, str]]:
     """Ledger entries, and logs and reports, which no entry speaks for."""
-    names = {record.path: record.name for record in chain.records.values()}
+    names = {record.path for record in chain.records.values()}
     home = next(iter(r.name for r in ordered(chain) if r.path.is_relative_to(chain.results)))
     recorded = "/".join(home.split("/")[:2])
     for record in ordered(chain):
         yield record.file, ledger.place(record.name).as_posix()
-    for top in UNLEDGERED:
+    for top in (LOGS, *UNLEDGERED):
         start = chain.results / top
         for path in [start] if start.is_file() else sorted(start.rglob("*")):
-            if path.is_file() and top != ledger.FOLDER and path not in names:
+            if path.is_file() and path not in names:
                 yield path, f"{recorded}/{path.relative_to(chain.results).as_posix()}"
     logs = {r.entry["log"]["path"] for r in ordered(chain) if r.entry.get("log")}
     for name in sorted(logs):

@@ -24,6 +24,7 @@ import io
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -63,19 +64,27 @@ def job(snakemake: Any) -> Iterator[None]:
     Raises:
         SystemExit: the body failed (1), or the job was told to stop (143).
     """
+    from abspos.stores import LeaseError, require_lease
+
     path = Path(snakemake.log[0]) if len(snakemake.log) else Path(os.devnull)
     name = title(snakemake)
     began = Clock()
     with _redirected(path, name) as terminal, _collector_restored():
         try:
-            with _told_to_stop():
+            with _told_to_stop(), _leased(snakemake, path):
                 before = _before(snakemake)
-                yield
-                _enter(snakemake, before, began)
+                try:
+                    yield
+                    _enter(snakemake, before, began)
+                except Exception:
+                    require_lease()  # a later job removes partial files: name the cause, not that
+                    raise
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk takes no traceback
                 traceback.print_exc()
             _tell(terminal, f"error: {name}: {reason(error)} (log: {path})")
+            if isinstance(error, LeaseError):
+                _leave_results()
             raise SystemExit(1) from None
         except KeyboardInterrupt:
             _tell(terminal, f"stopped: {name}; run again to complete it")
@@ -166,6 +175,33 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
+def _leased(snakemake: Any, log_file: Path) -> contextlib.AbstractContextManager[None]:
+    """The lease on all that a job writes; its log has one name for each rule and its wildcards."""
+    from abspos.audit.ledger import place
+    from abspos.stores import lease
+
+    if not len(snakemake.log):
+        return contextlib.nullcontext()
+    outputs = [Path(str(path)) for path in snakemake.output]
+    entries = [place(path.as_posix()) for path in outputs]
+    return lease(log_file.with_name(f".{log_file.name}.lease"), [*outputs, *entries])
+
+
+def _leave_results() -> None:
+    """Under Slurm, end the whole Slurm job of a job whose lease was taken.
+
+    The Snakemake inside it takes a job that failed for one whose outputs may be corrupt, and
+    removes them: they are those of the later run by now.
+    """
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is None:
+        return
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(["scancel", "--signal=KILL", "--full", number], timeout=60, check=True)
+        time.sleep(60)  # the signal is on its way
+    raise SystemExit(0)  # it could not be sent: after a success outputs stay as they are
+
+
 def _tell(terminal: int, line: str) -> None:
     with contextlib.suppress(OSError):
         os.write(terminal, f"{line}\n".encode(errors="replace"))
@@ -179,6 +215,8 @@ def _redirected(path: Path, name: str) -> Iterator[int]:
     streams = [sys.stdout, sys.stderr]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():  # a job that an earlier run left goes on writing to its own log
+            path.unlink()
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     except OSError as error:
         _tell(terminal, f"error: {name}: {reason(error)}")

@@ -90,8 +90,8 @@ def rule_file(rule: str, script: str | None, root: Path) -> dict[str, str] | Non
     """
     second: dict[str, str] | None = None
     for path in [root / "Snakefile", *sorted(root.glob("workflow/rules/*.smk"))]:
-        lines = code.normal(path.read_text("utf-8"), docstrings=True) if path.is_file() else []
-        for name, block in rules(lines):
+        text = path.read_text("utf-8", "replace") if path.is_file() else ""
+        for name, block in rules(code.normal(text, docstrings=True)):
             runs = script is not None and f'/{PurePosixPath(script).name}"' in "".join(block)
             if name == rule or (runs and second is None):
                 found = {
@@ -172,6 +172,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     from abspos.audit.entry import check  # pydantic, which no job needs
 
+    if path.exists() and not path.is_file():  # to read a pipe would never end
+        raise StoreError(f"{path}: not a ledger entry (no regular file)")
     try:
         text = path.read_bytes().decode("utf-8")
         entry = json.loads(text)

@@ -31,8 +31,8 @@ COSTS = {
 
 
 def ordered(chain: Chain) -> list[Record]:
-    """All records by name."""
-    return sorted(chain.records.values(), key=lambda record: record.name)
+    """All records of the study as it is now, by name."""
+    return sorted(chain.current.values(), key=lambda record: record.name)
 
 
 class Job:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from abspos.audit import code, ledger, machine
+from abspos.audit.accounts import failed_logs, unaccounted
 from abspos.audit.chain import Chain, Record, load
+from abspos.audit.seals import run_seal, seal
 from abspos.stores import (
-    FOREIGN,
     StoreError,
     differences,
     digest_files,
@@ -22,14 +22,15 @@ from abspos.stores import (
     root_digest,
 )
 
-#: What a study's folder holds besides results: no entry is asked for these.
-UNLEDGERED = (ledger.FOLDER, "logs", "benchmarks", "report.html", "report.zip")
+#: A crate's list of stores that were left out by choice, recorded path -> digest; and a file that
+#: every crate has.
+LEFT_OUT, CRATE = "left-out.json", "ro-crate-metadata.json"
 
-#: A crate's list of results that were left out by choice: recorded path -> digest.
-LEFT_OUT = "left-out.json"
+#: What all entries of a job have in common: everything but these.
+OWN = ("path", "kind", "digest", "bytes", "temporary", "self")
 
-#: What shows tables to readers: its bytes may differ between two runs of the same study.
-VARYING = ("figures", "front.rst")
+AGAIN = "run snakemake to make it again; if the study makes it no more, delete its ledger entry"
+REMADE = "delete it and run snakemake"
 
 
 @dataclass(frozen=True, order=True)
@@ -59,6 +60,8 @@ class Report:
         notes: what is worth knowing and is no fault.
         files, stores, bytes: how much was read.
         seal: one digest over all tables and stores: equal in two clones with the same results.
+        run_seal: one digest over all ledger entries, and so over checkpoints and figures too: equal
+            in copies of this run alone.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -67,6 +70,7 @@ class Report:
     stores: int = 0
     bytes: int = 0
     seal: str = ""
+    run_seal: str = ""
 
 
 def verify(results: Path, root: Path) -> Report:
@@ -90,97 +94,138 @@ def verify(results: Path, root: Path) -> Report:
     if absent:
         report.notes.append(f"left out of this crate, by choice: {_listed(absent)}")
     for record in chain.records.values():
-        if absent.get(record.name) == record.entry["digest"] and not record.path.exists():
-            continue
-        found += content(record, chain)
+        gone = record.path not in chain.current or absent.get(record.name) == record.entry["digest"]
+        found += content(record, chain, gone)
         whole = record.entry["kind"] == "file"
         report.files += whole
         report.stores += not whole
         report.bytes += record.entry["bytes"] if record.path.exists() else 0
     found += _inputs(chain, absent)
-    found += _unaccounted(chain)
+    found += _jobs(chain)
+    found += (Finding("unaccounted", str(path), why) for path, why in unaccounted(chain))
     found += _code(chain)
     found += _packages(chain)
     report.findings = sorted(set(found))
     report.notes += sorted(_notes(chain))
-    report.seal = seal(chain)
+    report.seal, report.run_seal = seal(chain), run_seal(chain)
     return report
 
 
 def left_out(chain: Chain) -> dict[str, str]:
-    """What the crate that this project is, if it is one, says it does not hold."""
-    try:
-        listed = json.loads((chain.root / LEFT_OUT).read_text(encoding="utf-8"))
-        return {str(name): str(digest) for name, digest in listed.items()}
-    except (OSError, ValueError, AttributeError):
+    """What the crate that this project is, if it is one, says it does not hold.
+
+    A crate leaves out stores and what lies outside of the project. Its list hides nothing else, and
+    outside of a crate it hides nothing.
+    """
+    listing = chain.root / LEFT_OUT
+    if not (listing.is_file() and (chain.root / CRATE).is_file()):
         return {}
+    try:
+        listed = json.loads(listing.read_text(encoding="utf-8"))
+        named = {str(name): str(digest) for name, digest in listed.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {name: digest for name, digest in named.items() if _may_be_left_out(chain, name)}
 
 
-def seal(chain: Chain) -> str:
-    """SHA-256 over path and digest of everything that two runs of a study give alike."""
-    lines = sorted(
-        f"{record.path.relative_to(chain.results).as_posix()} {record.entry['digest']}\n"
-        for record in chain.records.values()
-        if record.path.is_relative_to(chain.results)
-        and record.path.relative_to(chain.results).parts[0] not in VARYING
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _may_be_left_out(chain: Chain, name: str) -> bool:
+    record, path = chain.record(name), PurePosixPath(name)
+    if record is None:
+        return path.is_absolute() or ".." in path.parts
+    return record.entry["kind"] != "file"
 
 
-def content(record: Record, chain: Chain) -> Iterator[Finding]:
-    """Whether one result, and the log of its job, are there with the bytes that were recorded."""
+def content(record: Record, chain: Chain, gone: bool = False) -> Iterator[Finding]:
+    """Whether one result, and the log of its job, are there with the bytes that were recorded.
+
+    Args:
+        record: of the result.
+        chain: its ledger.
+        gone: whether the result may be missing.
+    """
     entry, path = record.entry, record.path
     try:
-        if entry.get("log"):
-            yield from _file(chain.locate(entry["log"]["path"]), entry["log"])
+        if entry.get("log") and not (gone and record.path not in chain.current):
+            yield from _log(path, chain.locate(entry["log"]["path"]), entry["log"])
+        if gone and not path.exists():
+            return
         yield from _file(path, entry) if entry["kind"] == "file" else _folder(path, entry)
-    except OSError as error:
-        yield Finding("altered", str(path), f"cannot be read ({error.strerror})")
+    except (OSError, StoreError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        yield Finding("altered", str(path), f"cannot be read ({why}); {REMADE}")
+
+
+def _log(result: Path, path: Path, stated: Mapping[str, Any]) -> Iterator[Finding]:
+    if not path.is_file():
+        cure = f"delete {result}, whose job wrote it, and run snakemake"
+        yield Finding("missing", str(path), cure)
+    elif file_digest(path) != stated["digest"]:
+        yield Finding("altered", str(path), "its bytes are not those that were written")
 
 
 def _file(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
     if not path.is_file():
-        yield Finding("missing", str(path), "run snakemake to make it again")
+        yield Finding("missing", str(path), AGAIN)
     elif file_digest(path) != entry["digest"]:
-        yield Finding("altered", str(path), "its bytes are not those that were written")
+        yield Finding("altered", str(path), f"its bytes are not those that were written; {REMADE}")
 
 
 def _folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
     """A store, by its manifest where it has one; a temporary one may be gone."""
     manifest = ledger.manifest_of(path)
-    if entry["kind"] == "store" and manifest.is_file():
+    both = f"delete {path} and its manifest, and run snakemake"
+    if entry["kind"] == "store" and manifest.exists():
         try:
             root = read_manifest(manifest)["root"]
         except StoreError as error:
             yield Finding("altered", str(manifest), str(error).removeprefix(f"{manifest}: "))
             return
         if root != entry["digest"]:
-            yield Finding("altered", str(path), "manifest and ledger tell different contents")
+            words = f"manifest and ledger tell different contents; {both}"
+            yield Finding("altered", str(path), words)
         elif path.is_dir():
             for line in differences(path, manifest):
                 name, _, kind = line.rpartition(": ")
                 if kind in ("missing", "altered"):
-                    yield Finding(kind, name)
+                    yield Finding(kind, name, both)
                 else:
-                    yield Finding("unaccounted", name, kind)
+                    yield Finding("unaccounted", name, f"{kind}; delete it")
         elif not entry["temporary"]:
-            yield Finding("missing", str(path), "run snakemake to make it again")
+            yield Finding("missing", str(path), AGAIN)
     elif path.is_dir():
         if root_digest(digest_files(path)) != entry["digest"]:
-            yield Finding("altered", str(path), "its bytes are not those that were written")
+            yield Finding(
+                "altered", str(path), f"its bytes are not those that were written; {both}"
+            )
     elif not entry["temporary"]:
-        yield Finding("missing", str(path), "run snakemake to make it again")
+        yield Finding("missing", str(path), AGAIN)
+
+
+def _jobs(chain: Chain) -> Iterator[Finding]:
+    """Whether the entries of one job say the same of it."""
+    for record in chain.current.values():
+        shared = {key: value for key, value in record.entry.items() if key not in OWN}
+        if record.name not in shared["outputs"]:
+            yield Finding("altered", str(record.file), "it is not among the outputs that it names")
+        for name, known in chain.siblings(record):
+            if known is None:
+                words = f"no ledger entry, though the job of {record.name} made it; {REMADE}"
+                yield Finding("missing", str(chain.locate(name)), words)
+            elif any(known.entry.get(key) != value for key, value in shared.items()):
+                words = f"its entry and that of {name} differ, though one job made both; {REMADE}"
+                yield Finding("altered", str(record.path), words)
+                break
 
 
 def _inputs(chain: Chain, absent: Mapping[str, str]) -> Iterator[Finding]:
     """Whether each result was made from what lies there now."""
     outside: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for record in chain.records.values():
+    for record in chain.current.values():
         for name, described, known in chain.sources(record):
             if known is None:
                 outside[name][described.get("digest", "")].append(record.name)
             elif known.entry["digest"] != described.get("digest"):
-                yield Finding("stale", str(record.path), f"made from another {name}; run snakemake")
+                yield Finding("stale", str(record.path), f"made from another {name}; {REMADE}")
     for name, digests in outside.items():
         path = chain.locate(name)
         users = _listed([user for users in digests.values() for user in users])
@@ -198,35 +243,14 @@ def _inputs(chain: Chain, absent: Mapping[str, str]) -> Iterator[Finding]:
                 yield Finding("altered", str(path), f"since it was an input of {_listed(made)}")
 
 
-def _unaccounted(chain: Chain) -> Iterator[Finding]:
-    """Files of the study that no entry speaks for."""
-    stores = {r.path for r in chain.records.values() if r.entry["kind"] != "file"}
-    read = {r.file for r in chain.records.values()} | chain.broken.keys()
-    for path in sorted(chain.results.rglob("*")):
-        inside = path.relative_to(chain.results)
-        whole = path.suffix == ".zarr" or path.name.endswith(".partial")
-        if path.is_dir() and not path.is_symlink():
-            if path in stores or not whole or stores.intersection(path.parents):
-                continue
-            stores.add(path)  # told once, not file by file
-        elif path.name in FOREIGN or stores.intersection(path.parents):
-            continue
-        if inside.parts[0] == ledger.FOLDER:
-            if path not in read:
-                yield Finding("unaccounted", str(path), "not a ledger entry; delete it")
-        elif inside.parts[0] not in UNLEDGERED and path not in chain.records:
-            yield Finding("unaccounted", str(path), "no rule's job wrote it; delete or move it")
-
-
 def _code(chain: Chain) -> Iterator[Finding]:
     """Sources that are no longer what they were when they made something."""
     made: dict[str, list[str]] = defaultdict(list)
-    now = {}
-    for record in chain.records.values():
+    now: dict[str, str | None] = {}
+    for record in chain.current.values():
         for name, digests in record.entry["code"].items():
             if name not in now:
-                path = chain.root / name
-                now[name] = code.digest(path) if path.is_file() else None
+                now[name] = _digest_now(chain.root / name)
             if now[name] != digests.get("code"):
                 made[name].append(record.name)
     for name, results in made.items():
@@ -234,11 +258,19 @@ def _code(chain: Chain) -> Iterator[Finding]:
         yield Finding("code", name, f"{what} {_listed(results)}")
 
 
+def _digest_now(source: Path) -> str | None:
+    """Digest of a source's code; nothing that was recorded if it is no text, None if it is gone."""
+    try:
+        return code.digest(source) if source.is_file() else None
+    except (OSError, ValueError):
+        return "unreadable"
+
+
 def _packages(chain: Chain) -> Iterator[Finding]:
     """Packages whose version today is not the one that made something."""
     today = machine.packages()
     made: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for record in chain.records.values():
+    for record in chain.current.values():
         for name in record.entry["loaded"]:
             made[name, str(record.entry["packages"].get(name))].append(record.name)
     for (name, version), results in made.items():
@@ -251,8 +283,15 @@ def _notes(chain: Chain) -> Iterator[str]:
     """What changed without bearing on results, and what is gone as planned."""
     made: dict[str, list[str]] = defaultdict(list)
     rules: dict[tuple[str, str | None], Mapping[str, Any]] = {}
+    if logs := failed_logs(chain):
+        made["logs of jobs that failed or whose results are gone"] += logs
     for record in chain.records.values():
         entry = record.entry
+        if record.path not in chain.current:
+            made["of models, revisions or arms that nothing of the study was made from"].append(
+                record.name
+            )
+            continue
         if entry["kind"] != "file" and entry["temporary"] and not record.path.is_dir():
             made["temporary stores, removed after use; their manifests stay"].append(record.name)
         if entry["python"] != machine.python():

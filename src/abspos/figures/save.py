@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from abspos.csv_tables import read_csv
 from abspos.figures import FIGURES, OTHERS
 from abspos.figures.style import theme
+from abspos.stores import whole_file
 
 #: What each format would stamp with the date or version; left out, equal data give equal bytes.
 METADATA: Mapping[str, dict[str, Any]] = {
@@ -73,10 +73,5 @@ def suffix_of(output: Path) -> str:
 def write(figure: Figure, output: Path) -> None:
     """Write a figure so that the file appears whole or not at all, the same bytes every time."""
     suffix = suffix_of(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
-    try:
+    with whole_file(output) as partial:
         figure.savefig(partial, format=suffix, metadata=METADATA[suffix])
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from abspos.models import lock
 from abspos.models.gaps import noted
-from abspos.study.fields import HubSource
+from abspos.study.fields import HubSource, in_paths
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,6 @@ class Sweep:
             "tokens": tokens_of(self.names[revision], self.source.tokens_per_step),
             "gap": self.gap(revision),
         }
-
-
-def in_paths(revision: str) -> str:
-    """A revision as one part of a path."""
-    return revision.replace("/", "--")
 
 
 def tokens_of(revision: str, tokens_per_step: int | None) -> int | None:

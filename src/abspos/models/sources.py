@@ -176,6 +176,7 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
 def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
     """Bring files of a commit of the hub into a folder."""
     for name, path in hub.download(source["repo"], source["commit"], files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(path, folder / name)
 
 

@@ -356,11 +356,6 @@ class Layout:
             if (v, "bos" if c == "no-bos" and (v, "bos") not in self.arms(m) else c) in wanted
         ]
 
-    def other_studies(self) -> list[str]:
-        """Claim tables of finished studies that made another choice: ``<study>.<choice>``."""
-        found = sorted(self.root.glob(f"results/{self.study.study}.*/claims.csv"))
-        return [path.relative_to(self.root).as_posix() for path in found]
-
     def choices(self, model: str) -> dict[str, Any]:
         """What the claims of a model under other choices depend on besides its stores."""
         judged = self.judgement()

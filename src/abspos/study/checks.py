@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from abspos.study.conditions import CONDITIONS, EXCHANGES, arms_of
+from abspos.study.fields import in_paths
 from abspos.study.nearest import nearest
 from abspos.study.reference import Node, allowed, tag_key
 
@@ -231,11 +232,23 @@ def _names(view: View) -> Iterator[Mistake]:
 
 def _repetitions(view: View) -> Iterator[Mistake]:
     lists: list[Path] = [("swap_tokens",), ("figures", "formats")]
-    lists += [(*place, "source", "revisions") for place in view.places("models")]
+    for place in view.places("models"):
+        yield from _revisions(view, (*place, "source", "revisions"))
     for path in lists:
         yield from _repeated([(item, view.get(*item)) for item in view.places(*path)], "once only")
     for place in view.places("variants"):
         yield from _repeated(_conditions(view, place), "once in a variant")
+
+
+def _revisions(view: View, path: Path) -> Iterator[Mistake]:
+    entries = [(item, view.get(*item)) for item in view.places(*path)]
+    yield from _repeated(entries, "once only")
+    folders: dict[str, str] = {}
+    for item, name in entries:
+        folder = None if name is None else in_paths(name).casefold()
+        if folder is not None and folders.setdefault(folder, name) != name:
+            why = f"another name in paths than that of {folders[folder]!r}: give its commit"
+            yield refused(item, name, why)
 
 
 def _repeated(entries: list[tuple[Path, Any]], why: str) -> Iterator[Mistake]:

@@ -69,6 +69,12 @@ Revision = Annotated[
     Allowed("a branch, a tag or a commit"),
 ]
 
+
+def in_paths(revision: str) -> str:
+    """A revision as one part of a path. Snakemake splits wildcards at commas under Slurm."""
+    return revision.replace("/", "--").replace(",", "--")
+
+
 DataFile = Annotated[
     Text,
     Field(
