@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 # Snakemake drops its own file into folders it tracks; it is not part of the data.
 FOREIGN = {".snakemake_timestamp"}
@@ -26,6 +26,13 @@ FOREIGN = {".snakemake_timestamp"}
 
 class StoreError(RuntimeError):
     """A store, folder or manifest that is missing, incomplete or altered."""
+
+
+class Stored(NamedTuple):
+    """A store or checkpoint folder, and the manifest beside it."""
+
+    store: Path
+    manifest: Path
 
 
 def file_digest(path: Path) -> str:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from abspos.activations.extract import tokens_for
+from abspos.activations.arms import tokens_for
 from abspos.inputs.windows import prepare
 from abspos.models.tokenizer import TokenizerError, require_fit, tokenizer_of
 

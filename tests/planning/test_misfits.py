@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from abspos.activations.extract import tokens_for
+from abspos.activations.arms import tokens_for
 from abspos.activations.interventions import InterventionError
 from abspos.models import lock
 from abspos.models.sources import byte_tokenizer

@@ -1,6 +1,7 @@
 # The study, checked as a whole before any job; names and helpers that the rules share.
 
 import os
+import re
 import sys
 
 # Jobs, on this machine or a cluster's, import the library from this checkout.
@@ -123,6 +124,12 @@ def per_model(pattern):
 def per_synthetic(pattern):
     """Paths of a pattern for every synthetic model of the study."""
     return [pattern.format(model=m, revision=r) for m, r in LAYOUT.synthetic()]
+
+
+def one_of(models):
+    """A pattern that matches the names of these (model, revision) alone."""
+    names = sorted({re.escape(model) for model, _ in models})
+    return "|".join(names) or "(?!)"
 
 
 def kept_activations():

@@ -29,8 +29,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos.models import hub
-from abspos.models import planted as synthetic
-from abspos.models.families import REFUSED
+from abspos.models.families import REFUSED, WORLD
 from abspos.models.gaps import Gap, note
 from abspos.models.tokenizer import has_code
 from abspos.stores import file_digest, whole_folder
@@ -66,7 +65,7 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
     try:
         with whole_folder(folder, manifest) as partial:
             SOURCES[source["type"]](source, revision, partial)
-            if not synthetic.is_world(partial):
+            if source["type"] != "synthetic":
                 refuse_unsupported(read_config(partial))
     except Gap as gap:
         note(folder, source["commit"], str(gap))
@@ -307,7 +306,8 @@ def byte_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
 
 def fetch_synthetic(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """No weights: a file that states what is planted, and the byte-level tokenizer."""
-    synthetic.write(synthetic.of_source(source), folder)
+    stated = {key: value for key, value in source.items() if key != "type"}
+    (folder / WORLD).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
     byte_tokenizer().save_pretrained(folder)
 
 
