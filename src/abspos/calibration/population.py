@@ -72,10 +72,11 @@ def flat(logits: Tensor, arm: Arm, early: int, anchor: int) -> dict[Key, Tensor]
     unit = torch.eye(length, dtype=logits.dtype).expand(len(logits), 1, length, length)
     parts, _ = block_parts(logits, unit, 1.0, arm.window, None, queries)
     fields = grams.fields(parts)
+    gaps = torch.tensor(grid.gaps(queries.tolist(), early), dtype=torch.float64)
     return {
         (which.name, *key): x
         for which in grams.bins(half, early, arm.windows)
-        for key, x in grams.flat_fields(parts, which, anchor, fields).items()
+        for key, x in grams.flat_fields(parts, which, anchor, fields, gaps).items()
     }
 
 
