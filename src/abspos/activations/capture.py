@@ -27,7 +27,7 @@ from transformers.masking_utils import (
 )
 
 from abspos.activations import exchange
-from abspos.models.adapters import decoder_layers, output_projection
+from abspos.models.adapters import body, decoder_layers, output_projection
 from abspos.models.sources import CausalLM, ModelError
 
 NAME, EAGER = "abspos", "abspos-eager"
@@ -307,11 +307,6 @@ def residual_stream(model: CausalLM) -> Iterator[Residuals]:
 
     with passing(model, keep):
         yield seen
-
-
-def body(model: CausalLM) -> CausalLM:
-    """The model without its vocabulary head."""
-    return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
 
 
 def forward(

@@ -20,14 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import ModelOutput
 
 from abspos.activations.capture import (
     Attention,
     Reader,
     Residuals,
     Weights,
-    body,
     eagerly,
     forward,
     given_states,
@@ -40,6 +39,7 @@ from abspos.activations.capture import (
 from abspos.activations.exchange import active
 from abspos.activations.store import Sample
 from abspos.logits import rebuilt_logits
+from abspos.models.adapters import body
 from abspos.models.sources import CausalLM, ModelError
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
@@ -282,22 +282,25 @@ def logits_error(model: CausalLM, embeddings: Tensor, captured: Tensor, eager: T
     With whatever the model does after its head; LOGITS positions at a time, since logits of all
     would be larger than the forward pass.
     """
+    # Whatever else the body of this family gives out beside its final state.
+    output = body(model)(inputs_embeds=embeddings[:, :1], use_cache=False)
     largest = Largest()
     for positions in torch.arange(embeddings.shape[1], device=embeddings.device).split(LOGITS):
         pair = []
         for state in (captured, eager):
-            with ending_in(model, state):
-                output = model(inputs_embeds=embeddings, use_cache=False, logits_to_keep=positions)
-            pair.append(output.logits)
+            output["last_hidden_state"] = state
+            with ending_in(model, output):
+                found = model(inputs_embeds=embeddings, use_cache=False, logits_to_keep=positions)
+            pair.append(found.logits)
         largest.add(*pair)
     return largest.relative
 
 
 @contextmanager
-def ending_in(model: CausalLM, state: Tensor) -> Iterator[None]:
-    """The model's body gives this final state, whatever comes in, while the context is open."""
+def ending_in(model: CausalLM, output: ModelOutput) -> Iterator[None]:
+    """The model's body gives this output, whatever comes in, while the context is open."""
     module = body(model)
-    module.forward = lambda *args, **kwargs: BaseModelOutputWithPast(last_hidden_state=state)
+    module.forward = lambda *args, **kwargs: output
     try:
         yield
     finally:

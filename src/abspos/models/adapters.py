@@ -20,7 +20,8 @@ class Adapter:
     """Attribute paths of a family's parts.
 
     Attributes:
-        layers: from the causal language model to the list of its decoder layers.
+        layers: from the causal language model to the list of its decoder layers; the module that
+            holds it is the model without its vocabulary head.
         attention: from a decoder layer to its self-attention.
         output: from the self-attention to W_O, the linear map that ends it.
     """
@@ -50,6 +51,13 @@ def decoder_layers(model: CausalLM) -> torch.nn.ModuleList:
     return part(model, model, "layers")
 
 
+def body(model: CausalLM) -> torch.nn.Module:
+    """The model without its vocabulary head: what holds the decoder layers."""
+    decoder_layers(model)  # refuses a model without any
+    path = ADAPTERS.get(family(model), USUAL).layers
+    return model.get_submodule(path.rpartition(".")[0])
+
+
 def attention_module(model: CausalLM, layer: int) -> torch.nn.Module:
     """The self-attention of a decoder layer."""
     return part(model, decoder_layers(model)[layer], "attention")
@@ -58,6 +66,11 @@ def attention_module(model: CausalLM, layer: int) -> torch.nn.Module:
 def output_projection(model: CausalLM, layer: int) -> torch.nn.Module:
     """The linear map W_O that ends a layer's attention; its weight is (hidden, head feature)."""
     return part(model, attention_module(model, layer), "output")
+
+
+def family(model: CausalLM) -> str:
+    """The ``model_type`` of a model's text config."""
+    return str(model.config.get_text_config().model_type)
 
 
 def part(model: CausalLM, module: torch.nn.Module, which: str) -> Any:
@@ -71,7 +84,7 @@ def part(model: CausalLM, module: torch.nn.Module, which: str) -> Any:
     Raises:
         ModelError: there is no such part; names the family, the path and the table to extend.
     """
-    kind = model.config.get_text_config().model_type
+    kind = family(model)
     path = getattr(ADAPTERS.get(kind, USUAL), which)
     found: Any = module
     for name in path.split("."):
