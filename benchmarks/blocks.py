@@ -19,8 +19,8 @@ import xarray as xr
 import zarr
 
 from abspos.arrays import chunk_path, create_array, open_dataset, save_dataset, to_bits, write_chunk
-from abspos.components.store import decompose_run
-from abspos.stores import write_manifest
+from abspos.components.store import Decomposition, decompose_run
+from abspos.stores import Stored, write_manifest
 
 #: What a trajectory reads, by its axes.
 STATES = {
@@ -106,15 +106,8 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
         decompose_run(
-            folder / "a.zarr",
-            folder / "a.json",
-            folder / "c.zarr",
-            folder / "c.json",
-            inputs=folder / "inputs.zarr",
-            early=32,
-            anchor=63,
-            windows=[],
-            keep_fields=False,
+            *(Stored(folder / f"{n}.zarr", folder / f"{n}.json") for n in ("a", "inputs", "c")),
+            Decomposition(early=32, anchor=63, windows=[], keep_fields=False),
             device=o.device,
             threads=o.threads,
             label="7B",

@@ -136,6 +136,7 @@ def extraction(task: Task) -> Callable[[], None]:
     from abspos.activations import extract as activations
     from abspos.arrays import save_dataset
     from abspos.models import loading as variants
+    from abspos.stores import Stored, write_manifest
 
     folder = task.folder
     windows = xr.Dataset(
@@ -146,8 +147,13 @@ def extraction(task: Task) -> Callable[[], None]:
     )
     save_dataset(windows, folder / "inputs.zarr", folder / "inputs.json")
     variant = {"rope": None, "window": None, "untrained": False}
+    settings = activations.Extraction(
+        variant, "bos", task.inputs, None, early=32, dtype="float32", batch=task.batch, seed=0
+    )
     model = variants.load(Path(task.checkpoint), variant, task.length, "float32", "cpu", 0)
-    activations.variants.load = lambda *_: model  # type: ignore[assignment]
+    write_manifest(Path(task.checkpoint), folder / "model.json")
+    activations.check = lambda *_: None  # type: ignore[assignment]
+    activations.loading.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
     ids = activations.tokens_for(Path(task.checkpoint), "bos", None)
     activations.tokens_for = lambda *_: ids  # type: ignore[assignment]
@@ -155,20 +161,11 @@ def extraction(task: Task) -> Callable[[], None]:
 
     def run() -> None:
         activations.extract(
-            Path(task.checkpoint),
-            folder / "inputs.zarr",
-            folder / "inputs.json",
-            folder / "a.zarr",
-            folder / "a.json",
-            variant=variant,
-            condition="bos",
-            number=task.inputs,
-            token=None,
-            early=32,
-            dtype="float32",
+            Stored(Path(task.checkpoint), folder / "model.json"),
+            Stored(folder / "inputs.zarr", folder / "inputs.json"),
+            Stored(folder / "a.zarr", folder / "a.json"),
+            settings,
             device="cpu",
-            batch=task.batch,
-            seed=0,
             threads=torch.get_num_threads(),
             label="bench",
         )
@@ -180,21 +177,15 @@ def extraction(task: Task) -> Callable[[], None]:
 def decomposition(task: Task) -> Callable[[], None]:
     """The decomposition of the store that the extraction left, checked, computed and saved."""
     from abspos.components import store as component_store
+    from abspos.stores import Stored
 
     folder = task.folder
     task.clears["decomposition"] = folder / "c.zarr"
 
     def run() -> None:
         component_store.decompose_run(
-            folder / "a.zarr",
-            folder / "a.json",
-            folder / "c.zarr",
-            folder / "c.json",
-            inputs=folder / "inputs.zarr",
-            early=32,
-            anchor=63,
-            windows=[],
-            keep_fields=False,
+            *(Stored(folder / f"{n}.zarr", folder / f"{n}.json") for n in ("a", "inputs", "c")),
+            component_store.Decomposition(early=32, anchor=63, windows=[], keep_fields=False),
             device="cpu",
             threads=torch.get_num_threads(),
             label="bench",

@@ -24,7 +24,7 @@ import xarray as xr
 from scipy import special
 
 from abspos.calibration import simulation as calibration
-from abspos.models.planted import World
+from abspos.calibration.worlds import World
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
 from abspos.statistics.half_samples import half_variance

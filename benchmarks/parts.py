@@ -25,7 +25,7 @@ EXTRACTION: Sequence[Part] = (
     ("sums of states", "abspos.activations.store", "Sums.__call__"),
     ("position 0 alone", "abspos.activations.extract", "trajectory_error"),
     ("loss", "abspos.activations.extract", "token_loss"),
-    ("forward pass and all else", "abspos.activations.extract", "extract"),
+    ("forward pass and all else", "abspos.activations.extract", "write_store"),
 )
 DECOMPOSITION: Sequence[Part] = (
     ("digests", "abspos.stores", "file_digest"),

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import huggingface_hub
 import numpy as np
@@ -17,11 +17,12 @@ from loopback import Hub
 from safetensors.torch import load_file, save_file
 from xdist.scheduler import LoadScopeScheduling
 
-from abspos.activations.extract import extract
-from abspos.components.store import decompose_run
+from abspos.activations.extract import Extraction, extract
+from abspos.components.store import Decomposition, decompose_run
 from abspos.inputs.windows import prepare
 from abspos.models import hub
 from abspos.models.sources import fetch_random
+from abspos.stores import Stored, write_manifest
 
 # Two busy cores: an example may take any time, and CI must not draw other ones than the developer.
 settings.register_profile("abspos", deadline=None, derandomize=True, print_blob=True)
@@ -30,13 +31,6 @@ settings.load_profile("abspos")
 INPUTS, LENGTH, EARLY = 16, 32, 8
 WINDOW = {"name": "window", "window": 6}
 PROSE = "the old man and the sea went down to a house of stone by the king's river"
-
-
-class Stored(NamedTuple):
-    """A store and the manifest beside it."""
-
-    store: Path
-    manifest: Path
 
 
 #: Begun first, for they take longest and mostly wait; and what fills every worker at the end.
@@ -172,28 +166,31 @@ def run(checkpoint, windows) -> Callable[..., None]:
 
     def extract_into(folder: Path, condition="bos", variant=None, **others: Any) -> Stored:
         made = Stored(folder / f"{condition}.zarr", folder / f"{condition}.manifest.json")
-        given = {
-            "checkpoint": checkpoint,
+        given = {"checkpoint": checkpoint, "windows": windows, "reference": None} | others
+        model = Stored(given.pop("checkpoint"), folder.parent / f"{folder.name}.model.json")
+        write_manifest(*model)
+        inputs, reference = given.pop("windows"), given.pop("reference")
+        settings_ = {
+            "variant": variant or {"name": "standard"},
+            "condition": condition,
             "number": INPUTS,
             "token": "a",
             "early": EARLY,
             "dtype": "float32",
-            "device": "cpu",
             "batch": 8,
             "seed": 0,
-            "threads": 1,
-            "label": f"tiny/{condition}",
         }
-        given |= others
-        folder_of_model = given.pop("checkpoint")
-        inputs = given.pop("windows", windows)
+        # Paths are plain text, as Snakemake hands them to a script.
+        model, inputs, target = (Stored(*map(str, pair)) for pair in (model, inputs, made))
         extract(
-            # Paths are plain text, as Snakemake hands them to a script.
-            str(folder_of_model),
-            *map(str, (*inputs, *made)),
-            variant=variant or {"name": "standard"},
-            condition=condition,
-            **given,
+            model,
+            inputs,
+            target,
+            Extraction(**(settings_ | given)),
+            device="cpu",
+            threads=1,
+            label=f"tiny/{condition}",
+            reference=reference and Stored(*map(str, reference)),
         )
         return made
 
@@ -218,16 +215,19 @@ def decompose_into(windows) -> Callable[..., Stored]:
     def decompose(folder: Path, given: Stored, **others: Any) -> Stored:
         made = Stored(folder / "components.zarr", folder / "components.manifest.json")
         settings_ = {
-            "inputs": windows.store,
             "early": EARLY,
             "anchor": 63,
             "windows": [WINDOW["window"]],
             "keep_fields": True,
-            "device": "cpu",
-            "threads": 1,
-            "label": "tiny",
         }
-        decompose_run(*map(str, (*given, *made)), **(settings_ | others))
+        passed = {"reference": None, "threads": 1, "inputs": windows, "label": "tiny"} | {
+            k: v for k, v in others.items() if k not in settings_
+        }
+        activations, inputs, target = (
+            Stored(*map(str, pair)) for pair in (given, passed.pop("inputs"), made)
+        )
+        chosen = settings_ | {k: v for k, v in others.items() if k in settings_}
+        decompose_run(activations, inputs, target, Decomposition(**chosen), device="cpu", **passed)
         return made
 
     return decompose

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 # Snakemake drops its own file into folders it tracks; it is not part of the data.
 FOREIGN = {".snakemake_timestamp"}
@@ -37,6 +37,13 @@ class StoreError(RuntimeError):
 
 class LeaseError(StoreError):
     """A later job has begun to make what this one makes."""
+
+
+class Stored(NamedTuple):
+    """A store or checkpoint folder, and the manifest beside it."""
+
+    store: Path
+    manifest: Path
 
 
 def file_digest(path: Path) -> str:

@@ -20,7 +20,8 @@ from abspos.activations.capture import (
 )
 from abspos.activations.certificates import allowed
 from abspos.logits import rebuilt_logits
-from abspos.models.loading import decoder_layers, load
+from abspos.models.adapters import decoder_layers
+from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch, fetch_random
 
 

@@ -18,7 +18,8 @@ from abspos.activations.certificates import (
     relative_by_position,
 )
 from abspos.logits import rebuilt_logits
-from abspos.models.loading import decoder_layers, load
+from abspos.models.adapters import decoder_layers
+from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch
 
 
@@ -84,7 +85,7 @@ def test_bfloat16_has_a_tolerance_of_its_own(checkpoint):
 
 def drifting(monkeypatch, share):
     """The eager pass alone adds to what layer 0 writes that share of it, features moved by one."""
-    real = certificates.eager_logits
+    real = certificates.eager_state
 
     def moved(model, *args):
         handle = decoder_layers(model)[0].register_forward_hook(
@@ -95,7 +96,7 @@ def drifting(monkeypatch, share):
         finally:
             handle.remove()
 
-    monkeypatch.setattr(certificates, "eager_logits", moved)
+    monkeypatch.setattr(certificates, "eager_state", moved)
 
 
 def test_in_bfloat16_an_error_of_one_layer_does_not_spread_to_the_next(checkpoint, monkeypatch):
@@ -130,10 +131,10 @@ def test_a_key_that_only_the_eager_mask_hides_fails_however_small_its_weight(
     given = given.to(model.dtype)
     stored = stored_by(model, given)
     certify(model, given, None, stored, None, dtype)
-    real = certificates.eager_logits
+    real = certificates.eager_state
     monkeypatch.setattr(
         certificates,
-        "eager_logits",
+        "eager_state",
         lambda model, given, ids, window, compare: real(model, given, ids, 63, compare),
     )
     with pytest.raises(ModelError, match=r"certificate 'masked': layer 0: weight 0\.0") as error:
@@ -144,10 +145,10 @@ def test_a_key_that_only_the_eager_mask_hides_fails_however_small_its_weight(
 def test_in_bfloat16_what_all_layers_start_from_is_compared(checkpoint, monkeypatch):
     model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
     stored = stored_by(model, given)
-    real = certificates.eager_logits
+    real = certificates.eager_state
     monkeypatch.setattr(
         certificates,
-        "eager_logits",
+        "eager_state",
         lambda model, given, *others: real(model, 1.1 * given, *others),
     )
     with pytest.raises(ModelError, match="certificate 'states': layer 0"):
@@ -215,7 +216,7 @@ def test_a_mask_that_loses_causality_fails(checkpoint, monkeypatch, variant):
     AttentionMaskInterface.register(NAME, everything)
     try:
         stored = stored_by(model, given)
-        with pytest.raises(ModelError, match="certificate 'output': layer 0"):
+        with pytest.raises(ModelError, match=r"layer 0: its mask .*query 0 sees key 1"):
             certify(model, given, None, stored, variant, "float32")
     finally:
         AttentionMaskInterface.register(NAME, capture.mask)
@@ -231,10 +232,10 @@ def test_eager_weight_on_a_masked_position_fails(checkpoint, monkeypatch):
     """The check against the model's own weights, with a window that it does not have."""
     model, given = model_of(checkpoint, 5), embeddings()
     stored = stored_by(model, given)
-    real = certificates.eager_logits
+    real = certificates.eager_state
     monkeypatch.setattr(
         certificates,
-        "eager_logits",
+        "eager_state",
         lambda model, given, ids, window, compare: real(model, given, ids, 6, compare),
     )
     with pytest.raises(ModelError, match="certificate 'masked': layer 0") as error:
@@ -245,8 +246,8 @@ def test_eager_weight_on_a_masked_position_fails(checkpoint, monkeypatch):
 def test_other_output_logits_fail(checkpoint, monkeypatch):
     model, given = model_of(checkpoint), embeddings()
     stored = stored_by(model, given)
-    real = certificates.eager_logits
-    monkeypatch.setattr(certificates, "eager_logits", lambda *args: real(*args) * 1.01)
+    real = certificates.eager_state
+    monkeypatch.setattr(certificates, "eager_state", lambda *args: real(*args) * 1.01)
     with pytest.raises(ModelError, match="certificate 'logits': output logits"):
         certify(model, given, None, stored, None, "float32")
 

@@ -115,7 +115,7 @@ def test_only_the_chosen_head_reads_the_other(model, embeddings):
 
 def test_an_extraction_is_certified_and_names_its_heads(run, components, tmp_path):
     bos = components["bos"]
-    made = run(tmp_path, "exchange-all", reference=bos.store, reference_manifest=bos.manifest)
+    made = run(tmp_path, "exchange-all", reference=bos)
     store = open_dataset(*made)
     assert store.sizes["kv_head"] == HEADS
     assert np.array(store.attrs["exchanged"]).all()
@@ -134,7 +134,7 @@ def test_the_certificate_finds_another_exchange(run, components, tmp_path, monke
         lambda layer, key, value: tuple(x.roll(1, 1) for x in real(layer, key, value)),
     )
     with pytest.raises(ModelError, match="certificate"):
-        run(tmp_path, "exchange-all", reference=bos.store, reference_manifest=bos.manifest)
+        run(tmp_path, "exchange-all", reference=bos)
 
 
 def test_an_exchange_needs_bos(run, tmp_path):

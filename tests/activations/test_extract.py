@@ -13,13 +13,15 @@ from transformers import AutoModelForCausalLM
 
 from abspos.activations import extract as module
 from abspos.activations import store as activation_store
+from abspos.activations.arms import Extraction
 from abspos.activations.capture import NAME, forward, listening
 from abspos.activations.interventions import InterventionError
+from abspos.activations.losses import LOSS_STRIDE
 from abspos.arrays import NonFiniteError, from_bits, open_dataset, to_bits
 from abspos.models.loading import load
 from abspos.models.sources import ModelError
 from abspos.models.tokenizer import TokenizerError
-from abspos.stores import StoreError
+from abspos.stores import Stored, StoreError, write_manifest
 
 LAYERS, INPUTS, HEADS, KV, LENGTH, SIZE, HIDDEN = 3, 16, 4, 2, 32, 8, 32
 
@@ -120,7 +122,7 @@ def test_states_and_loss_are_those_of_the_eager_model(bos, given, checkpoint):
         largest = np.abs(state[:, 1:]).max((1, 2))
         np.testing.assert_allclose(bos["largest"][depth], largest, rtol=1e-4)
     log_p = out.logits.double().log_softmax(-1)
-    scored = range(LENGTH // 2, LENGTH - 1, module.LOSS_STRIDE)
+    scored = range(LENGTH // 2, LENGTH - 1, LOSS_STRIDE)
     for n in range(INPUTS):
         expected = -np.mean([log_p[n, i, tokens[n, i + 1]] for i in scored])
         assert bos["loss"][n] == pytest.approx(expected, rel=1e-4)
@@ -365,22 +367,14 @@ def test_swap_tokens_must_be_single(run, tmp_path):
 def test_altered_inputs_are_refused(checkpoint, windows, tmp_path):
     shutil.copytree(windows.store, tmp_path / "0.zarr")
     (tmp_path / "0.zarr" / "extra").touch()
+    write_manifest(checkpoint, tmp_path / "model.json")
     with pytest.raises(StoreError, match="extra: not in the manifest"):
         module.extract(
-            checkpoint,
-            tmp_path / "0.zarr",
-            windows.manifest,
-            tmp_path / "s",
-            tmp_path / "m",
-            variant={},
-            condition="bos",
-            number=8,
-            token=None,
-            early=8,
-            dtype="float32",
+            Stored(checkpoint, tmp_path / "model.json"),
+            Stored(tmp_path / "0.zarr", windows.manifest),
+            Stored(tmp_path / "s", tmp_path / "m"),
+            Extraction({}, "bos", 8, None, early=8, dtype="float32", batch=8, seed=0),
             device="cpu",
-            batch=8,
-            seed=0,
             threads=1,
             label="x",
         )

@@ -13,16 +13,18 @@ import torch
 import xarray as xr
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from abspos.activations import extract as activations
 from abspos.activations.capture import NAME
+from abspos.activations.certificates import allowed
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.arrays import open_dataset
 from abspos.claims.evidence import counted
-from abspos.components.store import decompose_run
+from abspos.components.store import Decomposition, decompose_run
+from abspos.models.adapters import ADAPTERS, Adapter
 from abspos.models.sources import ModelError, fetch_random
 from abspos.statistics.energies import benjamini_hochberg, unpack
 from abspos.statistics.replicates import by_kind, pooled
 from abspos.statistics.tables import tabulate
+from abspos.stores import Stored
 
 LENGTH = 32
 
@@ -98,25 +100,30 @@ def test_a_window_that_hides_nothing_is_told(lines):
 def test_a_model_without_rope_is_refused(source, tmp_path):
     model = model_of("smollm3", source, tmp_path, no_rope_layers=[0, 0, 0])
     with pytest.raises(ModelError, match="model_type 'smollm3': it has no RoPE") as error:
-        layers_of(model, torch.ones(32))
+        layers_of(model, torch.ones(32), LENGTH)
     one_line(error)
 
 
-def test_positions_that_are_added_to_embeddings_are_refused():
+def test_positions_that_are_added_to_embeddings_are_refused(monkeypatch):
+    monkeypatch.setitem(ADAPTERS, "gpt2", Adapter("transformer.h"))
     config = AutoConfig.for_model("gpt2", n_embd=32, n_layer=2, n_head=4, vocab_size=20)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=NAME).eval()
     with pytest.raises(ModelError, match="'gpt2': positions enter its residual stream") as error:
-        layers_of(model, torch.ones(32))
+        layers_of(model, torch.ones(32), LENGTH)
     one_line(error)
 
 
 def test_windows_of_two_widths_are_refused(source, tmp_path):
     model = model_of("mistral", source, tmp_path, sliding_window=9)
-    config = AutoConfig.from_pretrained(tmp_path)
-    config.sliding_window, config._attn_implementation = 6, NAME
-    model.model.layers[1].self_attn.config = config
+
+    def narrowed(module, args, kwargs):
+        mask = kwargs["attention_mask"]
+        narrow = None if mask is None else mask & allowed(LENGTH, 6)  # None: a single token
+        return args, {**kwargs, "attention_mask": narrow}
+
+    model.model.layers[1].self_attn.register_forward_pre_hook(narrowed, with_kwargs=True)
     with pytest.raises(ModelError, match=r"windows of [69], [69] keys") as error:
-        layers_of(model, torch.ones(32))
+        layers_of(model, torch.ones(32), LENGTH)
     one_line(error)
 
 
@@ -134,17 +141,8 @@ def stores(source, run, windows, tmp_path_factory):
     )
     made = run(folder, checkpoint=folder / "model")
     out = folder / "components.zarr", folder / "components.manifest.json"
-    decompose_run(
-        *map(str, (*made, *out)),
-        inputs=windows.store,
-        early=8,
-        anchor=63,
-        windows=[4],
-        keep_fields=True,
-        device="cpu",
-        threads=1,
-        label="hybrid",
-    )
+    settings = Decomposition(early=8, anchor=63, windows=[4], keep_fields=True)
+    decompose_run(made, windows, Stored(*out), settings, device="cpu", threads=1, label="hybrid")
     return Hybrid(folder, open_dataset(*out), open_dataset(*made).attrs)
 
 
@@ -229,15 +227,13 @@ def test_heads_are_counted_on_the_model(source, run, tmp_path):
     assert made.sizes["head"] == made.sizes["kv_head"] == 4
 
 
-@pytest.mark.parametrize(("window", "positions"), [(7, 8), (8, 32), (16, 32), (32, 8)])
-def test_certificates_reach_beyond_every_window(
-    source, run, tmp_path, monkeypatch, window, positions
-):
-    monkeypatch.setattr(activations, "SAMPLE_LENGTH", 8)
+@pytest.mark.parametrize("window", [7, 31, 32])
+def test_certificates_see_all_positions(source, run, tmp_path, window):
     model_of("mistral", source, tmp_path / "model", sliding_window=window)
     made = open_dataset(*run(tmp_path, checkpoint=tmp_path / "model"))
-    assert made.attrs["certificates"]["positions"] == positions
+    assert made.attrs["certificates"]["positions"] == 32
     assert made.attrs["inert_window"] == (32 if window == 32 else None)
+    assert made.attrs["window"] == [window if window < 32 else None] * 3
 
 
 def test_a_hybrid_is_compared_layer_by_layer(source, run, windows, tmp_path):
@@ -245,23 +241,13 @@ def test_a_hybrid_is_compared_layer_by_layer(source, run, windows, tmp_path):
     compared with itself, each has the Gram matrix that it has anyway."""
     model_of("gemma2", source, tmp_path / "model", sliding_window=3)
     made = run(tmp_path, checkpoint=tmp_path / "model")
-    settings = {
-        "inputs": windows.store,
-        "early": 8,
-        "anchor": 63,
-        "windows": [],
-        "keep_fields": True,
-        "device": "cpu",
-        "threads": 1,
-        "label": "hybrid",
-    }
+    settings = Decomposition(early=8, anchor=63, windows=[], keep_fields=True)
     first, second = (
-        (str(tmp_path / f"{n}.zarr"), str(tmp_path / f"{n}.manifest.json")) for n in (1, 2)
+        Stored(tmp_path / f"{n}.zarr", tmp_path / f"{n}.manifest.json") for n in (1, 2)
     )
-    decompose_run(*map(str, made), *first, **settings)
-    decompose_run(
-        *map(str, made), *second, **settings, reference=first[0], reference_manifest=first[1]
-    )
+    how = {"device": "cpu", "threads": 1, "label": "hybrid"}
+    decompose_run(made, windows, first, settings, **how)
+    decompose_run(made, windows, second, settings, **how, reference=first)
     store = open_dataset(*second)
     for lens in ("log", "probability"):
         packed = store["gram_early"].sel(lens=lens, component_early="residual").values
@@ -272,7 +258,7 @@ def test_layers_that_do_not_attend_are_refused(source, tmp_path):
     types = ["conv", "full_attention", "conv"]
     model = model_of("lfm2", source | {"layers": 3}, tmp_path, layer_types=types)
     with pytest.raises(ModelError, match="'lfm2': layers 0, 2 have no attention") as error:
-        layers_of(model, torch.ones(32))
+        layers_of(model, torch.ones(32), LENGTH)
     one_line(error)
 
 
@@ -280,5 +266,5 @@ def test_what_fails_inside_the_first_pass_is_told_by_the_family(source, tmp_path
     model = model_of("llama", source, tmp_path)
     model.model.layers[1].self_attn.forward = None
     with pytest.raises(ModelError, match=r"'llama': one token does not pass .*'NoneType'") as error:
-        layers_of(model, torch.ones(32))
+        layers_of(model, torch.ones(32), LENGTH)
     one_line(error)

@@ -24,7 +24,7 @@ def attention(layer: int, inputs: int, seed: int, dtype: torch.dtype = torch.flo
         return torch.randn(inputs, 6, heads, 8, generator=made).transpose(1, 2).to(dtype)
 
     output = torch.zeros(inputs, 6, 4, 8)
-    return Attention(layer, values(4), values(2), values(2), output, 0.5, None, None)
+    return Attention(layer, values(4), values(2), values(2), output, 0.5, None, None, None)
 
 
 def fill(writer: Writer, dtype: torch.dtype = torch.float32) -> list[list[Attention]]:

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from abspos.activations.extract import extract
 from abspos.arrays import open_dataset
 from abspos.calibration import simulation as calibration
+from abspos.calibration.planted_store import Planting, plant
 from abspos.calibration.simulation import EARLY, LENGTH, fields
-from abspos.components.store import decompose_run
+from abspos.calibration.worlds import World, logits, read
+from abspos.components.store import Decomposition, decompose_run
 from abspos.inputs.windows import prepare
-from abspos.models.planted import World, logits, read
 from abspos.models.sources import ModelError, fetch
 from abspos.statistics.replicates import full_gram, packed_grams
+from abspos.stores import Stored
 from abspos.study.fields import SyntheticSource
 
 NUMBER = 12
@@ -48,25 +49,13 @@ def arm(made, tmp_path_factory):
 
     def run(condition="bos", variant=None, left=1.0, dtype="float32", batch=5):
         folder = tmp_path_factory.mktemp("arm")
-        stored = folder / "a.zarr", folder / "a.json"
-        extract(
-            str(made[0][0]),
-            *map(str, made[1]),
-            *map(str, stored),
-            variant=FULL | (variant or {}),
-            condition=condition,
-            number=NUMBER,
-            token="a",
-            early=0,
-            dtype=dtype,
-            device="cpu",
-            batch=batch,
-            seed=0,
-            threads=1,
-            label="synthetic",
-            checkpoint_manifest=str(made[0][1]),
-            left=left,
+        stored = Stored(folder / "a.zarr", folder / "a.json")
+        settings = Planting(
+            FULL | (variant or {}), condition, NUMBER, "a", 0, dtype, batch, 0, left
         )
+        # Paths are plain text, as Snakemake hands them to a script.
+        pairs = (Stored(*map(str, pair)) for pair in (*made, stored))
+        plant(*pairs, settings, threads=1, label="synthetic")
         return stored
 
     return run
@@ -79,17 +68,9 @@ def decomposed(made, arm, tmp_path_factory):
     def run(*given, **others):
         folder = tmp_path_factory.mktemp("components")
         stored = folder / "c.zarr", folder / "c.json"
-        decompose_run(
-            *map(str, (*arm(*given, **others), *stored)),
-            inputs=made[1][0],
-            early=EARLY,
-            anchor=63,
-            windows=[6],
-            keep_fields=True,
-            device="cpu",
-            threads=1,
-            label="synthetic",
-        )
+        settings = Decomposition(EARLY, 63, [6], keep_fields=True)
+        arms = (arm(*given, **others), Stored(*made[1]), Stored(*stored))
+        decompose_run(*arms, settings, device="cpu", threads=1, label="synthetic")
         return open_dataset(*stored).load()
 
     return run
@@ -139,20 +120,11 @@ def test_what_was_planted_otherwise_is_refused(made, tmp_path, monkeypatch):
         synthetic_store, "logits", lambda *a, **k: real(*a, **k) * (1 + 0.01 * (next(calls) > 0))
     )
     with pytest.raises(ModelError, match="certificate 'logits': layer 0: relative error"):
-        extract(
-            str(made[0][0]),
-            *map(str, made[1]),
-            str(tmp_path / "a.zarr"),
-            str(tmp_path / "a.json"),
-            variant=FULL,
-            condition="bos",
-            number=NUMBER,
-            token=None,
-            early=0,
-            dtype="float32",
-            device="cpu",
-            batch=NUMBER,
-            seed=0,
+        plant(
+            Stored(*made[0]),
+            Stored(*made[1]),
+            Stored(tmp_path / "a.zarr", tmp_path / "a.json"),
+            Planting(FULL, "bos", NUMBER, None, 0, "float32", NUMBER, 0),
             threads=1,
             label="synthetic",
         )

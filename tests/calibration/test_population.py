@@ -9,7 +9,7 @@ import torch
 
 from abspos.calibration import population as module
 from abspos.calibration.population import Arm, energies, flat, write_energies
-from abspos.models.planted import World, draw, logits, planted
+from abspos.calibration.worlds import World, draw, logits, planted
 from abspos.statistics.energies import energy
 
 WORLD = World(0.5, layers=2, seed=4)

@@ -9,8 +9,8 @@ import torch
 
 from abspos.calibration import simulation as module
 from abspos.calibration.simulation import LENGTH, calibrate, fields, one_study, simulate, summarise
+from abspos.calibration.worlds import World, planted
 from abspos.logits import rebuilt_logits
-from abspos.models.planted import World, planted
 from abspos.statistics.energies import energy
 
 SMALL = World(0.5)

@@ -138,10 +138,50 @@ def test_pieces_tile_the_queries_from_1_on(queries, early):
             taken += own
     assert taken == list(queries)[1:]
     for share, bins in zip(plan.shares, (plan.plain, plan.narrow), strict=True):
-        numbers = [p.rows.stop - p.rows.start for pieces in plan.pieces for p in pieces]
-        np.testing.assert_allclose(share @ torch.tensor(numbers).double(), np.ones(len(bins)))
+        gaps = torch.ones(HALF) if plan.gaps is None else plan.gaps
+        numbers = [
+            gaps[band][piece.rows].sum()
+            for band, pieces in zip(plan.bands, plan.pieces, strict=True)
+            for piece in pieces
+        ]
+        np.testing.assert_allclose(share @ torch.stack(numbers).double(), np.ones(len(bins)))
 
 
 def test_queries_stand_for_those_before_them():
     share = stands_for(torch.tensor([0, 1, 3]), 8)
     np.testing.assert_allclose(share * 8, [1, 1, 2, 1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("window", [None, 100])
+def test_energies_on_a_grid_are_those_of_all_queries(window):
+    """T = 1200, logits that change smoothly with the query: what the grid leaves out is small.
+
+    Without weights the dense early part makes late energies twice too large.
+    """
+    length, half = 1200, 600
+    position = torch.arange(length, dtype=torch.float64)
+    slow = torch.exp(-position / 150)
+    # Two inputs, one head: a drift that fades with the query, a sink, and keys like each other.
+    q = torch.stack([torch.stack([slow, torch.ones_like(slow)], -1)] * 2)[:, None]
+    near = torch.cos(position / 40)
+    k = torch.stack([torch.stack([near * a, 2.0 * (position == 0)], -1) for a in (1, 1.5)])[:, None]
+    grids = []
+    for queries in (range(half), grid.explained(length, 32, {63, 99, 100})):
+        plan = Plan(
+            torch.tensor(list(queries)),
+            grams.bins(half, 32, [100]),
+            63,
+            32,
+            length,
+            torch.arange(2),
+            "cpu",
+        )
+        bands, to_first = block_bands(q, k, 1.0, window, None, plan.queries, plan.bands)
+        grids.append(block_summary(bands, to_first, plan))
+    whole, taken = grids
+    names = [n for n in whole if n.startswith("gram/")]
+    assert {n.split("/")[1] for n in names} == {"early", "late", "beyond-100"}
+    for name in names:
+        scale = whole[name].abs().max()
+        tolerance = 1e-9 if "/early/" in name else 0.01
+        torch.testing.assert_close(taken[name], whole[name], rtol=0, atol=float(scale * tolerance))

@@ -274,8 +274,10 @@ def test_documents_are_those_of_the_inputs(found, windows):
 def test_inputs_of_one_document_never_pair(activations, windows, decompose_into, tmp_path):
     inputs = open_dataset(*windows).load()
     inputs["document"] = ("input", np.repeat(np.arange(8, dtype=np.int32), 2))
-    inputs.drop_attrs().to_zarr(tmp_path / "inputs.zarr", zarr_format=3, consolidated=False)
-    paired = opened(decompose_into(tmp_path, activations["bos"], inputs=tmp_path / "inputs.zarr"))
+    changed = tmp_path / "inputs.zarr", tmp_path / "inputs.json"
+    inputs.drop_attrs().to_zarr(changed[0], zarr_format=3, consolidated=False)
+    write_manifest(*changed)
+    paired = opened(decompose_into(tmp_path, activations["bos"], inputs=changed))
     documents = inputs["document"].values
     others = documents[:, None] != documents
     edges = [[int(edge) for edge in name.split("-")] for name in paired["query_bin"].values]
@@ -313,10 +315,9 @@ def test_fields_kept_have_the_grams_as_products(found, name, lens):
 
 def test_cross_grams(found, components, activations, run, decompose_into, tmp_path):
     """With itself: its own Gram. With fewer inputs: the rows of those."""
-    reference = dict(zip(("reference", "reference_manifest"), components["bos"], strict=True))
     (tmp_path / "own").mkdir()
-    own = opened(decompose_into(tmp_path / "own", activations["bos"], **reference))
-    other = opened(decompose_into(tmp_path, activations["no-bos"], **reference))
+    own = opened(decompose_into(tmp_path / "own", activations["bos"], reference=components["bos"]))
+    other = opened(decompose_into(tmp_path, activations["no-bos"], reference=components["bos"]))
     for lens in LENSES:
         np.testing.assert_allclose(
             own[f"cross_{lens}"], stored_grams(found["bos"], "early", lens, "residual"), **CLOSE
@@ -339,8 +340,7 @@ def test_control_noop_gives_exactly_the_numbers_of_bos(
 def test_control_noop_on_a_few_inputs(found, components, run, decompose_into, tmp_path):
     noop = run(tmp_path, "control-noop", number=8)
     (tmp_path / "components").mkdir()
-    reference = dict(zip(("reference", "reference_manifest"), components["bos"], strict=True))
-    made = opened(decompose_into(tmp_path / "components", noop, **reference))
+    made = opened(decompose_into(tmp_path / "components", noop, reference=components["bos"]))
     for lens in LENSES:
         gram = stored_grams(made, "early", lens, "residual")
         assert made[f"cross_{lens}"].shape == (3, 4, 8, 16)

@@ -16,7 +16,7 @@ import xarray as xr
 from safetensors.torch import load_file, save_file
 
 from abspos.activations.capture import NAME, forward, listening
-from abspos.activations.certificates import certify, eager_logits
+from abspos.activations.certificates import certify, eager_state
 from abspos.activations.layers import layers_of
 from abspos.components.blocks import block_parts
 from abspos.components.decomposition import decompose
@@ -150,7 +150,7 @@ def test_a_family_is_measured_as_it_is(family, source, tmp_path):
         model, given = ready(tmp_path, dtype)
         seen = seen_by(model, given)
         certify(model, given, None, stored_of(seen), None, dtype)
-    layers = layers_of(model, given[0, 0])
+    layers = layers_of(model, given[0, 0], LENGTH)
     assert " ".join(layer.kind(LENGTH) for layer in layers) == family.kinds
     assert {layer.softcap for layer in layers} == {family.softcap}
     assert [layer.scale for layer in layers] == pytest.approx([family.scale] * 4)
@@ -159,7 +159,9 @@ def test_a_family_is_measured_as_it_is(family, source, tmp_path):
     }
     weights = {}
     with torch.no_grad():
-        eager_logits(model, given, None, None, weights.__setitem__)
+        eager_state(
+            model, given, None, None, lambda seen: weights.__setitem__(seen.layer, seen.weights)
+        )
     for number, layer in enumerate(layers):
         window = layer.window(LENGTH)
         assert window == (WINDOW if "sliding" in layer.kind(LENGTH) else None)
@@ -188,7 +190,7 @@ def test_a_windowed_variant_makes_every_layer_slide(name, source, tmp_path):
     variant = {"window": 4}
     model, given = ready(tmp_path, "float32", variant)
     certify(model, given, None, stored_of(seen_by(model, given)), 4, "float32")
-    layers = layers_of(model, given[0, 0])
+    layers = layers_of(model, given[0, 0], LENGTH, 4)
     assert {layer.window(LENGTH, 4) for layer in layers} == {4}
     assert {layer.kind(LENGTH, 4) for layer in layers} <= {"sliding", "sliding-nope"}
 

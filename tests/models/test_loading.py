@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from abspos.activations.capture import NAME, forward
 from abspos.models import loading as variants
-from abspos.models.loading import decoder_layers, describe, load, ntk_theta, variant_config
+from abspos.models.adapters import decoder_layers
+from abspos.models.loading import describe, load, ntk_theta, variant_config
 from abspos.models.sources import ModelError
 
 STANDARD = {"name": "standard"}

@@ -148,7 +148,7 @@ def test_both_are_extracted_and_decomposed_alike(pair, corpus, run, decompose_in
             seed=0,
         )
         activations = run(folder, checkpoint=checkpoint, windows=inputs)
-        found.append(open_dataset(*decompose_into(folder, activations, inputs=inputs[0])))
+        found.append(open_dataset(*decompose_into(folder, activations, inputs=inputs)))
     one, other = found
     assert np.abs(one["residual"]).max() > 0.1, "there is something to compare"
     for name in ("residual", "attention", "denominator", "gram/early/log/residual"):

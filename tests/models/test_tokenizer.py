@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from abspos.activations.extract import tokens_for
+from abspos.activations.arms import tokens_for
 from abspos.inputs.windows import prepare
 from abspos.models.sources import byte_tokenizer
 from abspos.models.tokenizer import (

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from abspos.activations.extract import tokens_for
+from abspos.activations.arms import tokens_for
 from abspos.activations.interventions import InterventionError
 from abspos.models import lock
 from abspos.models.sources import byte_tokenizer

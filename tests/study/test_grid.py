@@ -49,3 +49,17 @@ def test_bands_tile_the_queries_and_hold_little_that_is_not_seen(length, early, 
         first, last = queries[band][0], queries[band][-1]
         assert first >= grid.NARROWEST
         assert last < 2 * first, "no query sees less than half of its band's offsets"
+
+
+@given(st.integers(4, 5000), st.integers(2, 300), st.sets(st.integers(0, 500), max_size=4))
+def test_gaps_sum_to_the_queries_of_every_bin(length, early, named):
+    half = length // 2
+    queries = grid.explained(length, early, {*named, *(w - 1 for w in named if w)})
+    gaps = grid.gaps(queries, early)
+    assert min(gaps) > 0
+    bins = [(1, min(early, half)), (early, half), *((w, half) for w in named if w)]
+    for first, stop in bins:
+        own = [gap for query, gap in zip(queries, gaps, strict=True) if first <= query < stop]
+        assert sum(own) == max(0, stop - first)
+    if len(queries) == half:
+        assert set(gaps) == {1.0}

@@ -36,7 +36,7 @@ def test_the_jobs_are_those_that_were_planned(fresh, known, tmp_path) -> None:
     assert {rule: jobs.pop(rule, 0) for rule in foretold} == foretold
     assert set(jobs) == set(layout.figures())
     assert sum(jobs.values()) == figures
-    assert foretold["activations"] == foretold["components"] == 6
+    assert foretold["planted"] == foretold["components"] == 6
     assert foretold["population"] == foretold["comparison"] == 1
 
 

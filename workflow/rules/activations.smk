@@ -15,6 +15,7 @@ rule activations:
     log:
         result("logs/activations/{model}/{revision}/{variant}/{condition}.log"),
     wildcard_constraints:
+        model=one_of(LAYOUT.computed()),
         condition="(?!bos[.])[^/]+",
     conda:
         environment("activations")
@@ -32,5 +33,6 @@ rule activations:
 # What other runs are compared with goes first, so that their temporary stores need not wait for it.
 use rule activations as activations_bos with:
     wildcard_constraints:
+        model=one_of(LAYOUT.computed()),
         condition="bos",
     priority: 5

@@ -47,6 +47,32 @@ rule calibration_figure:
         "../scripts/figures.py"
 
 
+# The activations of a synthetic model: planted logits in a store like that of any other.
+rule planted:
+    input:
+        checkpoint=ancient(rules.models.output.folder),
+        checkpoint_manifest=rules.models.output.manifest,
+        inputs=ancient(rules.inputs.output.store),
+        inputs_manifest=rules.inputs.output.manifest,
+    output:
+        store=kept_or_temporary(LAYOUT.store("activations") + ".zarr"),
+        manifest=LAYOUT.store("activations") + ".manifest.json",
+    log:
+        result("logs/activations/{model}/{revision}/{variant}/{condition}.log"),
+    wildcard_constraints:
+        model=one_of(LAYOUT.synthetic()),
+    conda:
+        environment("planted")
+    threads: STUDY.threads
+    resources:
+        **asks("planted"),
+    params:
+        *code("planted.py"),
+        config=slice_of(LAYOUT.extraction, "model", "variant", "condition"),
+    script:
+        "../scripts/planted.py"
+
+
 # A population that no study has: of every head its true energies.
 rule population:
     output:

@@ -1,6 +1,7 @@
 # The study, checked as a whole before any job; names and helpers that the rules share.
 
 import os
+import re
 import sys
 
 # Jobs, on this machine or a cluster's, import the library from this checkout.
@@ -149,6 +150,12 @@ def per_run(*patterns):
         for variant, condition in LAYOUT.arms(m)
         for p in patterns
     ]
+
+
+def one_of(models):
+    """A pattern that matches the names of these (model, revision) alone."""
+    names = sorted({re.escape(model) for model, _ in models})
+    return "|".join(names) or "(?!)"
 
 
 def kept_activations():

@@ -3,8 +3,8 @@
 
 rule components:
     input:
-        activations=ancient(rules.activations.output.store),
-        activations_manifest=rules.activations.output.manifest,
+        activations=ancient(LAYOUT.store("activations") + ".zarr"),
+        activations_manifest=LAYOUT.store("activations") + ".manifest.json",
         inputs=ancient(rules.inputs.output.store),
         inputs_manifest=rules.inputs.output.manifest,
         reference=ancient(reference_of(".zarr")),

@@ -27,10 +27,12 @@ from transformers.masking_utils import (
 )
 
 from abspos.activations import exchange
-from abspos.models.loading import decoder_layers
+from abspos.models.adapters import body, decoder_layers, output_projection
 from abspos.models.sources import CausalLM, ModelError
 
 NAME, EAGER = "abspos", "abspos-eager"
+#: Bytes of attention weights that certificates hold at a time.
+BLOCK_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Attention:
         value: likewise.
         output: softmax(...) times value (input, position, head, feature).
         scale: what the logits are multiplied with.
-        window: keys that the layer's own sliding window leaves, the query's included, or None.
+        window: keys of the layer's own sliding window as the model states it, or None.
+        mask: as the layer got it (input, 1 or head, query, key), or None for plain causal.
         softcap: bound of the logits (see components.rebuilt_logits), or None.
     """
 
@@ -56,11 +59,31 @@ class Attention:
     output: Tensor
     scale: float
     window: int | None
+    mask: Tensor | None
     softcap: float | None
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Attention weights of some queries of one layer in the model's own eager attention.
+
+    Attributes:
+        layer: index of the layer.
+        rows: which queries.
+        weights: (input, head, query, key).
+        mask: of all queries, as the layer got it (input, 1 or head, query, key).
+    """
+
+    layer: int
+    rows: slice
+    weights: Tensor
+    mask: Tensor | None
+
+
 Listener = Callable[[Attention], None]
+Reader = Callable[[Weights], None]
 _listeners: list[Listener] = []
+_readers: list[Reader] = []
 
 
 def attention(
@@ -76,6 +99,9 @@ def attention(
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     if kwargs.get("s_aux") is not None:
         raise ModelError(f"layer {layer}: learned sink logits (s_aux), which SDPA ignores; refused")
+    causal = kwargs.get("is_causal")
+    if attention_mask is None and not (module.is_causal if causal is None else causal):
+        raise ModelError(f"layer {layer}: its attention is not causal; refused")
     softcap = kwargs.get("softcap")
 
     def compute(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -97,6 +123,7 @@ def attention(
             output=output,
             scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
             window=kwargs.get("sliding_window"),
+            mask=attention_mask,
             softcap=softcap,
         )
         for listener in _listeners:
@@ -138,6 +165,13 @@ def narrowest(*windows: int | None) -> int | None:
     return min((w for w in windows if w is not None), default=None)
 
 
+def query_blocks(query: Tensor, keys: int) -> list[slice]:
+    """Slices of queries (input, head, query, feature) whose weights stay within BLOCK_BYTES."""
+    inputs, heads, length = query.shape[:3]
+    step = max(1, BLOCK_BYTES // (4 * inputs * heads * keys))
+    return [slice(first, min(first + step, length)) for first in range(0, length, step)]
+
+
 def eager(
     module: torch.nn.Module,
     query: Tensor,
@@ -145,15 +179,28 @@ def eager(
     value: Tensor,
     attention_mask: Tensor | None,
     **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """The family's own eager attention, under the exchange that is open: for certificates."""
-    own = own_eager(module)
-    return exchange.attend(
-        int(module.layer_idx),  # type: ignore[arg-type]
-        key,
-        value,
-        lambda k, v: own(module, query, k, v, attention_mask, **kwargs),
-    )
+) -> tuple[Tensor, None]:
+    """The family's own eager attention, under the exchange that is open: for certificates.
+
+    Some queries at a time, so that weights of long inputs never lie in memory whole; whoever reads
+    them gets them block by block.
+    """
+    own, layer = own_eager(module), int(module.layer_idx)  # type: ignore[arg-type]
+    outputs = []
+    for rows in query_blocks(query, key.shape[2]):
+        mask = None if attention_mask is None else attention_mask[:, :, rows]
+
+        def compute(
+            k: Tensor, v: Tensor, rows: slice = rows, mask: Tensor | None = mask
+        ) -> tuple[Tensor, Tensor | None]:
+            return own(module, query[:, :, rows], k, v, mask, **kwargs)
+
+        output, weights = exchange.attend(layer, key, value, compute, first=rows.start == 0)
+        outputs.append(output)
+        assert weights is not None  # eager attention has them
+        for reader in _readers:
+            reader(Weights(layer, rows, weights, attention_mask))
+    return torch.cat(outputs, 1), None
 
 
 AttentionInterface.register(NAME, attention)
@@ -170,6 +217,18 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def eagerly(model: CausalLM, reader: Reader) -> Iterator[None]:
+    """The model's own eager attention while the context is open; its weights go to ``reader``."""
+    _readers.append(reader)
+    model.set_attn_implementation(EAGER)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(NAME)
+        _readers.remove(reader)
 
 
 @contextmanager
@@ -250,32 +309,14 @@ def residual_stream(model: CausalLM) -> Iterator[Residuals]:
         yield seen
 
 
-def body(model: CausalLM) -> CausalLM:
-    """The model without its vocabulary head."""
-    return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
-
-
-def forward(model: CausalLM, embeddings: Tensor, position_ids: Tensor | None) -> Tensor:
+def forward(
+    model: CausalLM, embeddings: Tensor, position_ids: Tensor | None, mask: Tensor | None = None
+) -> Tensor:
     """The final hidden state (input, position, feature), after the final norm."""
-    output = body(model)(inputs_embeds=embeddings, position_ids=position_ids, use_cache=False)
+    output = body(model)(
+        inputs_embeds=embeddings, position_ids=position_ids, attention_mask=mask, use_cache=False
+    )
     return output.last_hidden_state
-
-
-def attention_module(layer: torch.nn.Module) -> torch.nn.Module:
-    """The self-attention of a decoder layer."""
-    for name in ("self_attn", "attention", "attn"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    raise ModelError(f"{type(layer).__name__}: no self-attention found in it")
-
-
-def output_projection(layer: torch.nn.Module) -> torch.nn.Module:
-    """The linear map W_O that ends a layer's attention."""
-    module = attention_module(layer)
-    for name in ("o_proj", "dense", "out_proj"):
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise ModelError(f"{type(module).__name__}: no output projection found in it")
 
 
 def writes(model: CausalLM, v0: np.ndarray) -> Iterator[np.ndarray]:
@@ -288,8 +329,8 @@ def writes(model: CausalLM, v0: np.ndarray) -> Iterator[np.ndarray]:
     Yields:
         (input, head, hidden) float32.
     """
-    for layer, values in zip(decoder_layers(model), v0, strict=True):
-        weight = torch.as_tensor(output_projection(layer).weight).float().cpu()
+    for layer, values in enumerate(v0):
+        weight = torch.as_tensor(output_projection(model, layer).weight).float().cpu()
         size = values.shape[-1]
         heads = weight.shape[1] // size
         value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)

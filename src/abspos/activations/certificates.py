@@ -11,30 +11,35 @@ Source: docs/method.md, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.utils.generic import ModelOutput
 
 from abspos.activations.capture import (
-    EAGER,
-    NAME,
     Attention,
+    Reader,
     Residuals,
-    attention_module,
+    Weights,
+    eagerly,
+    forward,
     given_states,
     listening,
     narrowest,
     passing,
+    query_blocks,
     residual_stream,
 )
 from abspos.activations.exchange import active
+from abspos.activations.store import Sample
 from abspos.logits import rebuilt_logits
-from abspos.models.loading import decoder_layers
+from abspos.models.adapters import body
 from abspos.models.sources import CausalLM, ModelError
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
@@ -44,6 +49,9 @@ TOLERANCE = {
     "float32": {"output": 1e-4, "weights": 1e-3, "logits": 1e-3},
     "bfloat16": {"output": 2e-2, "weights": 5e-2, "states": 5e-2, "logits": 5e-2},
 }
+
+#: Positions whose output logits are compared at a time.
+LOGITS = 64
 
 #: A weight below it may be rounded to 0.
 TINY = 1e-6
@@ -95,15 +103,75 @@ def relative_by_position(found: Tensor, expected: Tensor) -> float:
     return float(((found - expected).norm(dim=-1) / size).max())
 
 
+class Largest:
+    """Largest absolute difference, and largest absolute expected value, of several parts."""
+
+    def __init__(self) -> None:
+        self.error = self.size = torch.zeros(())
+
+    def add(self, found: Tensor, expected: Tensor) -> None:
+        """Take another part; a NaN stays."""
+        found, expected = found.float(), expected.float()
+        self.error = torch.maximum(self.error.to(found.device), (found - expected).abs().max())
+        self.size = torch.maximum(self.size.to(found.device), expected.abs().max())
+
+    @property
+    def relative(self) -> float:
+        """Their ratio."""
+        return float(self.error / self.size.clamp_min(1e-30))
+
+
+def sight(mask: Tensor | None, length: int, layer: int) -> int | None:
+    """Keys that an attention mask leaves to each query: the nearest so many, or None for all.
+
+    A number added to all keys of a query changes no attention.
+
+    Args:
+        mask: (input, 1 or head, query, key), True where a key is seen, or added to logits; None for
+            plain causal attention.
+        length: T.
+        layer: named in errors.
+
+    Raises:
+        ModelError: the mask is neither causal nor causal with one window, or it adds numbers to
+            logits that differ between keys.
+    """
+    if mask is None:
+        return None
+    seen = mask
+    if mask.dtype != torch.bool:
+        seen = mask > torch.finfo(mask.dtype).min / 2
+        top = mask.amax(-1, keepdim=True)
+        if bool((seen & (mask != top)).any()):
+            raise ModelError(
+                f"layer {layer}: its mask adds numbers to logits that differ between keys; this "
+                "attention is not softmax(scale q k + mask) v: refused"
+            )
+    keys = int(seen[0, 0, -1].sum())
+    window = keys if keys < length else None
+    wrong = seen != allowed(length, window, seen.device)
+    if bool(wrong.any()):
+        query, key = wrong.nonzero()[0, 2:].tolist()
+        does = "sees" if bool(seen[..., query, key].any()) else "does not see"
+        raise ModelError(
+            f"layer {layer}: its mask at inputs.length {length} is neither causal nor causal with "
+            f"one window (query {query} {does} key {key}, the last query sees {keys} keys); refused"
+        )
+    return window
+
+
 def certify(
     model: CausalLM,
     embeddings: Tensor,
     position_ids: Tensor | None,
-    stored: Mapping[int, tuple[np.ndarray, np.ndarray]],
+    stored: Mapping[int, tuple[np.ndarray, np.ndarray]] | Sample,
     window: int | None,
     dtype: str,
 ) -> dict[str, Any]:
     """Run the sample again, with capture and with eager attention, and compare.
+
+    Masks are compared at all positions. Weights, and output logits, some at a time, so that memory
+    stays that of a forward pass.
 
     Args:
         model: with the variant applied and ``abspos`` attention set.
@@ -130,35 +198,62 @@ def certify(
             )
         worst[what] = max(worst[what], error)
 
-    def rebuilt(layer: int) -> Tensor:
+    @lru_cache(maxsize=1)
+    def read(layer: int) -> tuple[Tensor, Tensor]:
         q, k = (torch.as_tensor(a, device=embeddings.device).float() for a in stored[layer])
-        seen = allowed(length, windows[layer], embeddings.device)
-        logits = rebuilt_logits(q, k, *scales[layer])
-        return logits.masked_fill(~seen, -torch.inf).softmax(-1)
+        return q, k
+
+    def rebuilt(layer: int, rows: slice) -> Tensor:
+        q, k = read(layer)
+        logits = rebuilt_logits(q[:, :, rows], k, *scales[layer])
+        hidden = ~allowed(length, windows[layer], logits.device)[rows]
+        return logits.masked_fill_(hidden, -torch.inf).softmax(-1)
 
     scales: dict[int, tuple[float, float | None]] = {}
 
+    def require_mask(mask: Tensor | None, layer: int) -> None:
+        seen = sight(mask, length, layer)
+        if seen != windows[layer]:
+            raise ModelError(
+                f"certificate 'masked': layer {layer}: its mask leaves {seen or length} keys of "
+                f"{length}, where it is measured as {windows[layer] or length}: refused"
+            )
+
     def compare_output(seen: Attention) -> None:
-        windows[seen.layer] = narrowest(seen.window, window)
+        windows[seen.layer] = narrowest(sight(seen.mask, length, seen.layer), window)
         scales[seen.layer] = seen.scale, seen.softcap
+        require_mask(seen.mask, seen.layer)
         value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
-        output = (rebuilt(seen.layer) @ value).transpose(1, 2)
+        blocks = query_blocks(seen.query, length)
+        output = torch.cat([rebuilt(seen.layer, rows) @ value for rows in blocks], 2)
         # Under an exchange position 0 still reads itself, and no other reads it as it is.
         first = int(active())
-        note("output", seen.layer, relative(output[:, first:], seen.output[:, first:]))
+        note(
+            "output",
+            seen.layer,
+            relative(output.transpose(1, 2)[:, first:], seen.output[:, first:]),
+        )
 
-    def compare_weights(layer: int, weights: Tensor) -> None:
-        ours = rebuilt(layer)
-        hidden = weights.float().masked_fill(allowed(length, windows[layer], weights.device), 0)
+    largest: dict[int, Largest] = {}
+
+    def compare_weights(theirs: Weights) -> None:
+        layer, rows = theirs.layer, theirs.rows
+        ours = rebuilt(layer, rows)
+        seen = allowed(length, windows[layer], ours.device)[rows]
+        hidden = theirs.weights.float().masked_fill(seen, 0)
         # No rounding makes 0 of a weight that is not tiny: the eager mask hides that key.
-        lost = ours.masked_fill((weights != 0) | (ours < TINY), 0)
+        lost = ours.masked_fill((theirs.weights != 0) | (ours < TINY), 0)
         worst["masked"] = max(worst["masked"], float(hidden.abs().max()), float(lost.max()))
         if worst["masked"] != 0:
             raise ModelError(
                 f"certificate 'masked': layer {layer}: weight {worst['masked']:.2g} where the "
                 "other attention masks, allowed 0"
             )
-        note("weights", layer, relative(ours, weights))
+        if rows.start == 0:
+            require_mask(theirs.mask, layer)
+        largest.setdefault(layer, Largest()).add(ours, theirs.weights)
+        if rows.stop == length:
+            note("weights", layer, largest[layer].relative)
 
     def compare_state(depth: int, found: Tensor) -> None:
         error = relative_by_position(found, residuals.states[depth])
@@ -171,38 +266,64 @@ def certify(
             captures.enter_context(listening(compare_output))
             if by_layer:
                 residuals = captures.enter_context(residual_stream(model))
-            captured = output_logits(model, embeddings, position_ids)
+            captured = forward(model, embeddings, position_ids)
         with ExitStack() as compares:
             if by_layer:
                 compares.enter_context(passing(model, compare_state))
                 compares.enter_context(given_states(model, residuals.states[:-1]))
-            eager = eager_logits(model, embeddings, position_ids, window, compare_weights)
-    note("logits", None, relative(captured, eager))
+            eager = eager_state(model, embeddings, position_ids, window, compare_weights)
+        note("logits", None, logits_error(model, embeddings, captured, eager))
     return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
 
 
-def output_logits(
-    model: CausalLM,
-    embeddings: Tensor,
-    position_ids: Tensor | None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Output logits (input, position, token), with whatever the model does after its head."""
-    return model(
-        inputs_embeds=embeddings, position_ids=position_ids, attention_mask=mask, use_cache=False
-    ).logits
+def logits_error(model: CausalLM, embeddings: Tensor, captured: Tensor, eager: Tensor) -> float:
+    """Relative difference of the output logits of two final states (input, position, feature).
+
+    With whatever the model does after its head; LOGITS positions at a time, since logits of all
+    would be larger than the forward pass.
+    """
+    # Whatever else the body of this family gives out beside its final state.
+    output = body(model)(inputs_embeds=embeddings[:, :1], use_cache=False)
+    largest = Largest()
+    for positions in torch.arange(embeddings.shape[1], device=embeddings.device).split(LOGITS):
+        pair = []
+        for state in (captured, eager):
+            output["last_hidden_state"] = state
+            with ending_in(model, output):
+                found = model(inputs_embeds=embeddings, use_cache=False, logits_to_keep=positions)
+            pair.append(found.logits)
+        largest.add(*pair)
+    return largest.relative
 
 
-def eager_logits(
+@contextmanager
+def ending_in(model: CausalLM, output: ModelOutput) -> Iterator[None]:
+    """The model's body gives this output, whatever comes in, while the context is open."""
+    module = body(model)
+    module.forward = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def eager_state(
     model: CausalLM,
     embeddings: Tensor,
     position_ids: Tensor | None,
     window: int | None,
-    compare: object,
+    compare: Reader,
 ) -> Tensor:
-    """Output logits of the model with its own eager attention; hand on each layer's weights.
+    """Final state (input, position, feature) of the model with its own eager attention.
 
     The mask of a windowed variant is built here, by other code than the one under test.
+
+    Args:
+        model: with the variant applied.
+        embeddings: (input, position, feature).
+        position_ids: as in the extraction.
+        window: of the variant.
+        compare: gets the attention weights of every layer.
     """
     mask = None
     if window is not None:
@@ -210,19 +331,5 @@ def eager_logits(
         mask = torch.zeros(seen.shape, dtype=embeddings.dtype, device=embeddings.device)
         mask = mask.masked_fill(~seen, torch.finfo(embeddings.dtype).min)[None, None]
         mask = mask.expand(embeddings.shape[0], -1, -1, -1)
-
-    def hook(layer: int) -> object:
-        def after(module: torch.nn.Module, args: object, output: tuple[Tensor, ...]) -> None:
-            compare(layer, output[1])  # type: ignore[operator]
-
-        return after
-
-    modules = [attention_module(layer) for layer in decoder_layers(model)]
-    handles = [m.register_forward_hook(hook(i)) for i, m in enumerate(modules)]  # type: ignore[arg-type]
-    model.set_attn_implementation(EAGER if active() else "eager")
-    try:
-        return output_logits(model, embeddings, position_ids, mask)
-    finally:
-        model.set_attn_implementation(NAME)
-        for handle in handles:
-            handle.remove()
+    with eagerly(model, compare):
+        return forward(model, embeddings, position_ids, mask)

@@ -63,7 +63,9 @@ def replaced(layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return others[0], others[1]
 
 
-def attend(layer: int, key: Tensor, value: Tensor, compute: Attend) -> tuple[Tensor, Tensor | None]:
+def attend(
+    layer: int, key: Tensor, value: Tensor, compute: Attend, first: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Attention of one layer, chosen heads with the other position 0.
 
     Args:
@@ -72,6 +74,7 @@ def attend(layer: int, key: Tensor, value: Tensor, compute: Attend) -> tuple[Ten
         value: likewise.
         compute: attention given keys and values: output (input, position, head, feature) and
             weights (input, head, query, key) or None.
+        first: whether position 0 is among its queries.
     """
     own, weights = compute(key, value)
     if not _active:
@@ -79,8 +82,8 @@ def attend(layer: int, key: Tensor, value: Tensor, compute: Attend) -> tuple[Ten
     theirs, other_weights = compute(*replaced(layer, key, value))
     chosen = _active[-1].heads[layer].to(own.device)
     output = torch.where(chosen[:, None], theirs, own)
-    # Position 0 reads itself alone: its own trajectory is not what is exchanged.
-    output[:, 0] = own[:, 0]
+    if first:  # position 0 reads itself alone: its own trajectory is not what is exchanged
+        output[:, 0] = own[:, 0]
     if weights is not None and other_weights is not None:
         weights = torch.where(chosen[:, None, None], other_weights, weights)
     return output, weights

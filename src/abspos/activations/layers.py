@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from abspos.activations.capture import Attention, forward, listening, narrowest, residual_stream
+from abspos.activations.certificates import sight
+from abspos.models.adapters import decoder_layers
 from abspos.models.hub import first_line
-from abspos.models.loading import decoder_layers
 from abspos.models.sources import CausalLM, ModelError
 
 log = logging.getLogger("abspos")
@@ -56,20 +57,26 @@ class Layer:
         return seen if self.rotates else f"{seen}-nope"
 
 
-def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
-    """The layers of a model in order, from forward passes on one token at two positions.
+def layers_of(
+    model: CausalLM, embedding: Tensor, length: int, variant: int | None = None
+) -> list[Layer]:
+    """The layers of a model in order, from forward passes on one token.
 
     A single token attends to itself alone whatever its position, so its states agree exactly and
-    its queries differ in a layer if and only if that layer rotates them.
+    its queries differ in a layer if and only if that layer rotates them. A layer's window is that
+    of the mask it gets at full length: some families state it there alone.
 
     Args:
         model: with ``abspos`` attention set.
         embedding: of any token (feature); not zero.
+        length: T.
+        variant: keys of the variant's window.
 
     Raises:
         ModelError: no layer rotates; positions reach the residual stream by another way than
-            attention; a layer does not attend; layers differ in their heads or in the width of
-            their windows; or there is no forward pass at all through the interface.
+            attention; a layer does not attend; its mask is not causal with at most a window;
+            layers differ in their heads or in the width of their windows; or there is no forward
+            pass at all through the interface.
     """
     kind = model.config.model_type
     try:
@@ -91,6 +98,7 @@ def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
             f"model_type {kind!r}: layers {', '.join(map(str, silent[:3]))} have no attention that "
             "calls the interface of transformers; abspos measures models that attend in each layer"
         )
+    windows = windows_of(model, embedding, length)
     layers = [
         Layer(
             heads=seen.query.shape[1],
@@ -98,7 +106,7 @@ def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
             size=seen.query.shape[3],
             scale=seen.scale,
             softcap=seen.softcap,
-            native=seen.window,
+            native=native_window(windows[number], seen.window, length, variant),
             rotates=not torch.equal(seen.query, second[number].query),
         )
         for number, seen in sorted(first.items())
@@ -117,6 +125,40 @@ def layers_of(model: CausalLM, embedding: Tensor) -> list[Layer]:
             "since layers of one kind would differ"
         )
     return layers
+
+
+def windows_of(model: CausalLM, embedding: Tensor, length: int) -> dict[int, int | None]:
+    """Keys that the mask of each layer leaves at full length (see certificates.sight).
+
+    Args:
+        model: with the variant applied and ``abspos`` attention set.
+        embedding: of any token (feature).
+        length: T.
+    """
+    found: dict[int, int | None] = {}
+
+    def look(seen: Attention) -> None:
+        found[seen.layer] = sight(seen.mask, length, seen.layer)
+
+    with torch.no_grad(), listening(look):
+        forward(model, embedding.expand(1, length, -1), None)
+    return found
+
+
+def native_window(
+    seen: int | None, stated: int | None, length: int, variant: int | None
+) -> int | None:
+    """Keys of a layer's own window, from its mask, or as stated where that hides nothing.
+
+    Args:
+        seen: keys that its mask leaves at full length, the variant's window included.
+        stated: by the arguments of its attention.
+        length: T.
+        variant: keys of the variant's window.
+    """
+    if seen != variant:
+        return seen
+    return stated if stated is not None and stated >= (seen or length) else None
 
 
 def at_position(

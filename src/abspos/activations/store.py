@@ -1,13 +1,24 @@
 """What an activation store holds and how it is written while the model computes.
 
+With T positions, N inputs and L layers a store holds ``q`` (layer, input, head, position, feature)
+and ``k`` (layer, input, kv_head, position, feature) after RoPE, float32 or the bits of bfloat16;
+``v0`` (layer, input, kv_head, feature) the values at position 0; ``state0`` (depth, input, hidden)
+the residual stream at position 0, and the moments of the rest (abspos.activations.states):
+``grand_mean`` (depth, hidden), ``by_position`` and ``square`` (depth, position), ``by_input``
+(depth, input); ``median`` and ``largest`` (depth, input), magnitudes; ``loss`` (input) in nats per
+token; where the token at position 0 differs between inputs, ``write0`` (layer, input, head,
+hidden), the value at position 0 times W_O; and `Facts` as attributes.
 Source: docs/method.md, section 6.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +27,7 @@ from torch import Tensor
 
 from abspos.activations.capture import Attention
 from abspos.activations.states import away, magnitudes, moments
-from abspos.arrays import NonFiniteError, create_array, write_chunk
+from abspos.arrays import NonFiniteError, create_array, from_bits, write_chunk
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,41 @@ class Shape:
     key_size: int
     hidden: int
     batch: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Attributes of a store: how its logits are made, of what model, and how that was certified.
+
+    Attributes:
+        certificates: largest errors (see abspos.activations.certificates).
+        closed_trajectory: error of position 0 against its token alone, one number a depth.
+        exchanged: query heads that read another position 0 (layer, head), or None.
+        inert_window: keys of the model's own window where it hides nothing at this T, or None.
+        condition: what stands at position 0.
+        variant: one entry of the config's ``variants``.
+        dtype: of the forward pass, and of q and k.
+        batch: inputs per forward pass, and per chunk.
+        scale: of the logits, one value a layer; so are the next three.
+        softcap: bound of the logits, or None.
+        window: keys that a query sees, or None where it sees all.
+        kind: of the layer (see abspos.activations.layers).
+        checkpoint: facts from the checkpoint's config.
+    """
+
+    certificates: Mapping[str, Any]
+    closed_trajectory: Sequence[float]
+    exchanged: Sequence[Sequence[bool]] | None
+    inert_window: int | None
+    condition: str
+    variant: Mapping[str, Any]
+    dtype: str
+    batch: int
+    scale: Sequence[float]
+    softcap: Sequence[float | None]
+    window: Sequence[int | None]
+    kind: Sequence[str]
+    checkpoint: Mapping[str, Any]
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
@@ -116,6 +162,37 @@ class Writer:
                 )
             write_chunk(target, (layer, inputs.start // self.batch, 0, 0, 0), array[None])
 
+    def finish(
+        self,
+        sums: Sums,
+        losses: np.ndarray,
+        write0: Iterable[np.ndarray] | None = None,
+    ) -> None:
+        """Write all arrays but q and k, once every batch is through.
+
+        Args:
+            sums: of the residual stream; used up.
+            losses: in nats per token (input), float32.
+            write0: layer by layer the value at position 0 times W_O (input, head, hidden) float32,
+                or None where it is not stored.
+        """
+        sums.save(self.group)
+        for name, axes, data in (
+            ("v0", ("layer", "input", "kv_head", "feature"), self.v0),
+            ("loss", ("input",), losses),
+        ):
+            create_array(self.group, name, axes, data.shape, data.shape, "float32")[:] = data
+        if write0 is not None:
+            one = (self.q.shape[1], self.q.shape[2], sums.state0.shape[-1])
+            axes, shape = ("layer", "input", "head", "hidden"), (self.q.shape[0], *one)
+            array = create_array(self.group, "write0", axes, shape, (1, *one), "float32")
+            for layer, write in enumerate(write0):
+                write_chunk(array, (layer, 0, 0, 0), write[None])
+
+    def state(self, facts: Facts) -> None:
+        """Write the attributes, as plain values."""
+        self.group.attrs.update(json.loads(json.dumps(asdict(facts))))
+
     def drain(self) -> None:
         """Wait until everything handed over is on disk; raise what went wrong."""
         for future in self.pending:
@@ -129,6 +206,19 @@ class Writer:
         # Nothing may be written any more when a failure clears the store away.
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """q and k of a store's first inputs as float32, layer by layer: ``sample[layer]``."""
+
+    writer: Writer
+    inputs: int
+
+    def __getitem__(self, layer: int) -> tuple[np.ndarray, np.ndarray]:
+        found = (np.asarray(a[layer, : self.inputs]) for a in (self.writer.q, self.writer.k))
+        q, k = (from_bits(a) if a.dtype == np.uint16 else a for a in found)
+        return q, k
 
 
 class Sums:

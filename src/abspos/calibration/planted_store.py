@@ -10,8 +10,8 @@ Source: docs/method.md, sections 6 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from abspos.activations.arms import Extraction, tokens_for
 from abspos.activations.certificates import TOLERANCE, allowed, relative
 from abspos.activations.interventions import Batch, Setting, apply
-from abspos.activations.store import Shape, Sums, Writer
-from abspos.arrays import create_array, from_bits
+from abspos.activations.store import Facts, Shape, Sums, Writer
+from abspos.arrays import from_bits, open_dataset
+from abspos.calibration.worlds import VOCABULARY, World, logits, read
 from abspos.logits import rebuilt_logits
-from abspos.models.planted import VOCABULARY, World, logits
 from abspos.models.sources import ModelError
 from abspos.progress import progress
-from abspos.stores import whole_folder
+from abspos.stores import Stored, check, whole_folder
+from abspos.study.conditions import condition_of
 
 #: Inputs that the certificate is made on.
 SAMPLE = 2
@@ -44,95 +46,100 @@ def stream(world: World, embedded: Tensor) -> list[Tensor]:
     return [embedded * (1 + depth) for depth in range(world.layers + 1)]
 
 
-def write_store(
-    world: World,
-    tokens: Tensor,
-    setting: Setting,
-    store: Path,
-    manifest: Path,
+@dataclass(frozen=True)
+class Planting(Extraction):
+    """Settings of a synthetic model's arm.
+
+    Its variant's window hides keys, untrained weights have nothing planted; a change of RoPE acts
+    by what is left. Its condition acts in the states, and in the logits by what is left.
+
+    Attributes:
+        left: share of the amplitude of sink and drift in this arm.
+    """
+
+    left: float = 1.0
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What sets the logits besides the world."""
+        return {"left": self.left, "untrained": bool(self.variant.get("untrained"))}
+
+
+def plant(
+    checkpoint: Stored,
+    inputs: Stored,
+    target: Stored,
+    settings: Planting,
     *,
-    variant: Mapping[str, Any],
-    condition: str,
-    left: float,
-    dtype: str,
-    batch: int,
-    writes: bool,
+    threads: int,
     label: str,
 ) -> None:
-    """Write the activation store of one arm (layout: see activations.extract).
+    """Write the activation store of one arm of a synthetic model (see abspos.activations.store).
 
     Args:
-        world: what is planted and drawn.
-        tokens: of the windows (input, position); they set the states, and no logit.
-        setting: what conditions draw on, with ``embeddings`` of this world as its table.
-        store: where to write, and its manifest.
-        variant: one entry of the config's ``variants``: its window hides keys, untrained leaves
-            nothing planted; a change of RoPE acts by what is left.
-        condition: what stands at position 0, in the states; in the logits it acts by what is left.
-        left: share of the amplitude of sink and drift in this arm.
-        dtype: in which queries and keys are stored.
-        batch: inputs to a chunk.
-        writes: whether what heads write from position 0 is stored.
+        checkpoint: a checkpoint folder that states a world.
+        inputs: the store of windows; their tokens set the states, and no logit.
+        target: where to write.
+        settings: of this arm.
+        threads: that torch may use.
         label: names the run in progress lines and errors.
 
     Raises:
+        StoreError: checkpoint or windows are missing or altered.
+        InterventionError: the tokenizer cannot give what the condition needs.
         ModelError: what was stored gives other logits than those planted.
     """
+    torch.set_num_threads(threads)
+    check(*checkpoint)
+    tokens = torch.as_tensor(open_dataset(*inputs)["tokens"].values[: settings.number]).long()
+    bos, swap = tokens_for(Path(checkpoint.store), settings.condition, settings.token)
+    world = read(Path(checkpoint.store))
     number, length = tokens.shape
-    heads = len(world.heads)
-    shape = Shape(
-        world.layers, number, heads, 1, length, length, length, length, min(batch, number)
-    )
-    kind = getattr(torch, dtype)
-    made: dict[str, Any] = {"left": left, "untrained": bool(variant.get("untrained"))}
+    setting = Setting(embeddings(world, length), bos, swap, 0, 0, settings.seed)
+    heads, batch = len(world.heads), min(settings.batch, number)
+    shape = Shape(world.layers, number, heads, 1, length, length, length, length, batch)
+    kind = getattr(torch, settings.dtype)
     with (
-        whole_folder(store, manifest) as folder,
-        Writer(folder, shape, dtype, label) as writer,
+        whole_folder(*target) as folder,
+        Writer(folder, shape, settings.dtype, label) as writer,
     ):
-        group, sums = writer.group, Sums(shape)
+        sums = Sums(shape)
         starts = []
-        blocks = range(0, number, shape.batch)
-        for first in progress(blocks, len(blocks), label, f"batches of {shape.batch} inputs"):
-            part = slice(first, min(first + shape.batch, number))
-            inputs = range(number)[part]
-            planted = torch.as_tensor(logits(world, inputs, length, **made)).to(kind)
-            unit = torch.eye(length, dtype=kind).expand(len(inputs), 1, length, length)
+        blocks = range(0, number, batch)
+        for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
+            part = slice(first, min(first + batch, number))
+            numbers = range(number)[part]
+            planted = torch.as_tensor(logits(world, numbers, length, **settings.made)).to(kind)
+            unit = torch.eye(length, dtype=kind).expand(len(numbers), 1, length, length)
             for layer in range(world.layers):
                 writer.write(layer, part, planted[:, layer], unit)
-            given = apply(condition, Batch(setting.table[tokens[part]], inputs), setting)
+            given = apply(settings.condition, Batch(setting.table[tokens[part]], numbers), setting)
             starts.append(given.embeddings[:, :1])
             sums.inputs = part
             for depth, state in enumerate(stream(world, given.embeddings)):
                 sums(depth, state)
-        sums.save(group)
-        v0 = sums.state0[:-1, :, None]
-        loss = np.full(number, np.log(len(setting.table)), dtype=np.float32)
-        for array, axes, data in (
-            ("v0", ("layer", "input", "kv_head", "feature"), v0),
-            ("loss", ("input",), loss),
-        ):
-            create_array(group, array, axes, data.shape, data.shape, "float32")[:] = data
-        if writes:
-            write = v0 * np.array(world.heads, dtype=np.float32)[:, None]
-            axes = ("layer", "input", "head", "hidden")
-            chunks = (1, *write.shape[1:])
-            create_array(group, "write0", axes, write.shape, chunks, "float32")[:] = write
-        window = variant.get("window")
-        group.attrs.update(
-            certificates=certificate(world, writer, window, dtype, made),
+        writer.v0[:] = sums.state0[:-1, :, None]
+        losses = np.full(number, np.log(len(setting.table)), dtype=np.float32)
+        scales = np.array(world.heads, dtype=np.float32)[:, None]
+        varies = condition_of(settings.condition).varies
+        writer.finish(sums, losses, writer.v0 * scales if varies else None)
+        window = settings.window
+        facts = Facts(
+            certificates=certificate(world, writer, settings),
             closed_trajectory=trajectory_error(world, torch.cat(starts), sums.state0),
             exchanged=None,
             inert_window=None,
-            condition=condition,
-            variant=dict(variant),
-            dtype=dtype,
-            batch=shape.batch,
+            condition=settings.condition,
+            variant=dict(settings.variant),
+            dtype=settings.dtype,
+            batch=batch,
             scale=[1.0] * world.layers,
             softcap=[None] * world.layers,
             window=[window] * world.layers,
             kind=["full" if window is None else "sliding"] * world.layers,
             checkpoint={"model_type": "synthetic", **asdict(world)},
         )
+        writer.state(facts)
 
 
 def trajectory_error(world: World, starts: Tensor, state0: np.ndarray) -> list[float]:
@@ -153,17 +160,13 @@ def trajectory_error(world: World, starts: Tensor, state0: np.ndarray) -> list[f
     ]
 
 
-def certificate(
-    world: World, writer: Writer, window: int | None, dtype: str, made: Mapping[str, Any]
-) -> dict[str, Any]:
+def certificate(world: World, writer: Writer, settings: Planting) -> dict[str, Any]:
     """Logits and attention rebuilt from what lies in the store, against those planted.
 
     Args:
         world: what was planted.
         writer: of the store.
-        window: keys that a query sees, or None.
-        dtype: of the store; sets the tolerance.
-        made: ``left`` and ``untrained`` of the arm.
+        settings: of the arm; the dtype sets the tolerance.
 
     Returns:
         Largest relative errors over layers and the largest weight of a hidden key.
@@ -173,9 +176,9 @@ def certificate(
     """
     rows = min(SAMPLE, writer.q.shape[1])
     length = writer.q.shape[3]
-    seen = allowed(length, window)
-    wanted = torch.as_tensor(logits(world, range(rows), length, **made)).float()
-    tolerance = {name: TOLERANCE[dtype][name] for name in ("logits", "weights")}
+    seen = allowed(length, settings.window)
+    wanted = torch.as_tensor(logits(world, range(rows), length, **settings.made)).float()
+    tolerance = {name: TOLERANCE[settings.dtype][name] for name in ("logits", "weights")}
     worst = {"logits": 0.0, "weights": 0.0, "masked": 0.0}
     for layer in range(world.layers):
         q, k = (_stored(array[layer, :rows]) for array in (writer.q, writer.k))
@@ -189,7 +192,8 @@ def certificate(
             if not error <= tolerance[what]:
                 raise ModelError(
                     f"certificate {what!r}: layer {layer}: relative error {error:.2g} of what was "
-                    f"planted, allowed {tolerance[what]:g}; dtype {dtype} is too coarse for it"
+                    f"planted, allowed {tolerance[what]:g}; dtype {settings.dtype} is too coarse "
+                    "for it"
                 )
             worst[what] = max(worst[what], error)
         hidden = pairs["weights"][0].masked_fill(seen, 0).max()

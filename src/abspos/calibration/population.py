@@ -1,7 +1,7 @@
 """True energies of synthetic models: the same U-statistics, of a population that no study has.
 
 Where neither sink nor drift is left, the residual part is 0 by symmetry
-(abspos.models.planted.draw).
+(abspos.calibration.worlds.draw).
 Source: docs/method.md, section 7.
 """
 
@@ -17,10 +17,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from abspos.calibration.worlds import World, draw, of_source, planted
 from abspos.components import grams
 from abspos.components.blocks import block_parts
 from abspos.csv_tables import write_csv
-from abspos.models.planted import World, draw, of_source, planted
 from abspos.progress import progress
 from abspos.study import grid
 
@@ -72,10 +72,11 @@ def flat(logits: Tensor, arm: Arm, early: int, anchor: int) -> dict[Key, Tensor]
     unit = torch.eye(length, dtype=logits.dtype).expand(len(logits), 1, length, length)
     parts, _ = block_parts(logits, unit, 1.0, arm.window, None, queries)
     fields = grams.fields(parts)
+    gaps = torch.tensor(grid.gaps(queries.tolist(), early), dtype=torch.float64)
     return {
         (which.name, *key): x
         for which in grams.bins(half, early, arm.windows)
-        for key, x in grams.flat_fields(parts, which, anchor, fields).items()
+        for key, x in grams.flat_fields(parts, which, anchor, fields, gaps).items()
     }
 
 

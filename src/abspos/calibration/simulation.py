@@ -17,11 +17,11 @@ import torch
 import xarray as xr
 from scipy import stats
 
+from abspos.calibration.worlds import World, draw, planted
 from abspos.claims import estimands
 from abspos.components import grams
 from abspos.components.decomposition import by_offset, split
 from abspos.csv_tables import write_csv
-from abspos.models.planted import World, draw, planted
 from abspos.progress import progress
 from abspos.statistics import replicates as sl
 

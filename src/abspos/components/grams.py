@@ -158,17 +158,28 @@ def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
     }
 
 
-def weighted(parts: Parts, found: Fields) -> Fields:
+def weighted(parts: Parts, found: Fields, gaps: Tensor | None = None) -> Fields:
     """Fields times the square roots of the weights of their offsets: 1 / keys (log), or 1.
 
     A dot product over some queries then is the sum of their inner products. What is free of the
     offset stands for all keys, whose mean it is.
+
+    Args:
+        parts: a decomposition.
+        found: its fields.
+        gaps: how many queries each of its queries stands for (query); one unless given.
     """
     root = parts.keys.double().rsqrt().to(parts.residual.dtype)[:, None]
-    return {
+    whole = {
         (lens, component): field * root if lens == "log" and field.ndim == 4 else field
         for (lens, component), field in found.items()
     }
+    return whole if gaps is None else spread(whole, gaps)
+
+
+def spread(found: Fields, gaps: Tensor) -> Fields:
+    """Fields times the square roots of how many queries each of theirs stands for (query)."""
+    return {key: x * gaps.sqrt().to(x).reshape(-1, *[1] * (x.ndim - 3)) for key, x in found.items()}
 
 
 def flatten(field: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -211,7 +222,13 @@ def row_and_sink_vectors(parts: Parts, rows: slice, found: Fields) -> Vectors:
     return vectors
 
 
-def flat_fields(parts: Parts, which: Bin, anchor: int, known: Fields | None = None) -> Vectors:
+def flat_fields(
+    parts: Parts,
+    which: Bin,
+    anchor: int,
+    known: Fields | None = None,
+    gaps: Tensor | None = None,
+) -> Vectors:
     """Flattened fields (head, input, element) of one bin by (lens, component), all in one band.
 
     Their dot products are means over the bin's queries: its inner product. The early bin also has
@@ -223,18 +240,22 @@ def flat_fields(parts: Parts, which: Bin, anchor: int, known: Fields | None = No
         which: the bin.
         anchor: a of mask_i = M_i - M_a.
         known: fields(parts), where they are made already.
+        gaps: how many queries each explained one stands for (query); one unless given.
     """
     rows = which.rows(parts.queries)
+    number = rows.stop - rows.start if gaps is None else float(gaps[rows].sum())
     if which.keys is not None:
-        found = beyond_vectors(renormalised(parts, which.keys))
+        beyond = renormalised(parts, which.keys)
+        found = beyond_vectors(beyond if gaps is None else spread(beyond, gaps[rows]))
     else:
-        own = shorter(weighted(parts, fields(parts) if known is None else known), which.stop)
+        made = fields(parts) if known is None else known
+        own = shorter(weighted(parts, made, gaps), which.stop)
         found = {key: flatten(field, rows) for key, field in own.items()}
         if which.name == "early" and in_sight(parts, which):
             found |= row_and_sink_vectors(parts, rows, own)
         if which.name == "early" and anchor != int(parts.queries[-1]):
             found |= anchored_vectors(parts, rows, anchor, predicted_at([parts], anchor))
-    return {key: x * (rows.stop - rows.start) ** -0.5 for key, x in found.items()}
+    return {key: x * number**-0.5 for key, x in found.items()}
 
 
 def anchored_vectors(parts: Parts, rows: slice, anchor: int, at_anchor: Tensor) -> Vectors:

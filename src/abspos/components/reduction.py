@@ -76,10 +76,25 @@ class Plan:
         """Whether two inputs come from different documents (input, input) bool."""
         return self.documents[:, None] != self.documents
 
-    def number(self, which: grams.Bin) -> int:
-        """How many explained queries a bin has."""
+    @cached_property
+    def gaps(self) -> Tensor | None:
+        """How many queries each explained one stands for (query); None where all are taken."""
+        queries = self.queries.tolist()
+        if len(queries) == self.length // 2:
+            return None
+        return torch.tensor(
+            grid.gaps(queries, self.early), dtype=torch.float64, device=self.queries.device
+        )
+
+    def gaps_of(self, rows: slice) -> Tensor | None:
+        """The gaps of some explained queries."""
+        return None if self.gaps is None else self.gaps[rows]
+
+    def number(self, which: grams.Bin) -> float:
+        """How many queries the explained queries of a bin stand for."""
         rows = which.rows(self.queries)
-        return rows.stop - rows.start
+        own = self.gaps_of(rows)
+        return rows.stop - rows.start if own is None else float(own.sum())
 
     @cached_property
     def plain(self) -> list[grams.Bin]:
@@ -143,7 +158,10 @@ def products(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:
     """Packed Gram matrices of every bin, and their row sums in narrow bins."""
     half = plan.length // 2
     last = grams.predicted_at(bands, half - 1)
-    known = [grams.weighted(own, grams.fields(own, half - 1, last)) for own in bands]
+    known = [
+        grams.weighted(own, grams.fields(own, half - 1, last), plan.gaps_of(band))
+        for own, band in zip(bands, plan.bands, strict=True)
+    ]
     out: dict[str, Tensor] = {}
     for lens, component in known[0]:
         by_piece = torch.stack(
@@ -188,7 +206,11 @@ def further_vectors(
         return {}
     if which.keys is not None:
         cut = grams.predicted_at(bands, which.keys - 1)
-        return grams.beyond_vectors(grams.renormalised(parts, which.keys, cut))
+        beyond = grams.renormalised(parts, which.keys, cut)
+        if plan.gaps is not None:
+            place = torch.searchsorted(plan.queries, parts.queries[rows])
+            beyond = grams.spread(beyond, plan.gaps[place])
+        return grams.beyond_vectors(beyond)
     found: grams.Vectors = {}
     if which.name == "early" and grams.in_sight(parts, which):
         found |= grams.row_and_sink_vectors(parts, rows, known)

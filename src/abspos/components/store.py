@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from abspos.components.reduction import Plan, block_summary, write_gram
 from abspos.components.stack import Stack
 from abspos.components.trajectory import trajectory
 from abspos.progress import progress
+from abspos.stores import Stored
 from abspos.study import grid
 
 #: Bytes of logits that one block of heads and inputs may take, and of a field of a block of heads:
@@ -178,22 +179,34 @@ def require_finite(bands: Sequence[Parts], layer: int, first_head: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Decomposition:
+    """Settings of a decomposition, as the study has them.
+
+    Attributes:
+        early: first query after the early bin.
+        anchor: a of mask_i = M_i - M_a; half - 1 where the inputs are shorter.
+        windows: keys of the windows in this study, for the bins beyond them, beside those of the
+            model's own layers.
+        keep_fields: keep the early fields of every input.
+    """
+
+    early: int
+    anchor: int
+    windows: Sequence[int]
+    keep_fields: bool
+
+
 def decompose_run(
-    activations: Path,
-    activations_manifest: Path,
-    store: Path,
-    manifest: Path,
+    activations: Stored,
+    inputs: Stored,
+    target: Stored,
+    settings: Decomposition,
     *,
-    inputs: Path,
-    early: int,
-    anchor: int,
-    windows: Sequence[int],
-    keep_fields: bool,
     device: str,
     threads: int,
     label: str,
-    reference: Path | None = None,
-    reference_manifest: Path | None = None,
+    reference: Stored | None = None,
 ) -> None:
     """Decompose one activation store into one component store.
 
@@ -208,30 +221,26 @@ def decompose_run(
     such a reference.
 
     Args:
-        activations: an activation store, and its manifest.
-        store: where to write, and its manifest.
+        activations: an activation store.
         inputs: the store of windows, for the documents they come from.
-        early: first query after the early bin.
-        anchor: a of mask_i = M_i - M_a; half - 1 where the inputs are shorter.
-        windows: keys of the windows in this study, for the bins beyond them, beside those of
-            the model's own layers.
-        keep_fields: keep the early fields of every input.
+        target: where to write.
+        settings: of the decomposition.
         device: ``cpu`` or ``cuda``.
         threads: cores to use. On a CPU each takes a layer of its own, since threads that share
             the many small steps of one layer wait for each other.
         label: names the run in progress lines and errors.
-        reference: a component store with fields, and its manifest.
+        reference: a component store with fields.
 
     Raises:
-        StoreError: the activations are missing or altered.
+        StoreError: activations or windows are missing or altered.
         NonFiniteError: named by layer, head and input.
     """
     on_cpu = torch.device(device).type == "cpu"
-    source = open_dataset(activations, activations_manifest)
+    source = open_dataset(*activations)
     half = source.sizes["position"] // 2
-    anchor = min(anchor, half - 1)
-    every = sorted({*windows, *(w for w in source.attrs["window"] if w is not None)})
-    documents = open_dataset(inputs)["document"].values[: source.sizes["input"]]
+    early, anchor = settings.early, min(settings.anchor, half - 1)
+    every = sorted({*settings.windows, *(w for w in source.attrs["window"] if w is not None)})
+    documents = open_dataset(*inputs)["document"].values[: source.sizes["input"]]
     length = source.sizes["position"]
     named = {anchor, *(w - 1 for w in every), *every}
     plan = Plan(
@@ -242,11 +251,11 @@ def decompose_run(
         length,
         torch.as_tensor(documents, device=device),
         device,
-        keep_fields,
+        settings.keep_fields,
         threads if on_cpu else 1,
     )
-    other = None if reference is None else open_dataset(reference, reference_manifest)
-    stack, errors = Stack(source.sizes["layer"], Path(store).parent), []
+    other = None if reference is None else open_dataset(*reference)
+    stack, errors = Stack(source.sizes["layer"], Path(target.store).parent), []
     one = partial(decompose_layer, source, plan=plan, reference=other)
     with torch_threads(1 if on_cpu else threads), ThreadPoolExecutor(plan.abreast) as pool:
         layers = progress(pool.map(one, range(stack.depth)), stack.depth, label, "layers")
@@ -279,7 +288,7 @@ def decompose_run(
         "references": list(grid.references(length)),
         "bins": {b.name: [b.first, b.stop] for b in plan.bins},
     }
-    save_dataset(dataset, store, manifest)
+    save_dataset(dataset, *target)
 
 
 def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:

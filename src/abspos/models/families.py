@@ -29,6 +29,9 @@ REFUSED = {
     "gpt_neo": "it has learned absolute positions instead of RoPE",
 }
 
+#: File of a synthetic model's checkpoint folder, in place of config and weights: its source.
+WORLD = "world.json"
+
 #: Keys that decide, by the stem of the JSON file that holds them.
 SAYS = {
     "config": ("model_type", "max_position_embeddings"),

@@ -181,16 +181,6 @@ def load(
     return model.eval().requires_grad_(False).to(device)
 
 
-def decoder_layers(model: CausalLM) -> torch.nn.ModuleList:
-    """The list of decoder layers of a causal language model, in order of depth."""
-    text = model.config.get_text_config()
-    number = text.num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == number:
-            return module
-    raise ModelError(f"model_type {text.model_type!r}: no list of {number} decoder layers found")
-
-
 def describe(folder: Path) -> dict[str, Any]:
     """What of a checkpoint's config matters here, as plain values for a store's attributes."""
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))

@@ -27,8 +27,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos.models import hub, local
-from abspos.models import planted as synthetic
-from abspos.models.families import REFUSED, require_numbers
+from abspos.models.families import REFUSED, WORLD, require_numbers
 from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
 from abspos.models.gguf_model import convert_gguf
@@ -64,7 +63,7 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
     try:
         with whole_folder(folder, manifest) as partial, named_after(source, revision, partial):
             SOURCES[source["type"]](source, revision, partial)
-            if not synthetic.is_world(partial):
+            if source["type"] != "synthetic":
                 refuse_unsupported(read_config(partial))
     except Gap as gap:
         note(folder, source["commit"], str(gap))
@@ -274,7 +273,8 @@ def byte_tokenizer(bos: bool = True) -> PreTrainedTokenizerFast:
 
 def fetch_synthetic(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """No weights: a file that states what is planted, and the byte-level tokenizer."""
-    synthetic.write(synthetic.of_source(source), folder)
+    stated = {key: value for key, value in source.items() if key != "type"}
+    (folder / WORLD).write_text(json.dumps(stated, indent=1) + "\n", encoding="utf-8")
     byte_tokenizer().save_pretrained(folder)
 
 

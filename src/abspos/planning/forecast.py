@@ -120,6 +120,7 @@ def jobs_of_model(runs: Sequence[Load], machine: Machine, keep: bool) -> list[Jo
     """All jobs of one checkpoint."""
     first = runs[0]
     stores = sum(component_bytes(load) for load in runs)
+    given = "planted" if first.source == "synthetic" else "activations"
     tabulation = job("statistics", first, machine, table_bytes(first))
     # Tables take as long as all stores together; a run's load knows only its own.
     share = stores / (first.arms * component_bytes(first))
@@ -128,7 +129,7 @@ def jobs_of_model(runs: Sequence[Load], machine: Machine, keep: bool) -> list[Jo
     return [
         job("models", first, machine, checkpoint_bytes(first.sizes)),
         job("inputs", first, machine, input_bytes(first)),
-        *(job("activations", r, machine, activation_bytes(r) if keep else 0.0) for r in runs),
+        *(job(given, r, machine, activation_bytes(r) if keep else 0.0) for r in runs),
         *(job("components", r, machine, component_bytes(r)) for r in runs),
         tabulation,
         replace(tabulation, rule="choices", disk=0.0, seconds=machine.start + CHOICES * worked),

@@ -300,6 +300,11 @@ class Layout:
         kinds = {m.name for m in self.study.models if isinstance(m.source, SyntheticSource)}
         return [(model, revision) for model, revision in self.models() if model in kinds]
 
+    def computed(self) -> list[tuple[str, str]]:
+        """(model, revision) of all others, whose activations a forward pass gives."""
+        planted = set(self.synthetic())
+        return [pair for pair in self.models() if pair not in planted]
+
     def population(self, model: str) -> dict[str, Any]:
         """What the true energies of a synthetic model depend on."""
         study = self.study

@@ -21,7 +21,7 @@ from abspos.study.config import Study
 #: Stages whose jobs run on the study's device; all others run on CPUs.
 ON_DEVICE = ("activations", "components")
 #: Stages whose jobs use all threads of the study.
-ON_THREADS = (*ON_DEVICE, "statistics")
+ON_THREADS = (*ON_DEVICE, "planted", "statistics")
 #: Every further attempt asks for this many times the memory and time of the one before.
 GROWTH = 2
 #: Python with torch and transformers imported.
@@ -214,10 +214,12 @@ def _planted_bytes(load: Load) -> int:
     return 8 * load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
 
 
+def _planted_memory(load: Load) -> float:
+    return BASE_BYTES + 4 * _planted_bytes(load) * min(1, load.batch / load.inputs)
+
+
 def _activations_memory(load: Load) -> float:
     s, item = load.sizes, ITEM[load.dtype]
-    if load.source == "synthetic":
-        return BASE_BYTES + 4 * _planted_bytes(load) * min(1, load.batch / load.inputs)
     tokens = load.batch * load.length
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
@@ -280,10 +282,13 @@ def decomposition_flops(load: Load) -> float:
     return float(s.layers * s.heads * (logits + predicted + grams))
 
 
+def _planted_seconds(load: Load, machine: Machine) -> float:
+    moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
+    return _planted_bytes(load) / DRAWN + moved / machine.disk
+
+
 def _activations_seconds(load: Load, machine: Machine) -> float:
     moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
-    if load.source == "synthetic":
-        return _planted_bytes(load) / DRAWN + moved / machine.disk
     return forward_flops(load) / machine.flops(load) + moved / machine.disk
 
 
@@ -313,6 +318,7 @@ _MEMORY = {
     "models": _models_memory,
     "inputs": _inputs_memory,
     "activations": _activations_memory,
+    "planted": _planted_memory,
     "components": _components_memory,
     "statistics": _statistics_memory,
 }
@@ -320,10 +326,17 @@ _SECONDS = {
     "models": _models_seconds,
     "inputs": _inputs_seconds,
     "activations": _activations_seconds,
+    "planted": _planted_seconds,
     "components": _components_seconds,
     "statistics": _statistics_seconds,
 }
 STAGES = tuple(_MEMORY)
+
+
+def stages(load: Load) -> tuple[str, ...]:
+    """Stages that a model goes through: its activations are computed, or planted."""
+    other = "activations" if load.source == "synthetic" else "planted"
+    return tuple(stage for stage in STAGES if stage != other)
 
 
 def memory(stage: str, load: Load) -> float:
@@ -399,7 +412,7 @@ def refusals(loads: Iterable[tuple[str, Load]], limits: Sequence[Limit]) -> list
     """One line for each stage of each model that no partition is known to serve."""
     lines = []
     for model, load in loads:
-        for stage in STAGES if limits else ():
+        for stage in stages(load) if limits else ():
             try:
                 request(stage, load, 1, limits)
             except ResourceError as error:

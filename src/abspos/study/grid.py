@@ -48,6 +48,20 @@ def explained(length: int, early: int = 0, named: Iterable[int] = ()) -> list[in
     return sorted({*range(dense), *sparse, *(i for i in named if i < half)})
 
 
+def gaps(queries: Sequence[int], early: int) -> list[float]:
+    """How many queries each explained one stands for in means over bins.
+
+    Those nearer to it than to its neighbours, half of one that is as near to both; none across the
+    end of the early bin. They sum to the number of queries in every bin whose edges are explained.
+
+    Args:
+        queries: explained queries, in order from 0 on.
+        early: first query after the early bin.
+    """
+    middles = [early - 0.5 if a < early <= b else (a + b) / 2 for a, b in pairwise(queries)]
+    return [b - a for a, b in pairwise([-0.5, *middles, queries[-1] + 0.5])]
+
+
 def shown(queries: list[int]) -> list[int]:
     """Places among explained queries whose mean fields are stored: all, or about SHOWN of many."""
     step = 1 if queries[-1] < MOST else math.ceil(len(queries) / SHOWN)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-#: File of a checkpoint folder that states its world; only synthetic models have it.
-FILE = "world.json"
+from abspos.models.families import WORLD
+
 #: Tokens of the byte tokenizer that comes with it: BOS, EOS, and every byte.
 VOCABULARY = 258
 #: Under tails that are ``few``: the share of inputs that carry half of the variance.
@@ -107,19 +107,9 @@ def logits(
     return np.concatenate(own) + shared
 
 
-def write(world: World, folder: Path) -> None:
-    """State a world in a checkpoint folder."""
-    Path(folder, FILE).write_text(json.dumps(asdict(world), indent=1) + "\n", encoding="utf-8")
-
-
-def is_world(folder: Path) -> bool:
-    """Whether a checkpoint folder states a world and holds no weights."""
-    return Path(folder, FILE).is_file()
-
-
 def read(folder: Path) -> World:
-    """The world that a checkpoint folder states."""
-    return of_source(json.loads(Path(folder, FILE).read_text(encoding="utf-8")))
+    """The world that the checkpoint folder of a synthetic model states."""
+    return of_source(json.loads(Path(folder, WORLD).read_text(encoding="utf-8")))
 
 
 def of_source(source: Mapping[str, Any]) -> World:

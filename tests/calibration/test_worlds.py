@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abspos.calibration.worlds import World, draw, logits, planted, read
 from abspos.components.decomposition import decompose
-from abspos.models.planted import World, draw, is_world, logits, planted, read, write
+from abspos.models.sources import fetch_synthetic
 
 LENGTH = 16
 HALF = LENGTH // 2
@@ -70,10 +71,8 @@ def test_few_inputs_carry_half_of_the_variance(tails, carried):
 
 
 @given(st.floats(0, 3), st.sampled_from(["normal", "heavy", "few"]), st.integers(0, 99))
-def test_a_world_is_read_as_it_was_written(tmp_path_factory, noise, tails, seed):
+def test_a_world_is_read_as_its_source_was_written(tmp_path_factory, noise, tails, seed):
     folder = tmp_path_factory.mktemp("world")
-    assert not is_world(folder)
-    world = World(noise, tails, heads=(1.0, 2.0), sinks=(0.5, 0.0), seed=seed)
-    write(world, folder)
-    assert is_world(folder)
-    assert read(folder) == world
+    given = {"noise": noise, "tails": tails, "heads": [1.0, 2.0], "sinks": [0.5, 0.0], "seed": seed}
+    fetch_synthetic({"type": "synthetic", **given}, "0", folder)
+    assert read(folder) == World(noise, tails, heads=(1.0, 2.0), sinks=(0.5, 0.0), seed=seed)

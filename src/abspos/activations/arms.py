@@ -1,0 +1,101 @@
+"""One arm of a model: its settings, and what its condition puts in place.
+
+Source: docs/method.md, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
+from abspos.models.sources import CausalLM
+from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Settings of an extraction, as the study has them.
+
+    Attributes:
+        variant: one entry of the config's ``variants``.
+        condition: what stands at position 0.
+        number: N, how many of the inputs.
+        token: text of the swap token that the arm reads, if it reads one.
+        early: first query after the early bin; control-later acts at half of it.
+        dtype: ``float32`` or ``bfloat16``.
+        batch: inputs per forward pass; halved, with a warning, while a GPU's memory is too small.
+        seed: of random weights and random replacements.
+    """
+
+    variant: Mapping[str, Any]
+    condition: str
+    number: int
+    token: str | None
+    early: int
+    dtype: str
+    batch: int
+    seed: int
+
+    @property
+    def window(self) -> int | None:
+        """Keys of the variant's window, or None."""
+        return self.variant.get("window")
+
+
+def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | None, int | None]:
+    """Token ids of BOS and of the swap token that the arm reads; None for what there is not.
+
+    Raises:
+        InterventionError: there is no such condition, or it needs a BOS that the tokenizer has not.
+        TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
+            not one token of it.
+    """
+    condition = known(arm)
+    tokenizer = tokenizer_of(checkpoint)
+    if tokenizer.bos_token_id is None and condition.needs_bos:
+        raise InterventionError(
+            f"condition {arm!r}: this tokenizer has no BOS token; write `without: [bos]` "
+            "beside the model's source to leave out such conditions"
+        )
+    swap = None if token is None else single_token(tokenizer, token)
+    require_fit(checkpoint, max(tokenizer.bos_token_id or 0, swap or 0))
+    return tokenizer.bos_token_id, swap
+
+
+def setting_for(
+    model: CausalLM, bos: int | None, token: int | None, early: int, seed: int
+) -> Setting:
+    """What the conditions of this model draw on."""
+    return Setting(
+        table=embedding_table(model),
+        bos=bos,
+        token=token,
+        later=early // 2,
+        shift=64,
+        seed=seed,
+    )
+
+
+def embedding_table(model: CausalLM) -> Tensor:
+    """Input embeddings of the whole vocabulary (token, feature) as the first layer gets them.
+
+    Through the module where it is not a plain table, since some families scale what they look up.
+    """
+    module = model.get_input_embeddings()
+    if type(module) is torch.nn.Embedding:
+        return module.weight
+    return module(torch.arange(module.weight.shape[0], device=module.weight.device))
+
+
+def embed(model: CausalLM, tokens: Tensor, part: slice, condition: str, setting: Setting) -> Batch:
+    """Input embeddings of some inputs with the condition applied."""
+    table = model.get_input_embeddings()
+    ids = tokens[part].to(table.weight.device)
+    numbers = range(tokens.shape[0])[part]
+    return apply(condition, Batch(table(ids), numbers), setting)
