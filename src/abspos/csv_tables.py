@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +16,33 @@ if TYPE_CHECKING:
 TEXT = frozenset(
     {
         *("model", "revision", "variant", "condition", "token", "repo", "commit", "gap", "source"),
-        *(
-            "claim",
-            "arms",
-            "arm",
-            "number",
-            "lens",
-            "summary",
-            "verdict",
-            "note",
-            "choice",
-            "change",
-        ),
-        *("bin", "component", "kind", "control", "reading", "effect", "world", "quantity"),
+        *("claim", "arms", "arm", "number", "lens", "summary", "claimed", "verdict", "published"),
+        *("note", "choice", "change", "bin", "component", "part", "kind", "control", "check"),
+        *("reading", "effect", "world", "quantity", "tails", "rope_type", "replacement", "role"),
+        "says",
     }
 )
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table so that it is whole or absent, with enough digits to be compared."""
-    write_atomically(path, table.to_csv(index=False, float_format="%.9g"))
+    # Unquoted, a carriage return would end a row.
+    returns = any("\r" in str(v) for name in TEXT.intersection(table) for v in table[name].unique())
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    write_atomically(path, table.to_csv(index=False, float_format="%.9g", quoting=quoting))
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table of `write_csv`: columns of TEXT as text, whole token counts, NaN where empty."""
+    """Read a table of `write_csv`.
+
+    Returns:
+        Columns of TEXT as text, as they were written; token counts as whole numbers; NaN where a
+        cell is empty.
+    """
     import pandas as pd
 
     columns = list(pd.read_csv(path, nrows=0).columns)
-    text = [name for name in columns if name in TEXT]
+    text = TEXT.intersection(columns)
     dtypes: dict[str, Any] = dict.fromkeys(text, str)
     if "tokens" in columns:
         dtypes["tokens"] = "Int64"

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 
-from abspos.csv_tables import read_csv
-from abspos.figures import FIGURES, style
+from abspos.csv_tables import read_csv, write_csv
+from abspos.figures import FIGURES, style, tidy
+from abspos.figures.attention_rows import telling_heads
+from abspos.figures.facts import facts
 from abspos.figures.save import load, save
 
 
@@ -22,7 +25,7 @@ def draw(stores_of):
     """draw(name, tables) with the stores that those tables go with."""
 
     def drawn(name, tables, confidence=0.95):
-        figure = load(name).draw(tables, stores_of(tables), confidence)
+        figure = load(name)(tables, stores_of(tables), confidence)
         figure.canvas.draw()
         return figure
 
@@ -31,13 +34,13 @@ def draw(stores_of):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_modules_say_what_they_need(name, tables_of):
-    module = load(name)
-    assert module.TABLES
-    assert set(module.TABLES) <= set(tables_of())
-    assert all(len(arm.split("/")) == 2 for arm in module.STORES)
-    assert module.CATEGORY
-    assert set(module.LABELS) == {"figure", "shows"}
-    assert len(module.CAPTION) > 100
+    declared = facts(name)
+    assert declared.tables
+    assert set(declared.tables) <= set(tables_of())
+    assert all(len(arm.split("/")) == 2 for arm in declared.stores)
+    assert declared.category
+    assert declared.label
+    assert len(declared.caption) > 100
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -57,7 +60,7 @@ def test_every_model_has_its_part(name, draw, tables_of):
 @pytest.mark.parametrize("name", FIGURES)
 def test_tables_without_rows_give_a_figure_that_says_so(name, draw, tables_of):
     empty = {key: table.iloc[:0] for key, table in tables_of().items()}
-    figure = load(name).draw(empty, {})
+    figure = load(name)(empty, {})
     figure.canvas.draw()
     assert "study" in texts(figure)
 
@@ -74,6 +77,130 @@ def test_estimates_that_are_nan_leave_gaps(name, draw, tables_of):
 
     draw(name, without(lambda table: table.index % 2 == 0))
     draw(name, without(lambda table: table.index >= 0))
+
+
+# models beside each other
+
+
+@pytest.mark.parametrize("name", ["claims_forest", "components_by_layer"])
+def test_three_models_take_less_than_twice_the_height_of_one(name, tables_of):
+    one, three = (load(name)(tables_of(models=n)).get_figheight() for n in (1, 3))
+    assert three < 1.6 * one
+
+
+def test_models_share_the_axis_of_a_claim(draw, tables_of):
+    one, three = (draw("claims_forest", tables_of(models=n)) for n in (1, 3))
+    assert len(one.axes) == len(three.axes)
+    panel = three.axes[0]
+    bars = [
+        line for line in panel.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2
+    ]
+    rows = {
+        round(float(line.get_ydata()[0]))
+        for line in bars
+        if line.get_transform() == panel.transData
+    }
+    colors = {line.get_color() for line in bars if line.get_transform() == panel.transData}
+    assert len(rows) == len(panel.get_yticks()) == 10
+    assert len(colors) == 3
+
+
+def test_verdicts_that_differ_between_models_are_counted(draw, tables_of):
+    tables = dict(tables_of(models=3))
+    claims = tables["claims"]
+    swapped = (claims["model"] == "model-1") & (claims["claim"] == "bos-swap")
+    tables["claims"] = claims.assign(verdict=claims["verdict"].mask(swapped, "contradicted"))
+    shown = " ".join(texts(draw("claims_forest", tables)).split())
+    assert "2 direction only, 1 contradicted" in shown
+
+
+def test_models_share_the_scale_of_a_component(draw, tables_of):
+    axes = draw("components_by_layer", tables_of(models=3)).axes
+    rows = [axes[i : i + 3] for i in range(0, len(axes), 3)]
+    assert len(rows) == 6, "three places in two lenses"
+    assert all(len({ax.get_ylim() for ax in row}) == 1 for row in rows)
+    assert [ax.get_title() for ax in rows[0]] == [
+        "model-0 @ b179c952",
+        "model-1 @ step1000",
+        "model-2 @ b179c952",
+    ]
+
+
+# panels that say something, and all that they say
+
+
+def test_a_lens_with_one_anchor_has_no_panel(draw, tables_of):
+    tables = dict(tables_of())
+    balance = tables["balance"]
+    last = balance[balance["anchor"] == 63].assign(lens="probability")
+    tables["balance"] = pd.concat([balance, last], ignore_index=True)
+    figure = draw("balance", tables)
+    assert [ax.get_title() for ax in figure.findobj(Axes)] == ["log lens"]
+    assert "probability lens at one anchor only: balance.csv" in texts(figure)
+
+
+def test_a_kind_of_variant_with_one_dose_has_no_panel(draw, tables_of):
+    tables = dict(tables_of())
+    changes = tables["changes"]
+    tables["changes"] = changes[changes["window"] != 16]
+    labels = [ax.get_xlabel() for ax in draw("dose", tables).findobj(Axes)]
+    assert [label for label in labels if label] == ["NTK factor"]
+    tables["changes"] = changes[(changes["window"] != 16) & ~changes["factor"].isin([0.5, 2.0])]
+    assert "fewer than two windows" in texts(draw("dose", tables))
+
+
+#: Verdicts are marks without a scale; units of maps stand at their colour bars.
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"verdicts", "head_maps"}))
+def test_every_axis_is_labelled(name, draw, tables_of):
+    """Panels that share an axis need its label once; rows of a forest have names."""
+    for ax in draw(name, tables_of()).findobj(Axes):
+        if not ax.axison:
+            continue
+        across = [one.get_xlabel() for one in ax.get_shared_x_axes().get_siblings(ax)]
+        up = [one.get_ylabel() for one in ax.get_shared_y_axes().get_siblings(ax)]
+        assert any(across) or not ax.get_xticks().size, ax.get_title()
+        named = isinstance(ax.yaxis.get_major_formatter(), FixedFormatter)
+        assert any(up) or named, ax.get_title()
+
+
+def test_what_lies_beyond_an_axis_is_printed(draw, tables_of):
+    tables = dict(tables_of())
+    profile = tables["profile"]
+    window = (profile["variant"] == "window") & (profile["lens"] == "log")
+    tables["profile"] = profile.assign(ci_low=profile["ci_low"].mask(window, -0.7))
+    figure = draw("components_by_query", tables)
+    printed = [ax.get_title() for ax in figure.findobj(Axes) if "intervals reach −0.7" in texts(ax)]
+    assert printed == ["window"]
+    swaps = tables["swaps"]
+    far = (swaps["replacement"] == "ablate-zero") & (swaps["number"] == "energy reduction")
+    tables["swaps"] = swaps.assign(estimate=swaps["estimate"].mask(far, 2.5))
+    assert texts(draw("bos_swap", tables)).splitlines().count("250") == 4
+
+
+# names stay text
+
+ODD = {"model-0": "0042", "standard": "None", "ntk": "1e5", "untrained": "NA", "window": "true"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_names_are_shown_as_they_are(name, tables_of, tmp_path):
+    tables = {
+        key: table.replace(ODD | {"untrained-window": "null"}) for key, table in tables_of().items()
+    }
+    paths = {key: tmp_path / f"{key}.csv" for key in tables}
+    for key, path in paths.items():
+        write_csv(tables[key], path)
+    needed = {key: read_csv(paths[key]) for key in facts(name).tables}
+    shown = texts(load(name)(needed))
+    assert "0042 @ b179c952" in shown
+    if name in ("components_by_query", "components_by_layer", "balance"):
+        assert {"None", "1e5", "NA", "true", "null"} <= set(shown.splitlines())
+
+
+def test_tokens_are_no_formulas(draw, tables_of):
+    tables = dict(tables_of())
+    tables["swaps"] = tables["swaps"].replace({'" the"': '"$a$"'})
+    assert r'swap-token-1 "\$a\$"' in texts(draw("bos_swap", tables))
 
 
 def test_a_study_without_window_says_so(draw, tables_of):
@@ -156,14 +283,6 @@ def test_mistakes_are_named(tmp_path):
         save("balance", {"balance": tmp_path / "balance.csv"}, {}, [tmp_path / "balance.gif"])
 
 
-def test_tables_keep_names_as_text(tmp_path):
-    path = tmp_path / "t.csv"
-    pd.DataFrame({"revision": ["0123"], "token": ['"null"'], "energy": [np.nan]}).to_csv(path)
-    row = read_csv(path).iloc[0]
-    assert (row["revision"], row["token"]) == ("0123", '"null"')
-    assert np.isnan(row["energy"])
-
-
 def test_looks_are_fixed_and_distinct_without_colour():
     looks = style.variants(["mine", "window", "standard", "zz"])
     assert list(looks) == ["standard", "window", "mine", "zz"]
@@ -174,12 +293,11 @@ def test_looks_are_fixed_and_distinct_without_colour():
 
 
 def test_revisions_are_short():
-    assert style.short("b179c9523d0e6a0f98a330c7562b682750a6f8c8") == "b179c952"
-    assert style.short("step143000") == "step143000"
+    assert tidy.short("b179c9523d0e6a0f98a330c7562b682750a6f8c8") == "b179c952"
+    assert tidy.short("step143000") == "step143000"
 
 
 def test_telling_heads_differ():
-    heads = load("attention_rows")
     place = pd.MultiIndex.from_product([range(2), range(3)], names=["layer", "head"])
     frame = pd.DataFrame(index=place).reset_index()
     energies = pd.concat(
@@ -187,7 +305,7 @@ def test_telling_heads_differ():
     )
     sinks = frame.assign(sink_excess=[0.8, 0.9, 0, 0, 0, 0])
     near = np.array([[0, 0, 0, 1, 0, 0.5]]).reshape(2, 3)
-    chosen = heads.telling_heads(energies, sinks, near)
+    chosen = telling_heads(energies, sinks, near)
     assert [(h.layer, h.head) for h in chosen] == [(0, 1), (1, 2), (1, 0), (0, 2)]
 
 
@@ -226,11 +344,11 @@ def test_what_a_model_without_bos_has_stands_in_its_place():
             "lens": "log",
         }
     )
-    assert list(style.base(rows).index) == [0, 2]
-    assert style.base(rows, lens="probability").empty
-    assert style.base(rows[:0]).empty
-    assert style.under(style.base(rows)) == "condition bos (no-bos: b)"
-    assert style.under(rows[:1]) == style.under(rows[:0]) == "condition bos"
+    assert list(tidy.base(rows).index) == [0, 2]
+    assert tidy.base(rows, lens="probability").empty
+    assert tidy.base(rows[:0]).empty
+    assert tidy.under(tidy.base(rows)) == "condition bos (no-bos: b)"
+    assert tidy.under(rows[:1]) == tidy.under(rows[:0]) == "condition bos"
 
 
 # layers of several kinds
@@ -245,9 +363,9 @@ def test_hybrids_are_marked():
             "kind": kinds + ["sliding"] * 3,
         }
     )
-    assert style.hybrid_sliding(rows) == [0, 2]
-    assert style.hybrid_sliding(rows[rows["variant"] == "window"]) == []
-    assert style.hybrid_sliding(rows.drop(columns="kind")) == style.hybrid_sliding(rows[:0]) == []
-    assert style.pooled(rows) == style.pooled(rows.drop(columns="kind")) == ""
+    assert tidy.hybrid_sliding(rows) == [0, 2]
+    assert tidy.hybrid_sliding(rows[rows["variant"] == "window"]) == []
+    assert tidy.hybrid_sliding(rows.drop(columns="kind")) == tidy.hybrid_sliding(rows[:0]) == []
+    assert tidy.pooled(rows) == tidy.pooled(rows.drop(columns="kind")) == ""
     mixed = rows.assign(kind="full+sliding")
-    assert style.pooled(mixed) == "; means over layers of several kinds: full+sliding"
+    assert tidy.pooled(mixed) == "; means over layers of several kinds: full+sliding"

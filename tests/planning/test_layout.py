@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from abspos.figures import FIGURES
-from abspos.planning.layout import ONLY_WITH, TABLES, Layout, figure_facts, revision_of
+from abspos.planning.layout import ONLY_WITH, TABLES, Layout, revision_of
 from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -353,37 +352,6 @@ def test_windows():
 
 
 # figures
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_facts_of_a_figure_are_those_of_its_module(name):
-    module = importlib.import_module(f"abspos.figures.{name}")
-    defaults = {
-        "TABLES": (),
-        "STORES": (),
-        "CATEGORY": "Figures",
-        "LABELS": {},
-        "CAPTION": "",
-    }
-    facts = figure_facts(name, ROOT)
-    assert facts == {key: getattr(module, key, value) for key, value in defaults.items()}
-    assert facts["CAPTION"]
-
-
-def test_facts_of_a_figure_are_read_without_its_import(tmp_path):
-    folder = tmp_path / "src/abspos/figures"
-    folder.mkdir(parents=True)
-    (folder / "odd.py").write_text(
-        "import nowhere_to_be_found\nTABLES = ('sinks',)\nCAPTION = ('a '\n 'b')\n"
-        "STORES = tuple(nowhere_to_be_found)\nx = y = 1\na, b = 1, 2\nTABLES[0:0] = ()\n"
-    )
-    assert figure_facts("odd", tmp_path) == {
-        "TABLES": ("sinks",),
-        "STORES": (),
-        "CATEGORY": "Figures",
-        "LABELS": {},
-        "CAPTION": "a b",
-    }
 
 
 @pytest.mark.parametrize("name", FIGURES)

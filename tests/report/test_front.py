@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from abspos.claims import sensitivity
 from abspos.claims import table as claims
 from abspos.claims.verdicts import VERDICTS
+from abspos.csv_tables import write_csv
 from abspos.report import checkpoints, front
 from abspos.study.config import load_study
 
@@ -468,6 +469,22 @@ def test_a_page_from_a_file(tmp_path):
     assert "tiny (0123)" in text
     assert text == front.page(given, SETTINGS)
     render(text)
+
+
+@pytest.mark.parametrize("name", ["0042", "None", "1e5", "NA", "nan", "true", "null"])
+def test_names_in_files_are_shown_as_they_are(tmp_path, name):
+    given = table(numbers("bos-swap", model=name, revision=name, arms=f"{name}/bos"))
+    write_csv(given.drop(columns="fragile"), tmp_path / "claims.csv")
+    write_csv(pd.DataFrame(columns=sensitivity.COLUMNS), tmp_path / "sensitivity.csv")
+    checkpoints.write(
+        [{"model": name, "revision": name, "gap": name}], tmp_path / "checkpoints.csv"
+    )
+    paths = [tmp_path / file for file in ("claims.csv", "sensitivity.csv", "front.rst")]
+    front.write(*paths, SETTINGS, tmp_path / "checkpoints.csv")
+    page = render((tmp_path / "front.rst").read_text(encoding="utf-8"))
+    assert f"{name} ({name})" in plain(page)
+    assert any(f"{name}/bos" in row for rows in cells(page) for row in rows)
+    assert [name] * 3 in cells(page)[-1]
 
 
 # controls

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from abspos.csv_tables import read_csv, write_csv
 from abspos.report import results
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,16 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
     assert len(lines) == 2 + 4
     assert "0.1 [0, 0.2] ★ | 0.1 [0, 0.2] |" in lines[2]
     assert sum("★" in line for line in lines) == 1
+
+
+def test_names_and_tokens_in_files_are_shown_as_they_are(tmp_path) -> None:
+    odd = ["0042", "None", "1e5", "NA", "true", "nan"]
+    swaps = pd.DataFrame({"model": odd, "replacement": "swap-token-1", "token": odd})
+    numbers = {"number": "energy reduction", "lens": "log", "summary": "median", "primary": False}
+    write_csv(swaps.assign(**numbers, estimate=0.4, ci_low=0.3, ci_high=0.5), tmp_path / "s.csv")
+    lines = results.swaps_table(read_csv(tmp_path / "s.csv"), "median").splitlines()[2:]
+    assert [line.split(" | ")[0].strip("| ") for line in lines] == odd
+    assert [line.split(" | ")[2] for line in lines] == odd
 
 
 def test_readings_that_cover_the_claim_are_listed() -> None:

@@ -13,7 +13,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.planning.layout import ONLY_WITH, figure_facts
+from abspos.figures import facts as declared
+from abspos.planning.layout import ONLY_WITH
 
 FLAGS = (
     "--headless",
@@ -26,10 +27,9 @@ FLAGS = (
     "--disable-sync",
     "--window-size=1400,1000",
 )
-ROOT = Path(__file__).resolve().parents[2]
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)
-FACTS = {figure: figure_facts(figure, ROOT) for figure in FIGURES}
+FACTS = {figure: declared.facts(figure) for figure in FIGURES}
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +127,13 @@ def test_nothing_is_left_unrendered(page) -> None:
     assert page.find_elements(By.CSS_SELECTOR, ".system-message, .problematic") == []
 
 
-@pytest.mark.parametrize("category", sorted({facts["CATEGORY"] for facts in FACTS.values()}))
+@pytest.mark.parametrize("category", sorted({facts.category for facts in FACTS.values()}))
 def test_figures_are_found_by_category_and_label(page, category) -> None:
     open_category(page, category)
     for figure, facts in FACTS.items():
-        if facts["CATEGORY"] != category:
+        if facts.category != category:
             continue
-        row = f"//tr[td[normalize-space()='{': '.join(facts['LABELS'].values())}']]"
+        row = f"//tr[td[normalize-space()='{facts.label}']]"
         assert len(page.find_elements(By.XPATH, row)) == 1, figure
         click(page, f"{row}//a[@iconname='eye']")
         image = f"return document.querySelector(\"img[src*='filename={figure}.svg']\")"
@@ -142,7 +142,7 @@ def test_figures_are_found_by_category_and_label(page, category) -> None:
         click(page, f"{row}//a[@iconname='information-circle']")
         wait(page, lambda: "SNAKEMAKE RULE" in text(page))
         caption = text(page)
-        assert facts["CAPTION"][:60] in caption
+        assert facts.caption[:60] in caption
         assert f"Figure {figure} of study tiny" in caption
         assert "Intervals are at 95 %" in caption
         assert not re.search(r"\{\{|\}\}|\{%", caption)

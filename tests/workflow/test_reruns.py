@@ -7,15 +7,14 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.planning.layout import ONLY_WITH, figure_facts
+from abspos.figures.facts import facts
+from abspos.planning.layout import ONLY_WITH
 
-ROOT = Path(__file__).resolve().parents[2]
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)
 ARMS = 7
@@ -25,9 +24,7 @@ NUMBERS = {"statistics": 1, "tables": 1}
 
 def figures(*tables: str) -> dict[str, int]:
     """Figures that read one of these tables; without one, all."""
-    return {
-        f: 1 for f in FIGURES if not tables or set(tables) & set(figure_facts(f, ROOT)["TABLES"])
-    }
+    return {f: 1 for f in FIGURES if not tables or set(tables) & set(facts(f).tables)}
 
 
 #: Tables that claims and their sensitivity write; the others are joined by the rule tables.

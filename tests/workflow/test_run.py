@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from abspos.arrays import open_dataset
+from abspos.csv_tables import TEXT
 from abspos.figures import FIGURES as EVERY_FIGURE
 from abspos.planning.layout import ONLY_WITH, TABLES
 from abspos.planning.preflight import memory_mb
@@ -158,6 +159,16 @@ def test_certificates_are_in_every_store(components, kept) -> None:
         activations = open_dataset(*kept.store("activations", arm)).attrs
         assert activations["certificates"] == attributes["certificates"]
         assert {"scale", "window", "dtype", "checkpoint"} <= activations.keys()
+
+
+def test_every_column_of_labels_is_read_as_text(finished) -> None:
+    """What pandas alone takes for labels is among the columns that stay text."""
+    paths = sorted(finished.results.rglob("*.csv"))
+    assert len(paths) > len(TABLES)
+    for path in paths:
+        filled = pd.read_csv(path).dropna(axis="columns", how="all")
+        labels = filled.select_dtypes(exclude=["number", "bool"]).columns
+        assert filled.empty or set(labels) <= TEXT, path.name
 
 
 def test_control_noop_gives_exactly_the_numbers_of_bos(finished, components) -> None:

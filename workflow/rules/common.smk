@@ -10,8 +10,9 @@ sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.audit.code import sources
+from abspos.figures.facts import facts
 from abspos.inputs.corpus import InputError, check_corpus
-from abspos.planning.layout import TABLES, Layout, figure_facts
+from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
@@ -235,9 +236,3 @@ def make_ready():
 # Snakemake keeps one such handler: the last.
 onstart:
     make_ready()
-
-
-def label(figure):
-    """A figure's labels as one: a second one becomes a switch, and the report breaks on it,
-    in a category of two figures."""
-    return {"figure": ": ".join(figure_facts(figure, ROOT)["LABELS"].values())}

@@ -17,8 +17,8 @@ for figure in LAYOUT.figures():
             report(
                 f"{RESULTS}/figures/{figure}.{SHOWN}",
                 caption="../report/figure.rst",
-                category=figure_facts(figure, ROOT)["CATEGORY"],
-                labels=label(figure),
+                category=facts(figure).category,
+                labels={"figure": facts(figure).label},
             ),
             collect(
                 f"{RESULTS}/figures/{figure}.{{format}}",
@@ -32,6 +32,6 @@ for figure in LAYOUT.figures():
         params:
             *code("figures.py", f"abspos.figures.{figure}"),
             config={"figure": figure, "confidence": STUDY.statistics.confidence},
-            caption=figure_facts(figure, ROOT)["CAPTION"],
+            caption=facts(figure).caption,
         script:
             "../scripts/figures.py"

@@ -1,9 +1,8 @@
-"""One module per figure, one function each: tidy tables in, a matplotlib Figure out.
+"""One module per figure: tidy tables in, a matplotlib Figure out.
 
-Every module of ``FIGURES`` has ``draw(tables, stores=None, confidence=0.95)`` and says what it
-needs: ``TABLES`` (names of tables), ``STORES`` (component stores as ``variant/condition``),
-``CATEGORY``, ``LABELS`` and ``CAPTION``. ``abspos.figures.save`` reads, draws and writes.
-This file stays light: whoever needs one figure imports that one alone.
+Every module has one function ``draw`` under ``@style.figure(...)``, which declares what the figure
+reads and how the report lists it. ``abspos.figures.save`` reads, draws and writes. This file stays
+light: an edit of one figure redraws that one alone.
 """
 
 FIGURES = (

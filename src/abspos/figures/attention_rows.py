@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,20 +13,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from abspos.arrays import open_dataset
-from abspos.figures import style
+from abspos.figures import style, tidy
 
-TABLES = ("energies", "sinks")
-STORES = ("standard/bos",)
-CATEGORY = "Heads"
-LABELS = {"figure": "Attention rows", "shows": "model and mask-only prediction"}
-CAPTION = (
-    "Mean attention of single queries by offset (keys back from the query; the last point is "
-    "position 0), standard model under BOS (no-bos where a model has none), against what the "
-    "same head does later when it is cut to as many keys. Rows: the head with the largest sink "
-    "excess, the head with the largest log-lens residual energy among those that read no sink, the "
-    "head with most of its attention on the four nearest keys, and the head with the smallest "
-    "residual energy. Chosen on the same inputs: illustrations, not estimates."
-)
 QUERIES = (4, 12, 31)
 NEAR = 4  # keys that count as local
 SINK = 0.1  # sink excess from which a head counts as a sink reader here
@@ -47,43 +34,47 @@ class Head:
     head: int
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Attention rows, heads as rows and queries as columns.
-
-    Args:
-        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables), by which heads are
-            chosen.
-        stores: component stores by ``model/revision/standard/bos``, or ``no-bos``.
-        confidence: not used: the curves are means.
-    """
-    energies, sinks = (style.base(tables[name], variant="standard") for name in TABLES)
-    energies = style.of(energies, bin="early", component="residual")
-    found = style.runs(tables["energies"], tables["sinks"])
+@style.figure(
+    tables=("energies", "sinks"),
+    stores=("standard/bos",),
+    category="Heads",
+    label="Attention rows: model and mask-only prediction",
+    caption=(
+        "Mean attention of single queries by offset (keys back from the query; the last point is "
+        "position 0), standard model under BOS (no-bos where a model has none), against what the "
+        "same head does later when it is cut to as many keys. Rows: the head with the largest "
+        "sink excess, the head with the largest log-lens residual energy among those that read no "
+        "sink, the head with most of its attention on the four nearest keys, and the head with "
+        "the smallest residual energy. Chosen on the same inputs: illustrations, not estimates."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Attention rows, heads as rows and queries as columns."""
+    energies, sinks = (
+        tidy.base(data.tables[name], variant="standard") for name in ("energies", "sinks")
+    )
+    energies = tidy.of(energies, bin="early", component="residual")
+    found = tidy.runs(data.tables["energies"], data.tables["sinks"])
     note = (
-        f"{style.inputs(energies, sinks)}, standard, {style.under(energies)}; means over inputs, "
+        f"{tidy.inputs(energies, sinks)}, standard, {tidy.under(energies)}; means over inputs, "
         "no intervals; cube-root scale; the last offset is position 0"
     )
-    figure, parts = style.sheet(
-        found, "Mean attention rows: model and mask-only prediction", note, 8.0
-    )
-    for part, run in zip(parts, found, strict=True):
-        own = style.of(energies, run)
+
+    def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
+        own = tidy.of(energies, run)
         path = None
         if not own.empty:
-            path = (stores or {}).get("/".join([*run, "standard", own["condition"].iloc[0]]))
+            path = data.stores.get("/".join([*run, "standard", own["condition"].iloc[0]]))
         if path is None:
             style.absent(part.subplots(), "no standard arm with bos or no-bos in this study")
-            continue
-        draw_run(part, open_dataset(path), own, style.of(sinks, run))
-    return figure
+            return
+        draw_heads(part, open_dataset(path), own, tidy.of(sinks, run))
+
+    heading = "Mean attention rows: model and mask-only prediction"
+    return style.per_run(found, heading, note, 8.0, draw_run)
 
 
-def draw_run(
+def draw_heads(
     part: SubFigure, store: xr.Dataset, energies: pd.DataFrame, sinks: pd.DataFrame
 ) -> None:
     """One run: a row of panels per telling head."""
@@ -99,7 +90,7 @@ def draw_run(
         for ax, query in zip(line, queries, strict=True):
             row = one.sel(query=query).isel(offset=slice(0, query + 1))
             draw_row(ax, row["attention"].values, row["predicted"].values)
-        line[0].set_ylabel("attention")
+        line[0].set_ylabel("attention (share)")
         line[0].set_title(f"layer {head.layer}, head {head.head}: {head.why}", loc="left")
     for ax, query in zip(panels[-1], queries, strict=True):
         ax.set_xlabel(f"offset from query {query} (keys)")
@@ -126,7 +117,7 @@ def telling_heads(energies: pd.DataFrame, sinks: pd.DataFrame, near: np.ndarray)
     """
     place = ["layer", "head"]
     log, probability = (
-        style.of(energies, lens=lens).set_index(place)["energy"].dropna() for lens in style.LENSES
+        tidy.of(energies, lens=lens).set_index(place)["energy"].dropna() for lens in style.LENSES
     )
     excess = sinks.set_index(place)["sink_excess"].dropna()
     layer, head = np.indices(near.shape)

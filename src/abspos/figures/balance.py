@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("balance",)
-STORES = ()
-CATEGORY = "Components"
-LABELS = {"figure": "Balance", "shows": "residual share over anchors"}
-CAPTION = (
-    "Residual energy as a share of residual and mask energy together, early queries under BOS, "
-    "against the anchor: the query at which the mask's part is set to zero. The mask's energy "
-    "depends on it and the residual's does not, so variants compare at one anchor only. "
-    "Bands are intervals over inputs."
+
+@style.figure(
+    tables=("balance",),
+    category="Components",
+    label="Balance: residual share over anchors",
+    caption=(
+        "Residual energy as a share of residual and mask energy together, early queries under "
+        "BOS, against the anchor: the query at which the mask's part is set to zero. The mask's "
+        "energy depends on it and the residual's does not, so variants compare at one anchor "
+        "only. A lens needs two anchors to be shown. Bands are intervals over inputs."
+    ),
 )
-
-
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """R / (R + mask) by anchor, a panel per lens that the table has, a line per variant.
-
-    Args:
-        tables: ``balance`` (see abspos.statistics.tables); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    rows = style.base(tables["balance"])
-    found = style.runs(tables["balance"])
+def draw(data: style.Data) -> Figure:
+    """R / (R + mask) by anchor, a panel per lens that the table has, a line per variant."""
+    rows = tidy.base(data.tables["balance"])
+    found = tidy.runs(data.tables["balance"])
     note = (
-        f"{style.inputs(rows)}, {style.under(rows)}, early queries; "
-        f"bands: {style.level(confidence)} intervals{style.pooled(rows)}"
+        f"{tidy.inputs(rows)}, {tidy.under(rows)}, early queries; "
+        f"bands: {data.level} intervals{tidy.pooled(rows)}"
     )
-    figure, parts = style.sheet(found, "Residual share of the energy, by anchor", note, 3.3)
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(rows, run))
-    return figure
+    if single := [lens for lens in lenses_of(rows, 1) if lens not in lenses_of(rows, 2)]:
+        note += f"; {' and '.join(single)} lens at one anchor only: balance.csv"
+    return style.per_run(
+        found,
+        "Residual share of the energy, by anchor",
+        note,
+        3.3,
+        lambda part, run: draw_run(part, tidy.of(rows, run)),
+    )
 
 
 def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
@@ -53,14 +44,23 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
     if not looks:
         style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
         return
-    lenses = [lens for lens in style.LENSES if (rows["lens"] == lens).any()]
+    lenses = lenses_of(rows, 2)
+    if not lenses:
+        style.absent(part.subplots(), "one anchor in this study: balance.csv has its numbers")
+        return
     panels = part.subplots(1, len(lenses), squeeze=False, sharex=True, sharey=True)[0]
     for ax, lens in zip(panels, lenses, strict=True):
         for name, look in looks.items():
-            line = style.of(rows, lens=lens, variant=name)
+            line = tidy.of(rows, lens=lens, variant=name)
             style.curve(ax, line, "anchor", "balance", look, name)
         ax.set(title=f"{lens} lens", xlabel="anchor (query position)")
-        ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
+        scales.zero(ax)
         ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, min(1.5, ax.get_ylim()[1])))
-    panels[0].set_ylabel("R / (R + mask)")
+    panels[0].set_ylabel("R / (R + mask) (share)")
     style.key(part, looks)
+
+
+def lenses_of(rows: pd.DataFrame, anchors: int) -> list[str]:
+    """The lenses in which a balance is known at so many anchors at least."""
+    known = rows.groupby("lens")["anchor"].nunique() if len(rows) else {}
+    return [lens for lens in style.LENSES if known.get(lens, 0) >= anchors]

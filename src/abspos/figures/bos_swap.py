@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,53 +11,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MultipleLocator
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 from abspos.study.conditions import NUMBERED, split
 
-TABLES = ("swaps",)
-STORES = ()
-CATEGORY = "Claims"
-LABELS = {"figure": "BOS swap", "shows": "every replacement beside the claimed 40 %"}
-CAPTION = (
-    "What replacing the BOS embedding does to the residual component at early queries, by four "
-    "numbers, two lenses and two summaries over heads, for every replacement. The dashed line is "
-    "the claimed 40 %, and orange marks are readings whose interval covers it; the number named "
-    "primary beforehand is marked by a star. ablate-zero removes position 0 altogether. Bars are "
-    "intervals over inputs; arrows point at what lies outside the axis."
-)
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
 SUMMARIES = {"median": "median head", "mean": "mean head"}
-CLAIMED = 0.4
-LIMITS = (-0.6, 1.6)  # of the axes, as far as they are needed
+CLAIMED = 40.0  # per cent
+LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Replacements as rows, the four numbers as columns, lenses as marks.
-
-    Args:
-        tables: ``swaps`` (see abspos.claims.table); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    swaps = tables["swaps"]
-    found = style.runs(swaps)
+@style.figure(
+    tables=("swaps",),
+    category="Claims",
+    label="BOS swap: every replacement beside the claimed 40 %",
+    caption=(
+        "What replacing the BOS embedding does to the residual component at early queries, by "
+        "four numbers, two lenses and two summaries over heads, for every replacement. The dashed "
+        "line is the claimed 40 %, and orange marks are readings whose interval covers it; the "
+        "number named primary beforehand is marked by a star. ablate-zero removes position 0 "
+        "altogether. Bars are intervals over inputs; an estimate outside the axis is an arrow "
+        "with its value."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Replacements as rows, the four numbers as columns, lenses as marks."""
+    swaps = data.tables["swaps"]
+    found = tidy.runs(swaps)
     order = replacements(swaps)
     note = (
-        f"{style.inputs(swaps)}, variant standard, early queries; bars: {style.level(confidence)} "
+        f"{tidy.inputs(swaps)}, variant standard, early queries; bars: {data.level} "
         "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
     height = 2 * (0.27 * max(len(order), 3) + 0.55) + 0.9
-    figure, parts = style.sheet(
-        found, "BOS replaced: change of the residual-stream component", note, height
+    return style.per_run(
+        found,
+        "BOS replaced: change of the residual-stream component",
+        note,
+        height,
+        lambda part, run: draw_run(part, tidy.of(swaps, run), order),
     )
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(swaps, run), order)
-    return figure
 
 
 def replacements(swaps: pd.DataFrame) -> dict[str, str]:
@@ -67,7 +58,10 @@ def replacements(swaps: pd.DataFrame) -> dict[str, str]:
         return {}
     pairs = swaps.drop_duplicates("replacement").set_index("replacement")["token"]
     labels = {
-        str(name): f"{name} {token}" if isinstance(token, str) and token else str(name)
+        # An escaped dollar sign begins no formula.
+        str(name): f"{name} {token}".replace("$", r"\$").strip()
+        if isinstance(token, str)
+        else str(name)
         for name, token in pairs.items()
     }
     numbered = [split(name)[0] for name in labels if split(name)[1]]
@@ -84,11 +78,11 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
         return
     panels = part.subplots(len(SUMMARIES), len(NUMBERS), sharex=True, sharey=True)
     rows = list(order)
-    low = max(LIMITS[0], np.nanmin([-0.1, *swaps["ci_low"].astype(float)]))
-    high = min(LIMITS[1], np.nanmax([0.6, *swaps["ci_high"].astype(float)]))
+    low = max(LIMITS[0], np.nanmin([-10, *100 * swaps["ci_low"].astype(float)]))
+    high = min(LIMITS[1], np.nanmax([60, *100 * swaps["ci_high"].astype(float)]))
     for (summary, words), line in zip(SUMMARIES.items(), panels, strict=True):
         for ax, number in zip(line, NUMBERS, strict=True):
-            draw_panel(ax, style.of(swaps, summary=summary, number=number), rows, (low, high))
+            draw_panel(ax, tidy.of(swaps, summary=summary, number=number), rows, (low, high))
         line[0].set_ylabel(words)
         line[0].set_yticks(range(len(rows)), list(order.values()))
         line[0].set_ylim(len(rows) - 0.5, -0.5)
@@ -96,9 +90,8 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
         ax.set_title(number)
     for ax, number in zip(panels[-1], NUMBERS, strict=True):
         ax.set_xlabel(f"{number.split()[-1]} (%)")
-    panels[0, 0].xaxis.set_major_locator(MultipleLocator(0.5))
-    panels[0, 0].set_xlim(low - 0.05, high + 0.05)
-    panels[0, 0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    panels[0, 0].xaxis.set_major_locator(MultipleLocator(50))
+    panels[0, 0].set_xlim(low - 5, high + 5)
     style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
 
 
@@ -106,12 +99,12 @@ def draw_panel(
     ax: Axes, swaps: pd.DataFrame, rows: Sequence[str], limits: tuple[float, float]
 ) -> None:
     """One number in one summary: both lenses of every replacement, one below the other."""
-    ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
+    scales.zero(ax, "x")
     ax.axvline(CLAIMED, color=style.VERMILLION, linestyle=(0, (5, 1.5)), linewidth=1.3, zorder=0)
     ax.grid(visible=False, axis="y")
     for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
-        for one in style.of(swaps, lens=lens).to_dict("records"):
-            estimate, low, high = (float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
+        for one in tidy.of(swaps, lens=lens).to_dict("records"):
+            estimate, low, high = (100 * float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
             y = rows.index(one["replacement"]) + shift
             look = style.LENS_LOOKS[lens]
             if low <= CLAIMED <= high:

@@ -2,67 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("calibration",)
-STORES = ()
-CATEGORY = "Calibration"
-LABELS = {"figure": "Calibration", "shows": "bias and coverage on planted components"}
-CAPTION = (
-    "Simulated studies with planted components, through the decomposition, Gram matrices and "
-    "intervals of every study. Top, the mean estimate less the truth, as a share of the truth; "
-    "bottom, the share of 95 % intervals that cover the truth, the grey band being 93 to 97 %. "
-    "Columns are worlds: the size of an input's own logits, heavy tails over inputs, and few "
-    "inputs that carry half of the variance."
-)
 NUMBERS = {
     "residual energy, median head": style.Look(style.BLACK, "-", "o"),
-    "mask energy, median head": style.Look("#0072B2", "-", "s"),
+    "mask energy, median head": style.Look(style.BLUE, "-", "s"),
     "residual energy, each head": style.Look("#7F7F7F", "--", "o", filled=False),
-    "mask energy, each head": style.Look("#56B4E9", "--", "s", filled=False),
+    "mask energy, each head": style.Look(style.SKY, "--", "s", filled=False),
     "paired reduction, median head": style.Look(style.VERMILLION, "-", "^"),
     "paired reduction, mean head": style.Look(style.VERMILLION, "--", "^", filled=False),
-    "depth slope, median head": style.Look("#009E73", "-.", "D"),
+    "depth slope, median head": style.Look(style.GREEN, "-.", "D"),
 }
 GOOD = (0.93, 0.97)
+MOST_BIAS = 0.3  # that the axis still shows
 LOWEST = 0.6  # coverage that the axis still shows
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Worlds as columns; bias and coverage of both lenses as rows.
-
-    Args:
-        tables: ``calibration`` (see abspos.calibration.simulation); other tables are ignored.
-        stores: not used.
-        confidence: not used: simulated studies take 95 %.
-    """
-    table = tables["calibration"]
+@style.figure(
+    tables=("calibration",),
+    category="Calibration",
+    label="Calibration: bias and coverage on planted components",
+    caption=(
+        "Simulated studies with planted components, through the decomposition, Gram matrices and "
+        "intervals of every study. Top, the mean estimate less the truth, as a share of the "
+        "truth; bottom, the share of 95 % intervals that cover the truth, the grey band being 93 "
+        "to 97 %. Columns are worlds: the size of an input's own logits, heavy tails over inputs, "
+        "and few inputs that carry half of the variance."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Worlds as columns; bias and coverage of both lenses as rows."""
+    table = data.tables["calibration"]
     worlds = list(table[["noise", "tails"]].drop_duplicates().itertuples(index=False, name=None))
-    figure = Figure(figsize=(style.WIDTH, 10.5), layout="constrained")
-    figure.suptitle(
-        "Planted components: bias and coverage", x=0.01, ha="left", fontsize=12, fontweight="bold"
-    )
     studies = ", ".join(str(n) for n in sorted(table["studies"].unique())) if len(table) else "no"
-    figure.supxlabel(
-        f"{studies} simulated studies a point; 95 % intervals; bars of coverage: "
-        "Clopper-Pearson over studies; what lies outside an axis is cut",
-        x=0.01,
-        ha="left",
-        fontsize=9,
-        color="#404040",
+    note = (
+        f"{studies} simulated studies a point; 95 % intervals; bars of coverage: Clopper-Pearson "
+        "over studies; values beyond an axis stand at its edge"
     )
+    figure = style.sheet("Planted components: bias and coverage", note, 9.6)
     if not worlds:
         style.absent(figure.subplots(), "no simulated studies")
         return figure
@@ -73,7 +54,7 @@ def draw(
         ):
             ax = panels[row, column]
             (bias if kind == "bias" else coverage)(
-                ax, style.of(table, noise=noise, tails=tails, lens=lens)
+                ax, tidy.of(table, noise=noise, tails=tails, lens=lens)
             )
             if column == 0:
                 unit = "bias (% of truth)" if kind == "bias" else "coverage (%)"
@@ -96,11 +77,14 @@ def axis(ax: Axes, rows: pd.DataFrame) -> None:
 
 def bias(ax: Axes, rows: pd.DataFrame) -> None:
     """Mean estimate less truth, as a share of the truth."""
-    ax.axhline(0, color="#808080", linewidth=0.8)
+    scales.zero(ax)
     for name, look in NUMBERS.items():
-        one = style.of(rows, number=name)
-        ax.plot(one["n_inputs"], 100 * one["bias"], label=name, **look.line())
-    ax.set_ylim(-32, 32)
+        one = tidy.of(rows, number=name)
+        shown = one["bias"].clip(-MOST_BIAS, MOST_BIAS)
+        ax.plot(one["n_inputs"], 100 * shown, label=name, **look.line())
+    if (rows["bias"].abs() > MOST_BIAS).any():
+        scales.beyond(ax, f"reaches {100 * max(rows['bias'], key=abs):.0f} %")
+    ax.set_ylim(-100 * MOST_BIAS - 2, 100 * MOST_BIAS + 2)
     axis(ax, rows)
 
 
@@ -108,10 +92,12 @@ def coverage(ax: Axes, rows: pd.DataFrame) -> None:
     """Share of intervals that cover the truth, with its own interval."""
     ax.axhspan(100 * GOOD[0], 100 * GOOD[1], color="#d9d9d9", zorder=0)
     for name, look in NUMBERS.items():
-        one = style.of(rows, number=name)
+        one = tidy.of(rows, number=name)
         shown = one["coverage"].clip(lower=LOWEST)
         ax.plot(one["n_inputs"], 100 * shown, **look.line())
         low, high = (one[c].clip(lower=LOWEST) for c in ("coverage_low", "coverage_high"))
         ax.vlines(one["n_inputs"], 100 * low, 100 * high, color=look.color, linewidth=0.8)
+    if (lowest := rows["coverage"].min()) < LOWEST:
+        scales.beyond(ax, f"down to {100 * lowest:.0f} %")
     ax.set_ylim(100 * LOWEST - 2, 102)
     axis(ax, rows)

@@ -3,61 +3,120 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, replace
+from itertools import cycle, zip_longest
 from textwrap import fill
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("claims",)
-STORES = ()
-CATEGORY = "Claims"
-LABELS = {"figure": "Claims", "shows": "forest plot of all claims"}
-CAPTION = (
-    "Every claim as numbers with intervals, log lens left, probability lens right (numbers "
-    "without a lens stand left); the median head where there is a choice, of bos-swap the energy "
-    "reduction (all numbers: figure BOS swap and claims.csv). Each panel has units of its own. "
-    "Orange marks show what is claimed: a bar a number, a triangle more or less than. Verdicts in "
-    "bold are those of numbers named primary beforehand. Nothing is claimed of what is "
-    "shown beside a claim."
-)
-ROW, HEAD = 0.25, 0.62  # inches of a row, and of a panel around its rows
+BESIDE = "shown beside"
+ROW, MODEL = 0.27, 0.07  # inches of a row, and for each further model in it
+HEAD, BARE = 0.66, 0.34  # inches around a panel's rows, with an axis and without
+LABEL, VERDICT, REASON = 34, 22, 44  # characters to a line of a label, a verdict, a reason
 MOST_DECADES = 7  # of an axis whose numbers differ that much
+COLORS = (
+    *(style.BLACK, style.BLUE, style.VERMILLION, style.GREEN),
+    *(style.PURPLE, style.SKY, style.BROWN, style.GREY),
+)
+#: Units of numbers whose name has none in brackets, by a word of the name; the first counts.
+UNITS = {
+    "reduction": "share",
+    "share": "share",
+    "attention": "share",
+    "relative": "share of the norm",
+    "variance of the state": "squared norm",
+    "variance explained": "share",
+    "accuracy": "share",
+    "energy": "{energy}",
+}
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """One panel per claim and lens, a row per number.
+@dataclass(frozen=True)
+class Panel:
+    """One claim in one unit a lens: rows of the table, log lens left.
 
-    Args:
-        tables: ``claims`` (see abspos.claims.table); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
+    Attributes:
+        claim: its name.
+        sides: rows in the log lens or without a lens, and in the probability lens.
     """
-    claims = shown(tables["claims"])
-    found = style.runs(claims)
-    per_run = [panels_of(style.of(claims, run)) for run in found]
+
+    claim: str
+    sides: tuple[pd.DataFrame, pd.DataFrame]
+
+    @property
+    def labels(self) -> list[str]:
+        """What its rows show."""
+        return list(dict.fromkeys(label for side in self.sides for label in side["label"]))
+
+    @property
+    def bare(self) -> bool:
+        """Whether it has no number, and so needs no axis."""
+        return not any(np.isfinite(side["estimate"].astype(float)).any() for side in self.sides)
+
+
+@style.figure(
+    tables=("claims",),
+    category="Claims",
+    label="Claims: forest plot of all claims",
+    caption=(
+        "Every claim as numbers with intervals, log lens left, probability lens right (numbers "
+        "without a lens stand left); the median head where there is a choice, of bos-swap the "
+        "energy reduction (all numbers: figure BOS swap and claims.csv). Each panel has a unit of "
+        "its own. Several models share a row, each in its colour; marks show their verdicts, and "
+        "the text beside the row counts them. Orange marks show what is claimed: a bar a number, "
+        "a triangle more or less than. Verdicts in bold are those of numbers named primary "
+        "beforehand. Nothing is claimed of what is shown beside a claim."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """A panel for each claim, lens and unit, a row for each number, all models in one row."""
+    claims = shown(data.tables["claims"])
+    found = tidy.runs(claims)
+    colors = dict(zip(found, cycle(COLORS), strict=False))
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
-        f"{style.inputs(claims)}; bars: {style.level(confidence)} intervals; orange: "
-        f"claimed; bold: primary{'; verdicts preliminary: N below 128' if preliminary else ''}"
+        f"{tidy.inputs(claims)}; bars: {data.level} intervals; orange: claimed; bold: primary"
+        + "; verdicts preliminary: N below 128" * bool(preliminary)
+        + tidy.left_out(found)
     )
-    height = max([2.0, *(panel_heights(panels).sum() + 0.5 for panels in per_run)])
-    figure, parts = style.sheet(found, "The claims: estimates, intervals, verdicts", note, height)
-    for part, panels in zip(parts, per_run, strict=True):
-        draw_run(part, panels)
+    panels = panels_of(pd.concat([tidy.of(claims, run) for run in found]))
+    row = ROW + MODEL * (len(found) - 1)
+    heights = [row * len(p.labels) + (BARE if p.bare else HEAD) for p in panels]
+    figure = style.sheet("The claims: estimates, intervals, verdicts", note, sum(heights) + 0.6)
+    key(figure, colors, claims)
+    if not panels:
+        style.absent(figure.subplots(), "no claims in this study")
+        return figure
+    grid = figure.subplots(len(panels), 2, squeeze=False, height_ratios=heights)
+    for panel, line in zip(panels, grid, strict=True):
+        for ax, side, lens in zip(line, panel.sides, style.LENSES, strict=True):
+            draw_side(ax, side, panel, colors)
+            title = panel.claim if lens == "log" else ""
+            stated = (side["lens"] == lens).any()
+            title = ", ".join(filter(None, [title, f"{lens} lens" if stated else ""]))
+            ax.set_title(title, loc="left", fontweight="bold" if lens == "log" else "normal")
+        line[0].set_yticks(range(len(panel.labels)), [fill(t, LABEL) for t in panel.labels])
+        line[1].set_yticks([])
     return figure
+
+
+def key(figure: Figure, colors: Mapping[tuple[str, str], str], claims: pd.DataFrame) -> None:
+    """Models by colour; where there are several, verdicts by mark."""
+    looks = {tidy.title(*run): style.Look(color) for run, color in colors.items()}
+    if len(colors) > 1:
+        seen = set(claims["verdict"])
+        marks = {name: look for name, look in style.VERDICTS.items() if name in seen}
+        looks |= {name: replace(look, color=style.LINE) for name, look in marks.items()}
+    style.key(figure, looks, columns=2 if max(map(len, looks)) > 22 else 3)
 
 
 def shown(claims: pd.DataFrame) -> pd.DataFrame:
@@ -71,115 +130,109 @@ def shown(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(row: Mapping[Any, Any]) -> str:
-    """What one row shows: its number and arms, without what every row repeats."""
+    """What one row shows: its number and arms, without what every row of its claim repeats."""
     texts = [str(row[k]) if isinstance(row[k], str) else "" for k in ("number", "arms")]
     number, arms = texts
-    if row["claim"] == "bos-swap" and number:
+    if row["claim"] in ("bos-swap", "sink-readers") and number:
         return number
     first, *others = (arm.removesuffix("/bos") for arm in arms.split(" vs "))
     pair = " vs ".join([first, *others])
     return " · ".join(filter(None, (pair if pair != "all" else "", number.split(" [")[0])))
 
 
-def unit(number: str) -> str:
-    """The unit in brackets behind a number's name; empty where it has none."""
-    return number.partition("[")[2].rstrip("]")
+def unit(number: str, lens: str) -> str:
+    """The unit of a number: in brackets behind its name, or by a word of it."""
+    energy = style.UNITS.get(lens, "")
+    stated = number.partition("[")[2].rstrip("]")
+    if stated:
+        return stated.replace("energy", energy)
+    return next((text for word, text in UNITS.items() if word in number), "").format(energy=energy)
 
 
-def panels_of(claims: pd.DataFrame) -> list[tuple[str, list[str], pd.DataFrame]]:
-    """The claims of one run as (title, row labels, rows), one per claim and unit."""
+def panels_of(claims: pd.DataFrame) -> list[Panel]:
+    """The claims as panels: theorems apart from what is measured, and each unit apart."""
     if claims.empty:
         return []
     rows = claims.assign(
         label=[label(row) for row in claims.to_dict("records")],
-        unit=[unit(str(number)) for number in claims["number"].fillna("")],
+        unit=[
+            unit(*pair)
+            for pair in zip(claims["number"].fillna(""), claims["lens"].fillna(""), strict=True)
+        ],
+        theorem=claims["verdict"].eq("holds by construction")
+        | claims["claimed"].astype(str).str.startswith("<="),
+        right=claims["lens"].eq("probability"),
     )
-    theorem = rows["verdict"].astype(str).eq("holds by construction") | rows["claimed"].astype(
-        str
-    ).str.startswith("<=")
-    rows["kind"] = np.where(theorem, "theorem", "")
-    groups = rows.groupby(["claim", "kind", "unit"], sort=False)
-    return [
-        (str(claim), list(dict.fromkeys(group["label"])), group) for (claim, _, _), group in groups
-    ]
+    panels = []
+    for (claim, _), group in rows.groupby(["claim", "theorem"], sort=False):
+        left, right = (
+            [part for _, part in side.groupby("unit", sort=False)]
+            for side in (group[~group["right"]], group[group["right"]])
+        )
+        pairs = zip_longest(left, right, fillvalue=group[:0])
+        panels += [Panel(str(claim), pair) for pair in pairs]
+    return panels
 
 
-def panel_heights(panels: list[tuple[str, list[str], pd.DataFrame]]) -> np.ndarray:
-    """Inches that each panel takes."""
-    return np.array([ROW * len(labels) + HEAD for _, labels, _ in panels])
-
-
-def draw_run(part: SubFigure, panels: list[tuple[str, list[str], pd.DataFrame]]) -> None:
-    """One run: its claims from top to bottom."""
-    if not panels:
-        style.absent(part.subplots(), "no claims in this study")
-        return
-    axes = part.subplots(len(panels), 2, squeeze=False, height_ratios=list(panel_heights(panels)))
-    for (claim, labels, rows), (left, right) in zip(panels, axes, strict=True):
-        lens = rows["lens"].fillna("")
-        draw_panel(left, rows[lens != "probability"], labels)
-        draw_panel(right, rows[lens == "probability"], labels)
-        named = [y for y, text in enumerate(labels) if text]
-        left.set_yticks(named, [labels[y] for y in named])
-        left.set_title(claim, loc="left", fontweight="bold")
-        right.set_yticks([])
-    axes[0, 0].set_title("log lens", loc="right")
-    axes[0, 1].set_title("probability lens", loc="right")
-
-
-def draw_panel(ax: Axes, rows: pd.DataFrame, labels: list[str]) -> None:
-    """One claim in one lens, on an axis of its own."""
+def draw_side(
+    ax: Axes, rows: pd.DataFrame, panel: Panel, colors: Mapping[tuple[str, str], str]
+) -> None:
+    """One panel in one lens, on an axis of its own."""
+    labels = panel.labels
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
-    ax.tick_params(labelsize=8.5)
+    ax.tick_params(labelsize=8)
     if rows.empty:
         ax.set_axis_off()
         return
-    if not np.isfinite(rows["estimate"].astype(float)).any():
-        ax.set_xticks([])
-        ax.spines["bottom"].set_visible(False)
-    else:
+    if np.isfinite(rows["estimate"].astype(float)).any():
         set_scale(ax, rows)
-    for row in rows.to_dict("records"):
-        draw_claim(ax, row, labels.index(row["label"]))
+    else:
+        ax.set_xticks([])
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
+    for text, group in rows.groupby("label", sort=False):
+        y = labels.index(str(text))
+        for run, color in colors.items():
+            shift = 0.7 * ((list(colors).index(run) + 0.5) / len(colors) - 0.5)
+            for row in tidy.of(group, run).to_dict("records"):
+                look = style.VERDICTS.get(verdict_of(row), style.VERDICTS["not reproduced"])
+                values = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
+                style.estimate(ax, y + shift, tuple(values), replace(look, color=color))
+        draw_claim(ax, group, y)
+        draw_verdicts(ax, group, y)
 
 
-def draw_claim(ax: Axes, row: Mapping[Any, Any], y: int) -> None:
-    """One number: its interval, what is claimed, its verdict."""
-    verdict = row["verdict"] if isinstance(row["verdict"], str) else "shown beside"
-    look = style.VERDICTS.get(verdict, style.VERDICTS["not reproduced"])
-    estimate, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
-    style.estimate(ax, y, (estimate, low, high), look)
-    if not math.isfinite(estimate) and isinstance(row["note"], str):
-        ax.text(
-            0.02,
-            y,
-            fill(row["note"], 30),
-            transform=ax.get_yaxis_transform(),
-            va="center",
-            fontsize=7,
-            color="#404040",
-        )
-    claimed, sign = parse_claimed(str(row["claimed"]))
-    if math.isfinite(claimed) and math.isfinite(estimate):
-        size = 13 if sign == "|" else 6
-        ax.plot(
-            claimed,
-            y,
-            marker=sign,
-            color=style.ORANGE,
-            markersize=size,
-            markeredgewidth=2,
-            zorder=2,
-        )
-    weight = "bold" if str(row["primary"]) == "True" else "normal"
+def verdict_of(row: Mapping[Any, Any]) -> str:
+    """The verdict of one row; numbers beside a claim have none."""
+    return row["verdict"] if isinstance(row["verdict"], str) and row["verdict"] else BESIDE
+
+
+def draw_claim(ax: Axes, group: pd.DataFrame, y: int) -> None:
+    """What is claimed of one number; where it has no estimate, why not."""
+    measured = group[np.isfinite(group["estimate"].astype(float))]
+    at = ax.get_yaxis_transform()
+    if measured.empty:
+        reasons = "; ".join(dict.fromkeys(group["note"].dropna().astype(str)))
+        text = fill(reasons, REASON)
+        ax.text(0.01, y, text, transform=at, va="center", fontsize=7, color=style.DIM)
+        return
+    claimed, sign = parse_claimed(str(measured["claimed"].iloc[0]))
+    if math.isfinite(claimed):
+        shape = {"markersize": 13 if sign == "|" else 6, "markeredgewidth": 2}
+        ax.plot(claimed, y, marker=sign, color=style.ORANGE, zorder=2, **shape)
+
+
+def draw_verdicts(ax: Axes, group: pd.DataFrame, y: int) -> None:
+    """The verdict of one number beside its row; of several models how many have which."""
+    found = Counter(verdict_of(row) for row in group.to_dict("records"))
+    texts = [f"{n} {name}" if len(found) > 1 else name for name, n in found.most_common()]
+    weight = "bold" if group["primary"].astype(str).eq("True").any() else "normal"
     ax.text(
-        1.02,
-        y,
-        verdict,
+        *(1.02, y, fill(", ".join(texts), VERDICT)),
         transform=ax.get_yaxis_transform(),
         va="center",
-        fontsize=8.5,
+        fontsize=8,
         fontweight=weight,
     )
 
@@ -202,11 +255,8 @@ def set_scale(ax: Axes, rows: pd.DataFrame) -> None:
     sizes = sizes[sizes > 0]
     if sizes.size and sizes.max() > 100 * sizes.min() and not (estimates < 0).any():
         decades = min(MOST_DECADES, math.ceil(math.log10(sizes.max() / sizes.min())) + 1)
-        style.energy_axis(ax, [0.0, *sizes], decades, "x", max(2, decades // 2))
+        scales.signed_log(ax, [0.0, *sizes], decades, "x", max(2, decades // 2))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
-    units = str(rows["unit"].iloc[0])
-    if rows["number"].isin(["mask energy", "residual energy"]).all():
-        units = style.UNITS.get(str(rows["lens"].iloc[0]), "")
-    ax.set_xlabel(units, fontsize=8.5)
+    scales.zero(ax, "x")
+    ax.set_xlabel(str(rows["unit"].iloc[0]), fontsize=8.5)

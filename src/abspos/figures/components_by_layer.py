@@ -3,104 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import chain, product
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import style
-
-TABLES = ("layers",)
-STORES = ()
-CATEGORY = "Components"
-LABELS = {"figure": "Components by layer", "shows": "all variants, early and beyond the window"}
-CAPTION = (
-    "Energy of the causal mask and of the residual stream in every layer (median head) under BOS, "
-    "one line per variant, untrained models dotted and hollow. The last rows show the residual "
-    "energy of queries beyond each window, from which position 0 is out of sight, with attention "
-    "renormalised on the window's keys in every variant: where it grows with depth, position "
-    "accumulates. Bands are intervals over inputs. The early residual energy is on a "
-    "logarithmic scale that turns linear near 0, the others on linear scales."
-)
+from abspos.figures import scales, style, tidy
 
 #: A component, a bin, and the window that the bin lies beyond.
 Place = tuple[str, str, float | None]
+#: A place, a lens, and a run.
+Cell = tuple[str, str, float | None, str, tuple[str, str]]
+ABREAST = 4  # runs beside each other
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Energies by layer: early mask, early residual and residual beyond the window as rows.
+@style.figure(
+    tables=("layers",),
+    category="Components",
+    label="Components by layer: all variants, early and beyond the window",
+    caption=(
+        "Energy of the causal mask and of the residual stream in every layer (median head) under "
+        "BOS, one line per variant, untrained models dotted and hollow. The last rows show the "
+        "residual energy of queries beyond each window, from which position 0 is out of sight, "
+        "with attention renormalised on the window's keys in every variant: where it grows with "
+        "depth, position accumulates. Bands are intervals over inputs. Several models stand "
+        "beside each other, on one scale. The early residual energy is on a logarithmic scale "
+        "that turns linear near 0, the others on linear scales."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Early mask, early residual and residual beyond each window as rows.
 
-    Args:
-        tables: ``layers`` (see abspos.statistics.tables); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
+    Lenses stand side by side for one run; of several, runs do, on one scale, each lens in its row.
     """
-    rows = style.base(tables["layers"], summary="median")
-    found = style.runs(tables["layers"])
-    sliding = any(style.hybrid_sliding(style.of(rows, run)) for run in found)
+    rows = tidy.base(data.tables["layers"], summary="median")
+    found = tidy.runs(data.tables["layers"])
+    sliding = any(tidy.hybrid_sliding(tidy.of(rows, run)) for run in found)
+    windows = windows_of(rows)
     shown: list[Place] = [("mask", "early", None), ("residual", "early", None)]
-    shown += [("residual", "beyond", window) for window in windows_of(rows)]
+    shown += [("residual", "beyond", window) for window in windows]
     note = (
-        f"{style.inputs(rows)}, {style.under(rows)}; median head of each layer; "
-        f"bands: {style.level(confidence)} intervals"
-        + ("; shaded: sliding layers of models that have others too" if sliding else "")
+        f"{tidy.inputs(rows)}, {tidy.under(rows)}; median head of each layer; "
+        f"bands: {data.level} intervals"
+        + "; shaded: sliding layers of models that have others too" * sliding
+        + "; no windowed arm in this study" * (not windows)
     )
-    figure, parts = style.sheet(
-        found, "Mask and residual-stream energy by layer", note, 2.3 * len(shown) + 0.6
-    )
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(rows, run), shown)
+    looks = style.variants(list(rows.get("variant", pd.Series(dtype=str)).unique()))
+    heading = "Mask and residual-stream energy by layer"
+    if not looks:
+        figure = style.sheet(heading, note, 2.0)
+        style.absent(figure.subplots(), "no arm with condition bos or no-bos in this study")
+        return figure
+    if len(found) == 1:
+        cells = [[(*place, lens, found[0]) for lens in style.LENSES] for place in shown]
+
+        def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
+            panels = draw_cells(part, rows, cells, looks, shared=False)
+            for ax, (component, which, window, lens, _) in zip(
+                panels.flat, chain(*cells), strict=True
+            ):
+                ax.set_title(f"{component}, {place(which, window)} ({lens} lens)")
+                ax.set_ylabel(f"energy ({style.UNITS[lens]})")
+
+        return style.per_run(found, heading, note, 2.3 * len(shown) + 0.6, draw_run)
+    blocks = [found[i : i + ABREAST] for i in range(0, len(found), ABREAST)]
+    cells = [
+        [(*place, lens, run) for run in block]
+        for block in blocks
+        for place, lens in product(shown, style.LENSES)
+    ]
+    figure = style.sheet(heading, note + tidy.left_out(found), 1.55 * len(cells) + 0.4)
+    panels = draw_cells(figure, rows, cells, looks, shared=True)
+    for line, (first, *_) in zip(panels, cells, strict=True):
+        component, which, window, lens, _ = first
+        text = f"{component}\n{place(which, window)}\n{lens} lens\n({style.UNITS[lens]})"
+        line[0].set_ylabel(text, fontsize=8.5)
+    for line, block in zip(panels[:: 2 * len(shown)], blocks, strict=True):
+        for ax, run in zip(line, block, strict=False):
+            ax.set_title(tidy.title(*run))
     return figure
 
 
-def draw_run(part: SubFigure, rows: pd.DataFrame, shown: Sequence[Place]) -> None:
-    """One run: lenses as columns, components and bins as rows."""
-    looks = style.variants(list(rows["variant"].unique()))
-    panels = part.subplots(len(shown), 2, squeeze=False, sharex=True)
-    for (component, which, window), line in zip(shown, panels, strict=True):
-        for ax, lens in zip(line, style.LENSES, strict=True):
-            seen = style.of(rows, lens=lens, component=component, bin=which)
-            seen = seen if window is None else style.of(seen, window=window)
-            draw_panel(ax, seen, looks, which)
-            if not seen.empty:
-                style.shade(ax, style.hybrid_sliding(rows))
-            ax.set_title(f"{component}, {place(which, window)} ({lens} lens)")
-            ax.set_ylabel(f"energy ({style.UNITS[lens]})")
+def draw_cells(
+    part: Figure | SubFigure,
+    rows: pd.DataFrame,
+    cells: Sequence[Sequence[Cell]],
+    looks: Mapping[str, style.Look],
+    shared: bool,
+) -> np.ndarray:
+    """The panels of a grid, rows on one scale where ``shared``; places without a cell are blank."""
+    width = max(map(len, cells))
+    panels = part.subplots(
+        *(len(cells), width), squeeze=False, sharex="col", sharey="row" if shared else False
+    )
+    for line, own in zip(panels, cells, strict=True):
+        tables = []
+        for ax, (component, which, window, lens, run) in zip(line, own, strict=False):
+            of_run = tidy.of(rows, run)
+            table = tidy.of(of_run, lens=lens, component=component, bin=which)
+            tables.append(table if window is None else tidy.of(table, window=window))
+            draw_panel(ax, tables[-1], looks)
+            scales.shade(ax, tidy.hybrid_sliding(of_run))
+        for ax in line[len(own) :]:
+            ax.set_axis_off()
+        if own[0][:2] == ("residual", "early"):
+            groups = [line[: len(own)]] if shared else [[ax] for ax in line]
+            of_groups = [tables] if shared else [[table] for table in tables]
+            for axes, of_axes in zip(groups, of_groups, strict=True):
+                scales.energy_axis(axes, of_axes, stride=2 if shared else 1)
     for ax in panels[-1]:
-        style.layer_axis(ax)
-    style.key(part, looks)
+        scales.layer_axis(ax)
+    style.key(part, looks, columns=3 if shared else None)
+    return panels
 
 
-def windows_of(rows: pd.DataFrame) -> list[float | None]:
-    """Windows that some bin lies beyond; None alone where there is none."""
-    found = style.of(rows, bin="beyond").get("window", pd.Series(dtype=float))
-    return sorted(set(found.dropna())) or [None]
+def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
+    """One component of one run in one bin and lens, a line per variant."""
+    for name, look in looks.items():
+        line = tidy.of(rows, variant=name)
+        if not line.empty:
+            style.curve(ax, line, "layer", "energy", look, name)
+    scales.zero(ax)
+
+
+def windows_of(rows: pd.DataFrame) -> list[float]:
+    """Windows that some bin lies beyond."""
+    found = tidy.of(rows, bin="beyond").get("window", pd.Series(dtype=float))
+    return sorted(set(found.dropna()))
 
 
 def place(which: str, window: float | None) -> str:
     """What a bin is called in a title."""
     if which != "beyond":
         return f"{which} queries"
-    return f"queries beyond {'a window' if window is None else f'{window:g} keys'}"
-
-
-def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look], which: str) -> None:
-    """One component in one bin and lens, a line per variant."""
-    if rows.empty:
-        reason = "no windowed arm in this study" if which == "beyond" else "no such arm"
-        style.absent(ax, reason)
-        return
-    for name, look in looks.items():
-        line = style.of(rows, variant=name)
-        if not line.empty:
-            style.curve(ax, line, "layer", "energy", look, name)
-    if (rows["component"] == "residual").all() and which == "early":
-        style.energy_axis(ax, style.span(rows))
-    else:  # within a decade or two, or about zero, where the slope with depth is what is claimed
-        ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
+    return f"queries beyond {window:g} keys"

@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("guards",)
-STORES = ()
-CATEGORY = "Controls"
-LABELS = {"figure": "Controls", "shows": "each control beside the effect it guards"}
-CAPTION = (
-    "How far the residual-stream component of early queries moves from that under bos: the energy "
-    "of the difference, as a share. Above, what is put at position 0; below, the controls: the "
-    "same token at a later position, all position ids shifted (which must do nothing beyond "
-    "rounding), the text shuffled. Bars are intervals over inputs."
-)
 SUMMARIES = {"median": "median head", "mean": "mean head"}
 NUMBER = "difference share"
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Effects and controls as rows, summaries as columns, lenses as marks.
-
-    Args:
-        tables: ``guards`` (see abspos.claims.guards); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    table = style.of(tables["guards"], number=NUMBER)
-    found = style.runs(tables["guards"])
-    note = (
-        f"{style.inputs(table)}, variant standard, early queries; bars: "
-        f"{style.level(confidence)} intervals"
-    )
+@style.figure(
+    tables=("guards",),
+    category="Controls",
+    label="Controls: each control beside the effect it guards",
+    caption=(
+        "How far the residual-stream component of early queries moves from that under bos: the "
+        "energy of the difference, as a share. Above, what is put at position 0; below, the "
+        "controls: the same token at a later position, all position ids shifted (which must do "
+        "nothing beyond rounding), the text shuffled. Bars are intervals over inputs."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Effects and controls as rows, summaries as columns, lenses as marks."""
+    table = tidy.of(data.tables["guards"], number=NUMBER)
+    found = tidy.runs(data.tables["guards"])
+    note = f"{tidy.inputs(table)}, variant standard, early queries; bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"
-    figure, parts = style.sheet(found, heading, note, 3.2)
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(table, run))
-    return figure
+    return style.per_run(
+        found, heading, note, 3.2, lambda part, run: draw_run(part, tidy.of(table, run))
+    )
 
 
 def draw_run(part: SubFigure, table: pd.DataFrame) -> None:
@@ -59,10 +42,10 @@ def draw_run(part: SubFigure, table: pd.DataFrame) -> None:
     effects = len(set(table.loc[table["role"] == "effect", "condition"]))
     panels = part.subplots(1, len(SUMMARIES), sharex=True, sharey=True)
     for ax, (summary, words) in zip(panels, SUMMARIES.items(), strict=True):
-        ax.axvline(0, color="#808080", linewidth=0.8, zorder=0)
-        ax.axhline(effects - 0.5, color="#808080", linewidth=0.8, linestyle=":")
+        scales.zero(ax, "x")
+        ax.axhline(effects - 0.5, color=style.LINE, linewidth=0.8, linestyle=":")
         for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
-            for one in style.of(table, summary=summary, lens=lens).to_dict("records"):
+            for one in tidy.of(table, summary=summary, lens=lens).to_dict("records"):
                 low, middle, high = (100 * float(one[c]) for c in ("ci_low", "estimate", "ci_high"))
                 y = rows.index(one["condition"]) + shift
                 style.estimate(ax, y, (middle, low, high), style.LENS_LOOKS[lens])

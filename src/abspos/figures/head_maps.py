@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -13,52 +10,42 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from abspos.figures import style
+from abspos.figures import style, tidy
 
-TABLES = ("energies", "sinks")
-STORES = ()
-CATEGORY = "Heads"
-LABELS = {"figure": "Head maps", "shows": "sink excess and residual energy"}
-CAPTION = (
-    "Every head of the standard model under BOS, early queries. Left: sink excess, the attention "
-    "on position 0 beyond what the mask alone predicts. Middle and right: residual energy in the "
-    "log and in the probability lens, on logarithmic colour scales; energies are unbiased and may "
-    "be negative, which is marked by a cross."
-)
 DECADES = 5  # that a colour scale spans at most
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Three maps per run, layers as rows and heads as columns.
-
-    Args:
-        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables); other tables are ignored.
-        stores: not used.
-        confidence: not used: the maps show estimates.
-    """
-    energies, sinks = (style.base(tables[name], variant="standard") for name in TABLES)
-    energies = style.of(energies, bin="early", component="residual")
-    found = style.runs(tables["energies"], tables["sinks"])
+@style.figure(
+    tables=("energies", "sinks"),
+    category="Heads",
+    label="Head maps: sink excess and residual energy",
+    caption=(
+        "Every head of the standard model under BOS, early queries. Left: sink excess, the "
+        "attention on position 0 beyond what the mask alone predicts. Middle and right: residual "
+        "energy in the log and in the probability lens, on logarithmic colour scales; energies "
+        "are unbiased and may be negative, which is marked by a cross."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Three maps per run, layers as rows and heads as columns."""
+    energies, sinks = (
+        tidy.base(data.tables[name], variant="standard") for name in ("energies", "sinks")
+    )
+    energies = tidy.of(energies, bin="early", component="residual")
+    found = tidy.runs(data.tables["energies"], data.tables["sinks"])
     layers = int(max([0, *sinks.get("layer", []), *energies.get("layer", [])])) + 1
     note = (
-        f"{style.inputs(energies, sinks)}, standard, {style.under(sinks)}, early queries; "
+        f"{tidy.inputs(energies, sinks)}, standard, {tidy.under(sinks)}, early queries; "
         "estimates of single heads (intervals: energies.csv, sinks.csv); ✕ marks estimates of 0 or "
         "less"
     )
-    figure, parts = style.sheet(
+    return style.per_run(
         found,
         "Sink excess and residual-stream energy of every head",
         note,
         min(8.0, 1.6 + 0.17 * layers),
+        lambda part, run: draw_run(part, tidy.of(energies, run), tidy.of(sinks, run)),
     )
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(energies, run), style.of(sinks, run))
-    return figure
 
 
 def draw_run(part: SubFigure, energies: pd.DataFrame, sinks: pd.DataFrame) -> None:
@@ -68,7 +55,7 @@ def draw_run(part: SubFigure, energies: pd.DataFrame, sinks: pd.DataFrame) -> No
         panels[0], sinks, "sink_excess", "sink excess", "excess attention on position 0", log=False
     )
     for ax, lens in zip(panels[1:], style.LENSES, strict=True):
-        rows = style.of(energies, lens=lens)
+        rows = tidy.of(energies, lens=lens)
         draw_map(ax, rows, "energy", f"residual energy, {lens} lens", style.UNITS[lens], log=True)
 
 

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import style
+from abspos.figures import style, tidy
 
-TABLES = ("claims",)
-STORES = ()
-CATEGORY = "Claims"
-LABELS = {"figure": "Readers of position 0", "shows": "exchange in sink readers and other heads"}
-CAPTION = (
-    "Keys and values at position 0 are exchanged for another token's in chosen heads only: sink "
-    "readers, as many other heads of the same layers, all heads. Left, the share of R's early "
-    "energy that goes with it; right, how large the change of R is, as a share of the change when "
-    "the token itself is replaced. Heads are chosen on one half of the inputs and measured on the "
-    "other. The last row decides the claim. Bars are intervals over inputs; arrows "
-    "point at what lies outside the axis."
-)
 NUMBERS = ("share of R energy", "share of the bos-swap change")
 ROWS = {
     "readers": "sink readers",
@@ -32,34 +17,39 @@ ROWS = {
     "readers less matched": "readers less others",
 }
 SUMMARIES = {"median": "median head", "mean": "mean head"}
-LIMITS = (-0.6, 1.6)  # of the axes, as far as they are needed
+LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Sets of heads as rows, the two shares as columns, lenses as marks.
-
-    Args:
-        tables: ``claims`` (see abspos.claims.table); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    claims = tables["claims"]
-    found = style.runs(claims)
+@style.figure(
+    tables=("claims",),
+    category="Claims",
+    label="Readers of position 0: exchange in sink readers and other heads",
+    caption=(
+        "Keys and values at position 0 are exchanged for another token's in chosen heads only: "
+        "sink readers, as many other heads of the same layers, all heads. Left, the share of R's "
+        "early energy that goes with it; right, how large the change of R is, as a share of the "
+        "change when the token itself is replaced. Heads are chosen on one half of the inputs and "
+        "measured on the other. The last row decides the claim. Bars are intervals over inputs; "
+        "an estimate outside the axis is an arrow with its value."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Sets of heads as rows, the two shares as columns, lenses as marks."""
+    claims = data.tables["claims"]
+    found = tidy.runs(claims)
     shares = shares_of(claims)
     note = (
-        f"{style.inputs(shares)} measured on, variant standard, early queries; bars: "
-        f"{style.level(confidence)} intervals"
+        f"{tidy.inputs(shares)} measured on, variant standard, early queries; bars: "
+        f"{data.level} intervals"
     )
     title = "Position 0 exchanged in chosen heads: what of the residual-stream component goes"
-    figure, parts = style.sheet(found, title, note, 2 * (0.27 * len(ROWS) + 0.55) + 0.9)
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(shares, run))
-    return figure
+    return style.per_run(
+        found,
+        title,
+        note,
+        2 * (0.27 * len(ROWS) + 0.55) + 0.9,
+        lambda part, run: draw_run(part, tidy.of(shares, run)),
+    )
 
 
 def shares_of(claims: pd.DataFrame) -> pd.DataFrame:
@@ -75,11 +65,11 @@ def draw_run(part: SubFigure, shares: pd.DataFrame) -> None:
         style.absent(part.subplots(), "no exchange of position 0 in this study")
         return
     panels = part.subplots(len(SUMMARIES), len(NUMBERS), sharex=True, sharey=True)
-    low = max(LIMITS[0], np.nanmin([-0.1, *shares["ci_low"].astype(float)]))
-    high = min(LIMITS[1], np.nanmax([1.0, *shares["ci_high"].astype(float)]))
+    low = max(LIMITS[0], np.nanmin([-10, *100 * shares["ci_low"].astype(float)]))
+    high = min(LIMITS[1], np.nanmax([100, *100 * shares["ci_high"].astype(float)]))
     for (summary, words), line in zip(SUMMARIES.items(), panels, strict=True):
         for ax, number in zip(line, NUMBERS, strict=True):
-            draw_panel(ax, style.of(shares, summary=summary, share=number), (low, high))
+            draw_panel(ax, tidy.of(shares, summary=summary, share=number), (low, high))
         line[0].set_ylabel(words)
         line[0].set_yticks(range(len(ROWS)), list(ROWS.values()))
         line[0].set_ylim(len(ROWS) - 0.5, -0.5)
@@ -87,19 +77,18 @@ def draw_run(part: SubFigure, shares: pd.DataFrame) -> None:
         ax.set_title(number)
     for ax in panels[-1]:
         ax.set_xlabel("share (%)")
-    panels[0, 0].set_xlim(low - 0.05, high + 0.05)
-    panels[0, 0].xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    panels[0, 0].set_xlim(low - 5, high + 5)
     style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
 
 
 def draw_panel(ax: Axes, shares: pd.DataFrame, limits: tuple[float, float]) -> None:
     """One share in one summary: both lenses of every set of heads, one below the other."""
-    for at in (0, 1):
-        ax.axvline(at, color="#808080", linewidth=0.8, zorder=0)
-    ax.axhline(2.5, color="#b0b0b0", linewidth=0.8)
+    for at in (0, 100):
+        ax.axvline(at, color=style.LINE, linewidth=0.8, zorder=0)
+    ax.axhline(2.5, color=style.LINE, linewidth=0.8)
     ax.grid(visible=False, axis="y")
     for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
-        for one in style.of(shares, lens=lens).to_dict("records"):
-            estimate, low, high = (float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
+        for one in tidy.of(shares, lens=lens).to_dict("records"):
+            estimate, low, high = (100 * float(one[c]) for c in ("estimate", "ci_low", "ci_high"))
             y = list(ROWS).index(one["heads"]) + shift
             style.estimate(ax, y, (estimate, low, high), style.LENS_LOOKS[lens], limits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from abspos.csv_tables import read_csv
 from abspos.figures import FIGURES, OTHERS
+from abspos.figures.facts import facts
 from abspos.figures.style import theme
 from abspos.stores import whole_file
 
@@ -33,33 +34,33 @@ def save(
 
     Args:
         name: a module of ``abspos.figures``, one of FIGURES or OTHERS.
-        tables: CSV file of each table in the module's TABLES.
-        stores: component stores by ``model/revision/variant/condition``; empty where the module's
-            STORES is.
+        tables: CSV file of each table that the figure declares.
+        stores: component stores by ``model/revision/variant/condition``; empty where it
+            declares none.
         outputs: files to write, their suffix (.pdf, .svg, .png) says how.
         confidence: level of the tables' intervals, to be stated in the figure.
 
     Raises:
         ValueError: an unknown figure or suffix, or a table that the figure needs is not given.
     """
-    module = load(name)
-    missing = [table for table in module.TABLES if table not in tables]
+    draw, needed = load(name), facts(name).tables
+    missing = [table for table in needed if table not in tables]
     if missing:
-        raise ValueError(f"figure {name}: no table {missing[0]!r} given; it needs {module.TABLES}")
+        raise ValueError(f"figure {name}: no table {missing[0]!r} given; it needs {needed}")
     for output in outputs:
         suffix_of(output)
-    frames = {table: read_csv(tables[table]) for table in module.TABLES}
+    figure = draw({table: read_csv(tables[table]) for table in needed}, stores, confidence)
     with theme():
-        figure = module.draw(frames, stores, confidence)
         for output in outputs:
             write(figure, Path(output))
 
 
-def load(name: str) -> Any:
-    """The module of one figure, by its name in FIGURES or OTHERS."""
+def load(name: str) -> Callable[..., Figure]:
+    """The function that draws one figure, by its name in FIGURES or OTHERS."""
     if name not in FIGURES + OTHERS:
         raise ValueError(f"figure {name!r}: not one of {', '.join(FIGURES + OTHERS)}")
-    return importlib.import_module(f"abspos.figures.{name}")
+    draw: Callable[..., Figure] = importlib.import_module(f"abspos.figures.{name}").draw
+    return draw
 
 
 def suffix_of(output: Path) -> str:

@@ -3,83 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("checkpoints", "summary", "sink_share", "swaps")
-STORES = ()
-CATEGORY = "Training"
-LABELS = {"figure": "Training", "shows": "components, sinks and BOS swap by training tokens"}
-CAPTION = (
-    "How absolute position comes in during training: energy of the mask and of the residual-stream "
-    "component at early queries (median head, mean of layers), the share of heads that sink at "
-    "position 0, and how much of the residual energy goes when the BOS embedding is replaced "
-    "(dashed: the claimed 40 %), each against the tokens that a checkpoint has seen. The axis is "
-    "linear from 0 to the first checkpoint after it and logarithmic from there. Dotted lines are "
-    "gaps: checkpoints that are missing or broken. Bands are intervals over inputs."
-)
 CLAIMED = 0.4
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """A part per model with known training tokens; four panels each.
-
-    Args:
-        tables: ``checkpoints`` (see abspos.report.checkpoints), ``summary`` and ``sink_share`` (see
-            abspos.statistics.tables), ``swaps`` (see abspos.claims.table).
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    known = tables["checkpoints"].dropna(subset=["tokens"])
+@style.figure(
+    tables=("checkpoints", "summary", "sink_share", "swaps"),
+    category="Training",
+    label="Training: components, sinks and BOS swap by training tokens",
+    caption=(
+        "How absolute position comes in during training: energy of the mask and of the "
+        "residual-stream component at early queries (median head, mean of layers), the share of "
+        "heads that sink at position 0, and how much of the residual energy goes when the BOS "
+        "embedding is replaced (dashed: the claimed 40 %), each against the tokens that a "
+        "checkpoint has seen. The axis is linear from 0 to the first checkpoint after it and "
+        "logarithmic from there. Dotted lines are gaps: checkpoints that are missing or broken. "
+        "Bands are intervals over inputs."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """A part per model with known training tokens; four panels each."""
+    known = data.tables["checkpoints"].dropna(subset=["tokens"])
     models = list(known["model"].unique()) or ["no model with tokens_per_step"]
     rows = {
-        "summary": style.base(tables["summary"], variant="standard", bin="early", summary="median"),
-        "sink_share": style.base(tables["sink_share"], variant="standard"),
-        "swaps": style.of(
-            tables["swaps"], replacement="swap-token", number="energy reduction", summary="median"
+        "summary": tidy.base(
+            data.tables["summary"], variant="standard", bin="early", summary="median"
+        ),
+        "sink_share": tidy.base(data.tables["sink_share"], variant="standard"),
+        "swaps": tidy.of(
+            data.tables["swaps"],
+            replacement="swap-token",
+            number="energy reduction",
+            summary="median",
         ),
     }
     shown = with_tokens(rows["summary"], known)
     note = (
-        f"{style.inputs(*rows.values())}, standard, {style.under(shown)}; "
-        f"bands: {style.level(confidence)} intervals; dotted: gaps"
+        f"{tidy.inputs(*rows.values())}, standard, {tidy.under(shown)}; "
+        f"bands: {data.level} intervals; dotted: gaps"
     )
-    named = [(model, "") for model in models]
-    figure, parts = style.sheet(named, "Position during training", note, 5.6)
-    for part, model in zip(parts, models, strict=True):
-        own = style.of(known, model=model)
+
+    def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
+        own = tidy.of(known, model=run[0])
         along = {name: of_all_layers(with_tokens(table, own)) for name, table in rows.items()}
-        heading = f"{model}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints"
+        heading = f"{run[0]}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints"
         kinds = "".join(along["summary"].get("kind", pd.Series(dtype=str)).unique())
         heading += f", layers {kinds} together" if "+" in kinds else ""
         part.suptitle(heading, x=0.01, ha="left", fontsize=10.5)
         draw_model(part, along, own)
-    return figure
+
+    named = [(model, "") for model in models]
+    return style.per_run(named, "Position during training", note, 5.6, draw_run)
 
 
 def with_tokens(table: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
     """The rows of one model's checkpoints, with their training tokens."""
     if "revision" not in table:
         return table
-    return table.merge(checkpoints[["model", "revision", "tokens"]], on=style.RUN)
+    return table.merge(checkpoints[["model", "revision", "tokens"]], on=tidy.RUN)
 
 
 def of_all_layers(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that average all layers of a model: in hybrids their kind names all kinds."""
     if "kind" not in table or table.empty:
         return table
-    return style.of(table, kind=max(table["kind"].unique(), key=len))
+    return tidy.of(table, kind=max(table["kind"].unique(), key=len))
 
 
 def draw_model(
@@ -88,14 +83,14 @@ def draw_model(
     """One model: energies in both lenses above, sinks and BOS swap below."""
     panels = part.subplots(2, 2, sharex=True)
     for ax, lens in zip(panels[0], style.LENSES, strict=True):
-        found = style.of(rows["summary"], lens=lens)
+        found = tidy.of(rows["summary"], lens=lens)
         for name in ("mask", "residual"):
-            one = style.of(found, component=name)
+            one = tidy.of(found, component=name)
             if len(one):
                 style.curve(ax, one, "tokens", "energy", style.COMPONENTS[name], name)
         if len(found):
-            style.energy_axis(ax, style.span(found))
-        ax.set(title=f"early energy, {lens} lens", ylabel=f"energy [{style.UNITS[lens]}]")
+            scales.energy_axis([ax], [found])
+        ax.set(title=f"early energy, {lens} lens", ylabel=f"energy ({style.UNITS[lens]})")
     sinks, swap = panels[1]
     if len(rows["sink_share"]):
         look = style.VARIANTS["standard"]
@@ -104,7 +99,7 @@ def draw_model(
     draw_swap(swap, rows["swaps"])
     for ax in panels.flat:
         for tokens in checkpoints.loc[checkpoints["gap"].notna(), "tokens"]:
-            ax.axvline(tokens, color="#808080", linestyle=":", linewidth=1.2, zorder=0)
+            ax.axvline(tokens, color=style.LINE, linestyle=":", linewidth=1.2, zorder=0)
     token_axis(panels[1], checkpoints["tokens"])
     style.key(part, {name: style.COMPONENTS[name] for name in ("mask", "residual")})
 
@@ -115,14 +110,14 @@ def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
         style.absent(ax, "no swap-token arm in this study")
         return
     for lens in style.LENSES:
-        one = style.of(rows, lens=lens)
+        one = tidy.of(rows, lens=lens)
         style.curve(ax, one, "tokens", "estimate", style.LENS_LOOKS[lens], f"{lens} lens")
-    ax.axhline(CLAIMED, color="#808080", linestyle="--", linewidth=1)
-    ax.axhline(0, color="#808080", linewidth=0.8, zorder=0)
+    ax.axhline(CLAIMED, color=style.LINE, linestyle="--", linewidth=1)
+    scales.zero(ax)
     low, high = ax.get_ylim()
     ax.set(
         title="BOS swapped: residual energy that goes",
-        ylabel="energy reduction",
+        ylabel="energy reduction (share)",
         ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3),
     )
     ax.legend(fontsize=9, loc="upper left", ncols=2)

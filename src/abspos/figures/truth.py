@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,20 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from abspos.figures import style
+from abspos.figures import scales, style, tidy
 
-TABLES = ("truth", "numbers")
-STORES = ()
-CATEGORY = "Calibration"
-LABELS = {"figure": "Truth", "shows": "estimates against the planted truth"}
-CAPTION = (
-    "Synthetic models, whose truth is known: every estimate with its interval against the truth, "
-    "both on one scale. Small marks are single heads in every arm and bin of queries, large ones "
-    "models (median head, mean of layers); arms that agree in all are counted once, controls on "
-    "fewer inputs left out. Hollow: the interval does not hold the truth. Right, the claims' "
-    "numbers (black median head, grey mean head); above each panel, how many intervals of heads "
-    "or numbers hold the truth."
-)
 COLUMNS: Mapping[str, Sequence[str]] = {
     "mask": ("mask",),
     "residual stream": ("residual",),
@@ -34,30 +21,38 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 DECADES = 3
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """One part per synthetic model; lenses as rows, components and claims as columns.
-
-    Args:
-        tables: ``truth`` and ``numbers`` (see abspos.calibration.comparison).
-        stores: not used.
-        confidence: level of the intervals, stated in the figure.
-    """
-    truth, numbers = (whole(tables[name]).dropna(subset=["covered", "estimate"]) for name in TABLES)
-    found = style.runs(truth)
+@style.figure(
+    tables=("truth", "numbers"),
+    category="Calibration",
+    label="Truth: estimates against the planted truth",
+    caption=(
+        "Synthetic models, whose truth is known: every estimate with its interval against the "
+        "truth, both on one scale. Small marks are single heads in every arm and bin of queries, "
+        "large ones models (median head, mean of layers); arms that agree in all are counted "
+        "once, controls on fewer inputs left out. Hollow: the interval does not hold the truth. "
+        "Right, the claims' numbers (black median head, grey mean head); above each panel, how "
+        "many intervals of heads or numbers hold the truth."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """One part per synthetic model; lenses as rows, components and claims as columns."""
+    truth, numbers = (
+        whole(data.tables[name]).dropna(subset=["covered", "estimate"])
+        for name in ("truth", "numbers")
+    )
+    found = tidy.runs(truth)
     note = (
-        f"{style.inputs(truth)}; bars: {style.level(confidence)} intervals, hollow where "
+        f"{tidy.inputs(truth)}; bars: {data.level} intervals, hollow where "
         "they miss the truth; grey: estimate = truth; small marks heads, large marks models; what "
         "intervals have below an axis is cut"
     )
-    figure, parts = style.sheet(found, "Estimate against planted truth", note, 6.2)
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(truth, run), style.of(numbers, run))
-    return figure
+    return style.per_run(
+        found,
+        "Estimate against planted truth",
+        note,
+        6.2,
+        lambda part, run: draw_run(part, tidy.of(truth, run), tidy.of(numbers, run)),
+    )
 
 
 def draw_run(part: SubFigure, truth: pd.DataFrame, numbers: pd.DataFrame) -> None:
@@ -67,7 +62,7 @@ def draw_run(part: SubFigure, truth: pd.DataFrame, numbers: pd.DataFrame) -> Non
         return
     panels = part.subplots(2, len(COLUMNS) + 1)
     for row, lens in zip(panels, style.LENSES, strict=True):
-        of_lens = style.of(truth, lens=lens)
+        of_lens = tidy.of(truth, lens=lens)
         for ax, (name, components) in zip(row, COLUMNS.items(), strict=False):
             rows = of_lens[of_lens["component"].isin(components)]
             energies(ax, rows, name, style.UNITS[lens])
@@ -99,7 +94,7 @@ def energies(ax: Axes, rows: pd.DataFrame, name: str, unit: str) -> None:
     models = once(rows[rows["layer"].isna() & (rows["summary"] == "median")])
     for component, look in style.COMPONENTS.items():
         for one, size in ((heads, 2.2), (models, 6.0)):
-            points(ax, style.of(one, component=component), look, size)
+            points(ax, tidy.of(one, component=component), look, size)
     scale(ax, heads)
     ax.set_title(f"{name}: {share(heads)}")
     ax.set_xlabel(f"truth [{unit}]")
@@ -113,7 +108,7 @@ def ratios(ax: Axes, rows: pd.DataFrame) -> None:
     rows = rows.drop_duplicates(["truth", "estimate", "ci_low", "ci_high"])
     for summary, filled in (("median", True), ("mean", False)):
         look = style.Look(style.BLACK if filled else "#7F7F7F", "-", "o" if filled else "D")
-        points(ax, style.of(rows, summary=summary), look, 4.0)
+        points(ax, tidy.of(rows, summary=summary), look, 4.0)
     ends = rows[["truth", "estimate"]].to_numpy(float)
     low, high = min(0.0, np.nanmin(ends)), np.nanmax(ends)
     room = 0.15 * (high - low or 1.0)
@@ -149,9 +144,9 @@ def scale(ax: Axes, rows: pd.DataFrame) -> None:
     """
     values = np.abs(rows[["truth", "estimate"]].to_numpy(float))
     largest = float(np.nanmax(values)) if values.size and np.nanmax(values) > 0 else 1.0
-    threshold = style.decade(largest) / 10 ** (DECADES - 1)
+    threshold = scales.decade(largest) / 10 ** (DECADES - 1)
     lowest = float(np.nanmin(rows["estimate"])) if len(rows) else 0.0
-    marks = [style.decade(largest) / 10.0**k for k in range(DECADES)]
+    marks = [scales.decade(largest) / 10.0**k for k in range(DECADES)]
     for which, shown in ((ax.xaxis, marks[::2]), (ax.yaxis, [*marks, *(-m for m in marks)])):
         getattr(ax, f"set_{which.axis_name}scale")("symlog", linthresh=threshold, linscale=0.6)
         which.set_major_locator(FixedLocator([0.0, *shown]))
@@ -164,5 +159,5 @@ def scale(ax: Axes, rows: pd.DataFrame) -> None:
 def diagonal(ax: Axes) -> None:
     """Where estimate and truth agree: a straight line, for both axes have one scale."""
     ends, room = ax.get_xlim(), ax.get_ylim()
-    ax.plot(ends, ends, color="#808080", linewidth=0.8, zorder=0)
+    ax.plot(ends, ends, color=style.LINE, linewidth=0.8, zorder=0)
     ax.set(xlim=ends, ylim=room)

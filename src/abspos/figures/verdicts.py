@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from abspos.figures import style
+from abspos.figures import style, tidy
 
-TABLES = ("sensitivity",)
-STORES = ()
-CATEGORY = "Claims"
-LABELS = {"figure": "Sensitivity", "shows": "every verdict under other choices"}
-CAPTION = (
-    "The verdict of every measured number that decides a claim, as published (first column) and "
-    "under other choices: the end of the early bin, the anchor of the mask, the mean over heads, "
-    "halves of the inputs, single sources of the corpus, and other studies that made another "
-    "choice. A mark in orange is a flip, which makes the verdict fragile; a grey one differs too, "
-    "but of fewer inputs whose interval still holds the published estimate. Empty: the choice "
-    "does not touch the number. Numbers without a lens stand left."
-)
 COLORS = {
     "same": style.BLACK,
     "flips": style.VERMILLION,
@@ -36,34 +23,38 @@ ROW, HEAD, LEFT = 0.26, 1.9, 4.3  # inches of a row, around the rows, and beside
 COLUMN = 0.27  # inches of a choice
 
 
-@style.theme()
-def draw(
-    tables: Mapping[str, pd.DataFrame],
-    stores: Mapping[str, Path] | None = None,
-    confidence: float = 0.95,
-) -> Figure:
-    """Numbers as rows, choices as columns, lenses side by side.
-
-    Args:
-        tables: ``sensitivity`` (see abspos.claims.sensitivity); other tables are ignored.
-        stores: not used.
-        confidence: level of the intervals that verdicts follow from, stated in the figure.
-    """
-    table = tables["sensitivity"]
-    found = style.runs(table)
+@style.figure(
+    tables=("sensitivity",),
+    category="Claims",
+    label="Sensitivity: every verdict under other choices",
+    caption=(
+        "The verdict of every measured number that decides a claim, as published (first column) "
+        "and under other choices: the end of the early bin, the anchor of the mask, the mean over "
+        "heads, halves of the inputs, single sources of the corpus, and other studies that made "
+        "another choice. A mark in orange is a flip, which makes the verdict fragile; a grey one "
+        "differs too, but of fewer inputs whose interval still holds the published estimate. "
+        "Empty: the choice does not touch the number. Numbers without a lens stand left."
+    ),
+)
+def draw(data: style.Data) -> Figure:
+    """Numbers as rows, choices as columns, lenses side by side."""
+    table = data.tables["sensitivity"]
+    found = tidy.runs(table)
     order = list(dict.fromkeys(table["choice"])) if "choice" in table else []
-    longest = max((len(style.of(table, run)[NUMBER].drop_duplicates()) for run in found), default=0)
+    longest = max((len(tidy.of(table, run)[NUMBER].drop_duplicates()) for run in found), default=0)
     note = (
-        f"{style.inputs(table)}; verdicts from {style.level(confidence)} intervals; "
+        f"{tidy.inputs(table)}; verdicts from {data.level} intervals; "
         "orange: flips; grey: other verdict, but too few inputs to tell"
     )
     width = max(style.WIDTH, LEFT + 2 * COLUMN * (len(order) + 2))
-    figure, parts = style.sheet(
-        found, "Verdicts under other choices", note, ROW * max(longest, 3) + HEAD, width
+    return style.per_run(
+        found,
+        "Verdicts under other choices",
+        note,
+        ROW * max(longest, 3) + HEAD,
+        lambda part, run: draw_run(part, tidy.of(table, run), [PUBLISHED, *order]),
+        width,
     )
-    for part, run in zip(parts, found, strict=True):
-        draw_run(part, style.of(table, run), [PUBLISHED, *order])
-    return figure
 
 
 def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> None:
@@ -102,7 +93,7 @@ def draw_lens(
         y = rows.index(tuple(one[name] for name in NUMBER))
         mark(ax, 0, y, one["published"], style.BLACK)
         mark(ax, choices.index(one["choice"]), y, one["verdict"], COLORS[one["change"]])
-    ax.axvline(0.5, color="#808080", linewidth=0.8)
+    ax.axvline(0.5, color=style.LINE, linewidth=0.8)
     ax.set_xticks(range(len(choices)), choices, rotation=90, fontsize=8)
     ax.set_xlim(-0.6, len(choices) - 0.4)
 

@@ -6,8 +6,6 @@ that is given a slice reruns when that slice changes, and not when anything else
 
 from __future__ import annotations
 
-import ast
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from abspos.figures import FIGURES
+from abspos.figures.facts import facts
 from abspos.inputs.corpus import folder_of
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
@@ -347,13 +346,13 @@ class Layout:
             "claims": f"{self.results}/claims.csv",
             **{t: f"{self.results}/calibration/{t}.csv" for t in ("truth", "numbers")},
         }
-        named = figure_facts(figure, self.root)["TABLES"]
+        named = facts(figure).tables
         return [paths.get(t, f"{self.results}/statistics/{t}.csv") for t in named]
 
     def figure_stores(self, figure: str, suffix: str = ".zarr") -> list[str]:
         """Component stores that a figure reads: those of its arms that the study has, under no-bos
         of a model that has no bos."""
-        wanted = {tuple(arm.split("/")) for arm in figure_facts(figure, self.root)["STORES"]}
+        wanted = {tuple(arm.split("/")) for arm in facts(figure).stores}
         return [
             self.store("components").format(model=m, revision=r, variant=v, condition=c) + suffix
             for m, r in self.models()
@@ -397,28 +396,3 @@ def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
     if source["type"] in ("random", "synthetic"):
         return f"seed-{source['seed']}"
     return local.revision(local.place(source, root), root / "results/checkpoints" / local.CACHE)
-
-
-def figure_facts(name: str, root: Path = Path()) -> dict[str, Any]:
-    """What a figure's module says of itself, read without importing it.
-
-    Returns:
-        ``TABLES``, ``STORES``, ``CATEGORY``, ``LABELS`` and ``CAPTION`` of the module.
-    """
-    path = root / "src/abspos/figures" / f"{name}.py"
-    found = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-            continue
-        with contextlib.suppress(ValueError):
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    return {
-        key: found.get(key, default)
-        for key, default in (
-            ("TABLES", ()),
-            ("STORES", ()),
-            ("CATEGORY", "Figures"),
-            ("LABELS", {}),
-            ("CAPTION", ""),
-        )
-    }

@@ -1,0 +1,113 @@
+"""Axes that figures share: energies that span decades, layers, queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
+
+from abspos.figures.style import DIM, LINE
+
+
+def decade(value: float) -> float:
+    """The power of ten at or below a positive number."""
+    return 10.0 ** math.floor(math.log10(value))
+
+
+def signed_log(
+    ax: Axes,
+    shown: Sequence[float] | np.ndarray | pd.Series,
+    decades: int = 5,
+    axis: Literal["x", "y"] = "y",
+    stride: int = 1,
+) -> float:
+    """A logarithmic scale, linear near 0 where values reach it, for what spans decades.
+
+    Args:
+        ax: the panel.
+        shown: all values that the axis has to hold.
+        decades: below the largest one before the scale turns linear.
+        axis: which axis.
+        stride: decades from one tick to the next.
+
+    Returns:
+        Where the scale turns linear; 0 if it does not.
+    """
+    values = np.asarray(shown, dtype=float)
+    values = values[np.isfinite(values)]
+    set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    if not values.any():
+        return 0.0
+    if values.min() > 0:
+        set_scale("log")
+        return 0.0
+    top = decade(values.max() if values.max() > 0 else -values.min())
+    threshold = top / 10 ** (decades - 1)
+    set_scale("symlog", linthresh=threshold, linscale=0.6)
+    which = ax.yaxis if axis == "y" else ax.xaxis
+    # The mark at the threshold stands close to 0: there is room for it where every decade has one.
+    last = decades if stride == 1 else decades - 1
+    marks = [top / 10.0**k for k in range(-2, last) if k % stride == 0]
+    which.set_major_locator(FixedLocator([*(-m for m in marks), 0.0, *reversed(marks)]))
+    which.set_minor_locator(NullLocator())
+    return threshold
+
+
+def energy_axis(panels: Sequence[Axes], rows: Sequence[pd.DataFrame], stride: int = 1) -> None:
+    """One scale of energies for panels that share it.
+
+    Estimates are never cut. Intervals that reach far below 0 are, and each panel states how far.
+
+    Args:
+        panels: which share their vertical axis.
+        rows: of each panel, with ``energy`` and ``ci_low``.
+        stride: decades from one tick to the next.
+    """
+    energies, lows = (pd.concat([r[c].astype(float) for r in rows]) for c in ("energy", "ci_low"))
+    threshold = signed_log(panels[0], pd.concat([energies, lows]), stride=stride)
+    if not threshold:
+        return
+    bottom = min(-3 * threshold, 2 * energies.min())
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(max(bottom, low), max(high, 2 * energies.max()))
+    for ax, own in zip(panels, rows, strict=True):
+        zero(ax)
+        if own["ci_low"].min() < bottom:
+            beyond(ax, f"intervals reach −{-own['ci_low'].min():.1g}")
+
+
+def beyond(ax: Axes, text: str) -> None:
+    """Print what lies beyond the axis of a panel, in its lower right corner."""
+    ax.text(0.98, 0.02, text, transform=ax.transAxes, ha="right", fontsize=7.5, color=DIM)
+
+
+def zero(ax: Axes, axis: Literal["x", "y"] = "y") -> None:
+    """A line at 0."""
+    (ax.axhline if axis == "y" else ax.axvline)(0, color=LINE, linewidth=0.8, zorder=0)
+
+
+def layer_axis(ax: Axes, label: str = "layer") -> None:
+    """An axis of whole layers."""
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    ax.set_xlabel(label)
+
+
+def query_axis(ax: Axes, last: float, label: str) -> None:
+    """A logarithmic axis of queries with whole numbers as ticks."""
+    ax.set_xscale("log", base=2)
+    ticks = [t for t in 2 ** np.arange(12) if t <= last * 1.05]
+    ax.set_xticks(ticks, [str(t) for t in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(label)
+
+
+def shade(ax: Axes, layers: Sequence[int]) -> None:
+    """Shade some layers of an axis of layers."""
+    for layer in layers:
+        ax.axvspan(layer - 0.5, layer + 0.5, color="#000000", alpha=0.07, linewidth=0, zorder=0)

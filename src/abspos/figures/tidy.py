@@ -1,0 +1,114 @@
+"""Rows of tidy tables: which a figure shows, and what its note says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST_REVISIONS = 5  # of a model that have a part each in a figure
+RUN = ["model", "revision"]
+
+
+def of(table: pd.DataFrame, run: tuple[str, str] | None = None, **wanted: Any) -> pd.DataFrame:
+    """Rows of a table by run and column values; a table without such a column has no such rows."""
+    if run is not None:
+        wanted = {"model": run[0], "revision": run[1]} | wanted
+    for column, value in wanted.items():
+        if column not in table:
+            return table.iloc[:0]
+        table = table[table[column] == value]
+    return table
+
+
+def base(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Rows under bos, and under no-bos of models that have no arm with bos."""
+    if "condition" not in table or table.empty:
+        return table.iloc[:0]
+    with_bos = (table["condition"] == "bos").groupby([table["model"], table["revision"]])
+    chosen = with_bos.transform("any").map({True: "bos", False: "no-bos"})
+    return of(table[table["condition"] == chosen], **wanted)
+
+
+class Runs(list[tuple[str, str]]):
+    """(model, revision) of each part of a figure.
+
+    Attributes:
+        left_out: how many more there are, which the figure has no room for.
+    """
+
+    left_out = 0
+
+
+def runs(*tables: pd.DataFrame) -> Runs:
+    """(model, revision) of some tables, in order of appearance; one dummy if there is none.
+
+    Of a model with more than MOST_REVISIONS the first, the last, and some evenly between.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for table in tables:
+        if set(RUN) <= set(table.columns):
+            pairs = zip(table["model"].astype(str), table["revision"].astype(str), strict=True)
+            found |= dict.fromkeys(pairs)
+    models = dict.fromkeys(model for model, _ in found)
+    shown = Runs(run for model in models for run in few([r for r in found if r[0] == model]))
+    shown.left_out = len(found) - len(shown)
+    return shown if shown else Runs([("no model", "-")])
+
+
+def few(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """At most MOST_REVISIONS of them: the first, the last, and others evenly between."""
+    places = np.linspace(0, len(found) - 1, min(len(found), MOST_REVISIONS))
+    return [found[round(place)] for place in places]
+
+
+def left_out(found: Sequence[tuple[str, str]]) -> str:
+    """What a note says where a figure has no room for every revision; else empty."""
+    number = getattr(found, "left_out", 0)
+    return f"; {number} further revisions are in the tables alone, for want of room" * bool(number)
+
+
+def short(revision: str) -> str:
+    """A revision as figures show it: commits by their first eight digits, names whole."""
+    text = str(revision)
+    commit = len(text) >= 12 and set(text.lower()) <= set("0123456789abcdef")
+    return text[:8] if commit else text
+
+
+def title(model: str, revision: str) -> str:
+    """Model and short revision."""
+    return f"{model} @ {short(revision)}"
+
+
+def inputs(*tables: pd.DataFrame) -> str:
+    """N of the rows that are shown, as text."""
+    columns = [t["n_inputs"] for t in tables if "n_inputs" in t]
+    numbers = pd.concat(columns).dropna() if columns else pd.Series(dtype=float)
+    if numbers.empty:
+        return "N unknown"
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"N = {high} inputs" if low == high else f"N = {low} to {high} inputs"
+
+
+def under(rows: pd.DataFrame) -> str:
+    """The condition that rows of ``base`` are under, as text."""
+    without = sorted(set(rows[rows["condition"] == "no-bos"]["model"])) if len(rows) else []
+    names = ", ".join(without)
+    return f"condition bos (no-bos: {names})" if without else "condition bos"
+
+
+def pooled(rows: pd.DataFrame) -> str:
+    """What to say where numbers are means over layers of several kinds; else empty."""
+    kinds = rows.get("kind", pd.Series(dtype=str)).astype(str)
+    mixed = sorted(set(kinds[kinds.str.contains("+", regex=False)]))
+    return f"; means over layers of several kinds: {', '.join(mixed)}" if mixed else ""
+
+
+def hybrid_sliding(rows: pd.DataFrame) -> list[int]:
+    """Sliding layers of variants that have layers of other kinds too."""
+    if "kind" not in rows or rows.empty:
+        return []
+    several = rows.groupby("variant")["kind"].transform("nunique") > 1
+    return sorted(set(rows[several & rows["kind"].str.startswith("sliding")]["layer"]))
