@@ -1,9 +1,9 @@
-"""Results as measured, as Markdown: what docs/results.md and the README show.
+"""Results as measured, as Markdown: docs/results.md and docs/full.md.
 
     python -m abspos.report.results results/default > docs/results.md
 
-No number in the documentation is typed by hand: this page is made from a study's tables and
-ledger, and the README repeats its first table (a test compares the two).
+The page is made from a study's tables and ledger; no number in it is typed by hand. The README's
+table of verdicts is made from the page (abspos.report.readme).
 """
 
 from __future__ import annotations
