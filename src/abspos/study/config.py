@@ -365,9 +365,9 @@ def reference() -> str:
 PREFACE = """\
 # Config reference
 
-`python -m abspos.study.config reference` generates this page from the models in `src/abspos/study/`;
-a test checks that it is current. `python -m abspos.study.config schema` generates the same as a JSON
-schema for editors, `docs/config.schema.json`.
+`python -m abspos.study.config reference` generates this page from the models in
+`src/abspos/study/`; a test checks that it is current. `python -m abspos.study.config schema`
+generates the same as a JSON schema for editors, `docs/config.schema.json`.
 
 `config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
 mappings merge key by key, lists replace lists. All config errors are reported together, one line
