@@ -141,4 +141,4 @@ def test_finished_studies_of_other_choices_are_named_and_no_others(tmp_path) -> 
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
-    assert "in: `a.b`, `a.x`." in results.taken_in(tmp_path / "a")
+    assert ": `a.b`, `a.x`." in results.taken_in(tmp_path / "a")
