@@ -1,4 +1,4 @@
-"""Sink readers: heads that attend to position 0, and the sets of heads an exchange acts on.
+"""Sink readers, the heads that attend to position 0, and the sets of heads of an exchange.
 
 Source: docs/method.md, sections 3 (selection), 4 and 5.
 """
@@ -11,22 +11,23 @@ import numpy as np
 
 from abspos.arrays import open_dataset
 
-#: Conditions by the set of heads that read another position 0.
+#: By condition, the set of heads that read another token at position 0.
 SETS = {"exchange-readers": "readers", "exchange-matched": "matched", "exchange-all": "all"}
-#: A head reads the sink where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
+#: Attention to position 0 from which on a head is a sink reader (Gu et al., arXiv 2410.10781).
 SINK_THRESHOLD = 0.3
 
 
 def choose(attention: np.ndarray, which: str, seed: int) -> np.ndarray:
     """Heads of one set (layer, head) bool.
 
-    Sink readers give position 0 more than SINK_THRESHOLD. In each layer as many of them as there
-    are others, the strongest first, stand against as many others, drawn at random.
+    Sink readers attend to position 0 with more than SINK_THRESHOLD. In each layer, as many sink
+    readers as there are other heads, the strongest first, are matched with as many other heads,
+    drawn at random.
 
     Args:
-        attention: mean attention to position 0 (layer, head), of inputs not measured on.
+        attention: mean attention to position 0 (layer, head), over inputs that are not measured.
         which: readers, matched or all.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     if which == "all":
         return np.ones(attention.shape, dtype=bool)
@@ -48,9 +49,10 @@ def heads_of(
 
     Args:
         condition: one of SETS.
-        reference: the component store of bos, and its manifest.
-        documents: label of each input (input).
-        seed: of the halves and of the matched heads.
+        reference: component store of bos.
+        manifest: manifest of that store.
+        documents: document of each input (input).
+        seed: seed of the halves and of the matched heads.
     """
     from abspos.documents import holdout
 

@@ -1,4 +1,4 @@
-"""Sizes of models, on which all costs depend: from a checkpoint's config, or from its name."""
+"""Sizes of models, which determine all costs: from a checkpoint's config, or from its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a model; all that costs depend on, and whether they are a guess from its name."""
+    """Sizes of a model that determine its costs, and whether they are guessed from its name."""
 
     layers: int
     heads: int
@@ -28,17 +28,17 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, norms left out."""
+        """Number of weights, without norms."""
         return self.body + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def body(self) -> int:
-        """Weights that every token passes: those of the layers."""
+        """Weights of the layers, which every token passes."""
         attention = self.hidden * self.head_size * 2 * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.inner)
 
 
-#: Shapes to reckon with while a checkpoint is not there yet, by parameters in millions.
+#: Shapes assumed before a checkpoint is fetched, by parameters in millions.
 USUAL = {
     160: Sizes(12, 12, 12, 64, 768, 3072, 50304),
     410: Sizes(24, 16, 16, 64, 1024, 4096, 50304),
@@ -54,7 +54,7 @@ _COUNT = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
 
 
 def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
-    """Sizes of a checkpoint: from its config where it is there, else from what its name says.
+    """Sizes of a checkpoint: from its config if it is there, else from its name.
 
     Args:
         source: one ``models[].source`` of the config.
@@ -78,13 +78,13 @@ def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
         )
     for place in (folder, Path(str(source.get("path", folder))).expanduser()):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            return from_config(place / "config.json")  # else its job tells what is wrong with it
+            return from_config(place / "config.json")  # else its job reports what is wrong
     return guess(str(source.get("file") or source.get("repo") or source.get("path")))
 
 
 @cache
 def from_config(path: Path) -> Sizes:
-    """Sizes that a ``config.json`` states; where it does not state one, the usual relation."""
+    """Sizes in a ``config.json``; a missing size follows from the others by the usual relation."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config = {**config, **config.get("text_config", {})}
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
@@ -101,7 +101,7 @@ def from_config(path: Path) -> Sizes:
 
 
 def guess(name: str) -> Sizes:
-    """The usual shape of a model of as many parameters as its name says (``pythia-6.9b``)."""
+    """The usual shape for the number of parameters in a model's name (``pythia-6.9b``)."""
     found = _COUNT.findall(name)
     millions = float(_UNKNOWN)
     if found:
