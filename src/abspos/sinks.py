@@ -11,9 +11,9 @@ import numpy as np
 
 from abspos.arrays import open_dataset
 
-#: By condition, the set of heads that read another token at position 0.
+#: Conditions by the set of heads that read another position 0.
 SETS = {"exchange-readers": "readers", "exchange-matched": "matched", "exchange-all": "all"}
-#: Attention to position 0 from which on a head is a sink reader (Gu et al., arXiv 2410.10781).
+#: A head reads the sink where it gives position 0 more than this (Gu et al., arXiv 2410.10781).
 SINK_THRESHOLD = 0.3
 
 
@@ -49,10 +49,9 @@ def heads_of(
 
     Args:
         condition: one of SETS.
-        reference: component store of bos.
-        manifest: manifest of that store.
-        documents: document of each input (input).
-        seed: seed of the halves and of the matched heads.
+        reference: the component store of bos, and its manifest.
+        documents: label of each input (input).
+        seed: of the halves and of the matched heads.
     """
     from abspos.documents import holdout
 

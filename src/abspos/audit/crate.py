@@ -1,7 +1,7 @@
-"""A study as one Workflow Run RO-Crate: results, ledger, code and provenance.
+"""A study as one Workflow Run RO-Crate: results, ledger, code, and who made what, how, from what.
 
-The crate keeps the project's own layout, so that ``abspos verify`` works inside it.
-``left-out.json`` lists the stores and checkpoints that were left out, with their digests.
+The crate keeps the project's own layout, so that ``abspos verify`` works in it as it does here.
+What is left out by choice (stores, checkpoints) is listed in ``left-out.json``, with its digest.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from abspos.study.config import Study
 ON_DEVICE = ("activations", "components")
 #: Stages whose jobs use all threads of the study.
 ON_THREADS = (*ON_DEVICE, "statistics")
-#: Every further attempt requests this many times the memory and time of the one before.
+#: Every further attempt asks for this many times the memory and time of the one before.
 GROWTH = 2
 #: Python with torch and transformers imported.
 BASE_BYTES = 700e6
@@ -367,13 +367,13 @@ def _rounded(number: float, step: int) -> int:
 
 
 def load_of(study: Study, model: str, folder: Path, arms: int) -> Load:
-    """The work of a job for one model of a study; every arm is taken to have all inputs.
+    """The work of a job of one model of a study; every arm counts as one with all inputs.
 
     Args:
         study: the study.
-        model: name of the model.
+        model: its name.
         folder: its checkpoint folder, which need not exist yet.
-        arms: number of runs of the model.
+        arms: runs of the model.
     """
     source = study.model(model).source.model_dump(mode="json")
     windows = {v.window for v in study.variants if v.window}

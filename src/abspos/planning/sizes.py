@@ -54,7 +54,7 @@ _COUNT = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([mMbB])(?![A-Za-z0-9])")
 
 
 def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
-    """Sizes of a checkpoint: from its config if it is there, else from its name.
+    """Sizes of a checkpoint: from its config where it is there, else from what its name says.
 
     Args:
         source: one ``models[].source`` of the config.
@@ -78,13 +78,13 @@ def sizes(source: Mapping[str, Any], folder: Path, length: int = 0) -> Sizes:
         )
     for place in (folder, Path(str(source.get("path", folder))).expanduser()):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            return from_config(place / "config.json")  # else its job reports what is wrong
+            return from_config(place / "config.json")  # else its job tells what is wrong with it
     return guess(str(source.get("file") or source.get("repo") or source.get("path")))
 
 
 @cache
 def from_config(path: Path) -> Sizes:
-    """Sizes in a ``config.json``; a missing size follows from the others by the usual relation."""
+    """Sizes that a ``config.json`` states; where it does not state one, the usual relation."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config = {**config, **config.get("text_config", {})}
     heads, hidden = config["num_attention_heads"], config["hidden_size"]

@@ -55,7 +55,7 @@ STATEMENTS = {
 }
 
 
-#: By the condition of a control: the claim and the number that its failure would undo.
+#: What a control guards, by its condition: the claim, and the number that it would undo.
 GUARDED = {
     "no-bos": ("both-present", "residual energy"),
     "control-noop": ("bos-swap", "swap-token: energy reduction"),

@@ -251,7 +251,7 @@ class Study(Part):
     )
     swap_tokens: tuple[Text, ...] = Field(
         default=(),
-        description="Tokens for swap-token, control-later and exchange-*; 4 by the method.",
+        description="Tokens for swap-token, control-later and exchange-*; the method asks for 4.",
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     calibration: Calibration = Field(
