@@ -52,7 +52,7 @@ reproduce: setup  ## the study and its report
 	$(SNAKEMAKE)
 	$(SNAKEMAKE) --report $(REPORT)
 
-report: setup  ## only the report, of a study that has run
+report: setup  ## the report alone, of a study that has run
 	$(SNAKEMAKE) --report $(REPORT)
 
 test: setup lint  ## every check

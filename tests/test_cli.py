@@ -102,7 +102,7 @@ def test_a_config_without_a_study_is_told(project, capsys, text):
     if text is not None:
         Path("config.yaml").write_text(text)
     assert run("verify") == cli.USAGE
-    assert "config.yaml: names no study" in capsys.readouterr().err
+    assert "config.yaml: tells no study" in capsys.readouterr().err
     assert run("verify", "--study", "s") == cli.FINE
 
 

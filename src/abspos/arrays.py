@@ -121,7 +121,7 @@ def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     from zarr.codecs import Crc32cCodec
 
     labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
-    # Zarr has no standard type for text, so labels of axes are stored as attributes.
+    # Zarr has no settled type for text: labels of axes travel as attributes.
     dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
     encoding = {
         name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
@@ -132,14 +132,14 @@ def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
 
 
 def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
-    """Open a store lazily, after checking it against its manifest if one is given."""
+    """Open a store lazily, after comparing it with its manifest where one is given."""
     import xarray as xr
 
     if manifest is not None:
         check(folder, manifest)
     try:
         with warnings.catch_warnings():
-            # Zarr warns about Snakemake's time stamp in the folder, which is harmless.
+            # Snakemake's time stamp in the folder is not Zarr's and does no harm.
             warnings.filterwarnings("ignore", message=".*snakemake_timestamp.*")
             dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
         return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
@@ -148,7 +148,7 @@ def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:
-    """Upper 16 bits (uint16) of float32 values that are exact in bfloat16, without loss."""
+    """Float32 values that are bfloat16 already, as their upper 16 bits (uint16), without loss."""
     return (np.ascontiguousarray(array, dtype="<f4").view("<u4") >> 16).astype("<u2")
 
 

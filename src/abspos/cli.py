@@ -240,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
             type=Path,
             default=Path(),
             metavar="DIR",
-            help="folder of config.yaml, workflow/ and src/ (default: the current one)",
+            help="where config.yaml, workflow/ and src/ lie (default: here)",
         )
     for name in ("plan", "pin"):
         made[name].add_argument(
@@ -360,7 +360,7 @@ def study_name(config: Path) -> str:
         return str(settings["study"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{config}: names no study ({type(error).__name__}); give --results or --study"
+            f"{config}: tells no study ({type(error).__name__}); give --results or --study"
         ) from None
 
 

@@ -46,7 +46,7 @@ STYLE = """.. raw:: html
 STATEMENTS = {
     "both-present": "position reaches attention through the causal mask and the residual stream",
     "mask-denominator": "the mask's part comes from the softmax denominator of each query",
-    "closed-trajectory": "position 0 attends only to itself, so it is a closed dynamical system",
+    "closed-trajectory": "position 0 attends to itself alone: a closed dynamical system",
     "sink-readers": "later attention reads that trajectory through sink-reading heads",
     "ntk-suppresses": "NTK scaling suppresses the residual-stream component",
     "window-accumulates": "in sliding windows the residual-stream component grows with depth",

@@ -148,7 +148,7 @@ class Inputs(Part):
     )
     dataset: HubData | None = Field(
         default=None,
-        description="A data set of the hub that replaces corpus; null: none.",
+        description="A data set of the hub that takes the place of corpus; null: none.",
     )
     number: Annotated[Int, Field(ge=8)] = Field(
         default=128, description="Number of inputs; below 128 every verdict is marked preliminary."
