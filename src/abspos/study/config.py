@@ -143,8 +143,7 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (id, text; one document per line) or *.txt files "
-        "(one document each).",
+        description="Folder of *.jsonl files (id, text), a document a line, or *.txt, each one.",
     )
     dataset: HubData | None = Field(
         default=None,
@@ -230,7 +229,7 @@ class Study(Part):
     study: Name = Field(
         default="default", description="Name of the study; it writes results/<study>/."
     )
-    seed: Seed = Field(default=0, description="Seed of all random draws.")
+    seed: Seed = Field(default=0, description="Seed of all that is drawn.")
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where models run.")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Precision in which models run."
@@ -365,13 +364,12 @@ def reference() -> str:
 PREFACE = """\
 # Config reference
 
-`python -m abspos.study.config reference` generates this page from the models in
-`src/abspos/study/`; a test checks that it is current. `python -m abspos.study.config schema`
-generates the same as a JSON schema for editors, `docs/config.schema.json`.
+Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps it in step.
+`docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells an editor the same.
 
 `config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. All config errors are reported together, one line
-each, before any job starts.
+mappings merge key by key, lists replace lists. All mistakes are told at once, one line each, before
+any job starts.
 """
 
 
