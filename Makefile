@@ -1,4 +1,4 @@
-# make reproduce    everything the default study makes, and its report
+# make reproduce    the default study and its report
 # make test         every check that CI runs
 # make help         the other targets
 
@@ -28,8 +28,8 @@ help:  ## this list
 	@echo "  variables: STUDY=studies/quick.yaml  CORES=2  PYTHON=python3.12  PYTEST='-k name'"
 
 # The stamp holds the digest of what was installed: touched files and fresh clones change nothing.
-# It stays empty while an install runs: one that was interrupted is begun again from nothing, since
-# pip takes a half-written package for a whole one.
+# It stays empty while an install runs: an interrupted install starts again from an empty folder, since
+# pip mistakes a half-written package for a complete one.
 setup:  ## the environment in .venv, from the lock
 	@set -e; digest=$$(cat $(LOCKED) | cksum); \
 	if $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -67,12 +67,12 @@ lint: setup  ## style, types and the workflow's own lint
 	$(BIN)/snakefmt --check $(RULES)
 	$(BIN)/snakemake --lint
 
-format: setup  ## rewrite the sources in the house style
+format: setup  ## format the sources
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt $(RULES)
 
-lock: setup  ## newest versions that fit into requirements.lock
+lock: setup  ## update requirements.lock to the newest versions that fit
 	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --universal --python-version 3.11 \
 	  --fork-strategy fewest --no-emit-package torch --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --quiet -o requirements.lock

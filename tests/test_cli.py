@@ -119,7 +119,7 @@ def test_explain_finds_the_study_of_a_file(project, capsys, tmp_path_factory, mo
     assert "estimate = 1.5" in capsys.readouterr().out
     (project / "results/s/other.csv").write_text("")
     assert run("explain", str(project / "results/s/other.csv")) == cli.FINDINGS
-    assert "no ledger entry speaks for it" in capsys.readouterr().err
+    assert "no ledger entry describes it" in capsys.readouterr().err
 
 
 def test_against_itself_is_identical_and_against_another_number_is_not(project, capsys):

@@ -1,6 +1,6 @@
-"""Zarr arrays in stores: labelled, checksummed chunk by chunk, written and read at disk speed.
+"""Zarr arrays in stores: labelled, with a checksum per chunk, written and read at disk speed.
 
-Light jobs keep digests alone, so Zarr and xarray are imported only where an array is touched.
+Light jobs need digests only, so Zarr and xarray are imported only where an array is used.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
 
-#: Chunks of small stores are at most this large.
+#: Largest chunk of small stores.
 CHUNK_BYTES = 2**24
-#: Chunks are handed to the file system in pieces: one write of a whole chunk took six times as
-#: long. ext4 caches large writes in large blocks of memory, which a virtual machine whose free
-#: memory goes back to its host has to fetch anew.
+#: Chunks are written in pieces: one write of a whole chunk took six times as long. ext4 caches
+#: large writes in large blocks of memory, which a virtual machine that returns free memory to its
+#: host has to request again.
 PIECE_BYTES = 2**18
 
 
 class NonFiniteError(FloatingPointError):
-    """A NaN or infinity in what a model computed or in what was made of it."""
+    """A NaN or infinity in the output of a model or in numbers computed from it."""
 
 
 def create_array(
@@ -48,7 +48,7 @@ def create_array(
         chunks=chunks,
         dtype=dtype,
         compressors=[Crc32cCodec()],
-        # All chunks in one folder: making and removing a folder for each costs as much as writing.
+        # All chunks in one folder: a folder per chunk costs as much as writing the chunk.
         chunk_key_encoding={"name": "default", "separator": "."},
         dimension_names=dims,
         attributes=attributes,
@@ -57,14 +57,14 @@ def create_array(
 
 
 def write_chunk(array: zarr.Array, index: tuple[int, ...], data: np.ndarray) -> None:
-    """Write one chunk of an array of create_array on a local disk, edge chunks filled up with 0.
+    """Write one chunk of an array of create_array to a local disk; edge chunks are padded with 0.
 
-    The same bytes as ``array[...] = data`` leaves, at the speed of the file system: Zarr's way
-    through its event loop costs several times that, and takes the cores from the model.
+    Writes the same bytes as ``array[...] = data``, at the speed of the file system. Zarr's event
+    loop takes several times as long, and takes cores away from the model.
 
     Args:
         array: uncompressed, with a crc32c checksum.
-        index: which chunk, along every axis.
+        index: index of the chunk along every axis.
         data: at most one chunk, of the array's dtype.
     """
     if data.shape != array.chunks:
@@ -81,12 +81,12 @@ def write_chunk(array: zarr.Array, index: tuple[int, ...], data: np.ndarray) -> 
 def stored_chunk(array: zarr.Array, index: tuple[int, ...]) -> np.ndarray:
     """One chunk of an array of create_array on a local disk, as a read-only view of its file.
 
-    Zarr's own way costs several times what the file system does. The chunk's checksum is not
-    compared: whoever opens a store with its manifest has compared the digests of its files.
+    Zarr's own reader takes several times as long. The chunk's checksum is not verified: opening a
+    store with its manifest has already compared the digests of its files.
 
     Args:
-        array: uncompressed; chunks that are not there hold 0.
-        index: which chunk, along every axis.
+        array: uncompressed; missing chunks hold 0.
+        index: index of the chunk along every axis.
     """
     path = chunk_path(array, index)
     kind = array.dtype.newbyteorder("<")
@@ -104,7 +104,7 @@ def chunk_path(array: zarr.Array, index: tuple[int, ...]) -> Path:
 
 
 def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
-    """Chunks that divide an array: leading axes one at a time until a chunk is CHUNK_BYTES small.
+    """Chunks that divide an array: leading axes are split until a chunk has at most CHUNK_BYTES.
 
     Zarr stores chunks at the edge in full size, so chunks that do not divide would waste space.
     """

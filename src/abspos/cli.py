@@ -1,6 +1,6 @@
-"""The command ``abspos``: what a study takes, what was made, and whether it is still so.
+"""The command ``abspos``: plan a study, pin its models, and audit its results.
 
-Exit codes: 0 all is well, 1 there are findings, 2 the command itself was wrong.
+Exit codes: 0 success, 1 findings, 2 invalid command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def say(line: object, file: TextIO | None = None) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Read everything again and compare it with the ledger, or with other results."""
+    """Read all results again and compare them with the ledger, or with other results."""
     from abspos.audit.verify import verify as check
 
     results = results_of(options)
@@ -75,7 +75,7 @@ def against(results: Path, options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print the whole story of one result."""
+    """Print the provenance of one result."""
     from abspos.audit.explain import explain as tell
     from abspos.stores import StoreError
 
@@ -105,7 +105,7 @@ def crate(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print the jobs, hours, memory and disk that a study will take, before it runs."""
+    """Estimate the jobs, hours, memory and disk of a study before it runs."""
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
     from abspos.planning.layout import Layout
@@ -256,13 +256,13 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--moved",
         action="store_true",
-        help="only say which pinned revisions stand for another commit by now; pin nothing",
+        help="only list the pinned revisions that now stand for another commit; pin nothing",
     )
     which.add_argument(
         "--anew",
         nargs="*",
         metavar="REVISION",
-        help="pin these anew, or all: what has moved is fetched and measured again",
+        help="pin these anew, or all: revisions that moved are fetched and measured again",
     )
     made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
     made["verify"].add_argument(
@@ -283,7 +283,7 @@ def parser() -> argparse.ArgumentParser:
         "--stores",
         choices=("none", "components", "all"),
         default="none",
-        help="which stores go in (default: %(default)s)",
+        help="which stores to pack (default: %(default)s)",
     )
     made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
     return top
@@ -296,21 +296,21 @@ def plan_options(command: argparse.ArgumentParser) -> None:
         type=count,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="cores that jobs share (default: those of this machine)",
+        help="cores that jobs share (default: all of this machine)",
     )
     command.add_argument(
         "--gpus",
         type=count,
         default=1,
         metavar="N",
-        help="GPUs that jobs share, where the study has device: cuda (default: %(default)s)",
+        help="GPUs that jobs share if the study has device: cuda (default: %(default)s)",
     )
     command.add_argument(
         "--speed",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what the machine does in a second, cpu_flops=6e10 say; may be repeated",
+        help="a rate of the machine per second, such as cpu_flops=6e10; may be repeated",
     )
 
 

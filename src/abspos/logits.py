@@ -1,4 +1,4 @@
-"""Logits from the queries and keys that a store keeps.
+"""Logits, rebuilt from stored queries and keys.
 
 Source: docs/method.md, sections 1 and 6.
 """
@@ -14,13 +14,13 @@ def rebuilt_logits(
     """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
 
     Args:
-        query: (input, head, position, feature), of any positions.
-        key: (input, kv_head, position, feature), of any positions.
-        scale: of the logits.
-        softcap: where given, logits s become softcap * tanh(s / softcap), as Gemma 2 has them.
+        query: (input, head, position, feature), at any positions.
+        key: (input, kv_head, position, feature), at any positions.
+        scale: factor of q k.
+        softcap: if given, logits s become softcap * tanh(s / softcap), as in Gemma 2.
     """
     inputs, heads, length, size = query.shape
-    # The heads of a group lie one below the other, so that no K/V head is copied.
+    # The heads of a group are stacked along the positions, so that no K/V head is copied.
     grouped = query.reshape(inputs, key.shape[1], -1, size) * scale
     logits = (grouped @ key.mT).reshape(inputs, heads, length, key.shape[2])
     return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)

@@ -1,4 +1,4 @@
-"""Progress of long steps: a line every few seconds with an estimate of what is left."""
+"""Progress of long steps: a log line every few seconds, with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def progress(
 ) -> Iterator[Item]:
     """Yield ``items`` and log how many of ``total`` are done, at most once per ``every`` seconds.
 
-    The estimate assumes that the items cost the same. It uses a monotonic clock, so that a system
-    clock that is set back cannot make it negative.
+    The estimate assumes that all items take the same time. The clock is monotonic, so the estimate
+    cannot become negative when the system clock is set back.
     """
     start = shown = time.monotonic()
     for done, item in enumerate(items, 1):

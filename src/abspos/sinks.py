@@ -1,4 +1,4 @@
-"""Sink readers: heads that attend to position 0, and the sets of heads an exchange acts on.
+"""Sink readers, the heads that attend to position 0, and the sets of heads of an exchange.
 
 Source: docs/method.md, sections 3 (selection), 4 and 5.
 """
@@ -18,13 +18,14 @@ SINK_THRESHOLD = 0.3
 def choose(attention: np.ndarray, which: str, seed: int) -> np.ndarray:
     """Heads of one set (layer, head) bool.
 
-    Sink readers give position 0 more than SINK_THRESHOLD. In each layer as many of them as there
-    are others, the strongest first, stand against as many others, drawn at random.
+    Sink readers attend to position 0 with more than SINK_THRESHOLD. In each layer, as many sink
+    readers as there are other heads, the strongest first, are matched with as many other heads,
+    drawn at random.
 
     Args:
-        attention: mean attention to position 0 (layer, head), of inputs not measured on.
+        attention: mean attention to position 0 (layer, head), over inputs that are not measured.
         which: readers, matched or all.
-        seed: of the draw.
+        seed: seed of the draw.
     """
     if which == "all":
         return np.ones(attention.shape, dtype=bool)

@@ -67,8 +67,8 @@ def test_what_changed_since_is_said(study):
 
 
 def test_a_file_without_an_entry_has_no_story(study):
-    with pytest.raises(StoreError, match="no ledger entry speaks for it"):
+    with pytest.raises(StoreError, match="no ledger entry describes it"):
         told(study, "config.yaml")
     (study.results / "ledger/claims.csv.json").write_text("{}")
-    with pytest.raises(StoreError, match="cannot be believed"):
+    with pytest.raises(StoreError, match="is not valid"):
         told(study, "results/s/claims.csv")

@@ -264,7 +264,7 @@ def test_an_edited_rule_is_a_note(study):
     rules.write_text(rules.read_text().replace("rule tables:", "rule tables:\n    threads: 2"))
     report = verify(study.results, study.root)
     assert report.findings == []
-    assert "rules edited since; snakemake -n tells if it matters: tables" in report.notes
+    assert "rules edited since; snakemake -n shows whether it matters: tables" in report.notes
 
 
 def test_a_result_remade_behind_its_readers_back_is_stale(study):

@@ -68,8 +68,8 @@ def test_a_page_of_one_study(tmp_path):
     assert "2 of 4 heads" in text
     assert "| energy of R, log | 4 | 1.00 |" in text
     assert "| energy of the mask, log | 4 | -1.00 |" in text
-    assert "to within 6.0e-06 nats in any of 4 heads" in text
-    assert "over rows 3.00 nats in the median head (1.50 to 4.50)" in text
-    assert "over offsets 0.75 nats in the median head (0.00 to 1.50)" in text
+    assert "to within 6.0e-06 nats in all of 4 heads" in text
+    assert "over rows, 3.00 nats in the median head (1.50 to 4.50)" in text
+    assert "over offsets, 0.75 nats in the median head (0.00 to 1.50)" in text
     assert "| sink excess A_i(i) - P_i(i) | 4 | -1.00 |" in text, "of the map"
     assert "| 1 | 10 | 50 % | 25 % | 100 | 12.5 % | 25.0 % | 50.0 % | 12.5 % |" in text

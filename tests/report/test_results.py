@@ -1,4 +1,4 @@
-"""The page of results, and the README that repeats it."""
+"""The page of results."""
 
 from pathlib import Path
 
@@ -8,18 +8,6 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.report import results
 
 ROOT = Path(__file__).parents[2]
-
-
-def between(text: str, start: str, end: str) -> str:
-    return text.split(start, 1)[1].split(end, 1)[0].strip()
-
-
-def test_readme_repeats_the_measured_table() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    page = (ROOT / "docs/results.md").read_text(encoding="utf-8")
-    block = between(readme, "`python -m abspos.report.results` -->", "<!-- end of results -->")
-    assert block.startswith("| claim |")
-    assert block in page
 
 
 def test_markdown_table_escapes_bars_and_newlines() -> None:
@@ -164,4 +152,4 @@ def test_finished_studies_of_other_choices_are_named_and_no_others(tmp_path) -> 
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
-    assert "in: `a.b`, `a.x`." in results.taken_in(tmp_path / "a")
+    assert ": `a.b`, `a.x`." in results.taken_in(tmp_path / "a")

@@ -35,7 +35,7 @@ TERMS = {
     for name in ("environment", "resourceUsage", "sha256")
 }
 
-#: Files of the project that say how results are made: code, settings, environment, corpus.
+#: Files of the project that determine its results: code, settings, environment, corpus.
 PROJECT = (
     "Snakefile",
     "config.yaml",
@@ -65,7 +65,7 @@ UNLICENSED = {
     "description": "The project states none; texts of the corpus have their own.",
 }
 
-#: A workflow script as a tool that ran.
+#: A workflow script, described as a tool.
 TOOL = {
     "@type": ["File", "SoftwareSourceCode", "SoftwareApplication"],
     "programmingLanguage": "Python",
@@ -94,11 +94,11 @@ def pack(results: Path, root: Path, target: Path, stores: str = "none") -> None:
         results: the study's folder.
         root: the project's folder.
         target: a ``.zip`` file, or a folder that does not exist yet.
-        stores: which stores go in: none, components (with inputs and statistics), or all that are
-            there, checkpoints and kept activations included. Manifests always go in.
+        stores: which stores to pack: none, components (with inputs and statistics), or all that
+            exist, with checkpoints and kept activations. Manifests are always packed.
 
     Raises:
-        StoreError: the results are not as recorded; a crate of them would be no evidence.
+        StoreError: the results are not as recorded.
         FileExistsError: the target folder exists.
     """
     findings = verify(results, root).findings
@@ -127,7 +127,7 @@ def pack(results: Path, root: Path, target: Path, stores: str = "none") -> None:
 
 
 def _goes_in(record: Record, stores: str) -> bool:
-    """Whether a result is packed: files always, stores by choice and where they exist."""
+    """Whether a result is packed: files always, stores if chosen and present."""
     if record.entry["kind"] == "file":
         return True
     own = Path(record.name).parts[2] != "activations" and not record.name.startswith(CHECKPOINTS)
@@ -155,8 +155,8 @@ def describe(chain: Chain, left_out: Mapping[str, str], listing: Path) -> ROCrat
 
     Args:
         chain: its ledger.
-        left_out: recorded path -> digest of what is not packed.
-        listing: a file with the same, for the crate's root.
+        left_out: recorded path -> digest of each result that is not packed.
+        listing: a file with this mapping, for the crate's root.
     """
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms.update(TERMS)

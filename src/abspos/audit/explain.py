@@ -1,4 +1,4 @@
-"""The whole story of one result: what made it, from what, back to checkpoint and corpus."""
+"""The provenance of one result: its job and inputs, back to checkpoint and corpus."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from abspos.stores import StoreError
 
 
 class Index:
-    """Long descriptions, each told once under a short label."""
+    """Long descriptions, each printed once under a short label."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.told: dict[str, list[str]] = {}
+        self.labelled: dict[str, list[str]] = {}
 
     def label(self, lines: Sequence[str]) -> str:
         """The label of a description; new ones get the next number."""
-        for label, known in self.told.items():
+        for label, known in self.labelled.items():
             if known == list(lines):
                 return label
-        label = f"{self.kind} {len(self.told) + 1}"
-        self.told[label] = list(lines)
+        label = f"{self.kind} {len(self.labelled) + 1}"
+        self.labelled[label] = list(lines)
         return label
 
     def lines(self) -> Iterator[str]:
         """All descriptions, indented below their labels."""
-        for label, lines in self.told.items():
+        for label, lines in self.labelled.items():
             yield ""
             yield label
             yield from (f"  {line}" for line in lines)
 
 
 def explain(file: str, results: Path, root: Path) -> Iterator[str]:
-    """Lines that tell how a result came about, as an indented tree.
+    """Lines that show the provenance of a result, as an indented tree.
 
     Args:
         file: a result, a file inside a store, or ``table.csv:LINE`` for the numbers of one line.
@@ -47,7 +47,7 @@ def explain(file: str, results: Path, root: Path) -> Iterator[str]:
         root: the project's folder.
 
     Raises:
-        StoreError: no ledger entry speaks for the file.
+        StoreError: the ledger has no valid entry for the file.
     """
     path, line = _split(file)
     chain = load(results, root)
@@ -75,12 +75,12 @@ def _find(chain: Chain, path: Path) -> Record:
             return known[candidate]
     for file, why in chain.broken.items():
         if file.name == f"{wanted.name}.json":
-            raise StoreError(f"{path}: its ledger entry {file} cannot be believed: {why}")
-    raise StoreError(f"{path}: no ledger entry speaks for it; give a file of {chain.results}")
+            raise StoreError(f"{path}: its ledger entry {file} is not valid: {why}")
+    raise StoreError(f"{path}: no ledger entry describes it; give a file of {chain.results}")
 
 
 def _row(table: Path, line: int) -> Iterator[str]:
-    """One line of a table, named by its header; line 1 is the header itself."""
+    """One line of a table, with the names of its columns; line 1 is the header itself."""
     try:
         with open(table, encoding="utf-8", newline="") as handle:
             rows = list(csv.reader(handle))
@@ -98,7 +98,7 @@ def _tree(
     indent = "  " * depth
     entry = record.entry
     if record.path in seen:
-        yield f"{indent}{record.path}  (told above)"
+        yield f"{indent}{record.path}  (see above)"
         return
     seen.add(record.path)
     yield f"{indent}{record.path}  sha256 {entry['digest'][:16]}  {state(chain, record)}"
@@ -108,7 +108,7 @@ def _tree(
     inputs = list(chain.sources(record))
     twins = {str(ledger.manifest_of(Path(name))) for name, _, _ in inputs}
     for name, described, known in inputs:
-        if name in twins:  # the manifest beside a store that is told
+        if name in twins:  # the manifest of a store that has its own lines
             continue
         if known is not None:
             yield from _tree(chain, known, depth + 1, seen, sources, machines)
@@ -116,7 +116,7 @@ def _tree(
             seen.add(chain.locate(name))
             yield f"{indent}  {name}  {_outside(chain, name, described)}"
         else:
-            yield f"{indent}  {name}  (told above)"
+            yield f"{indent}  {name}  (see above)"
 
 
 def state(chain: Chain, record: Record) -> str:

@@ -1,4 +1,4 @@
-"""What a job ran on: machine, packages, git commit and the settings that fix its results."""
+"""The environment of a job: machine, packages, git commit and settings that affect its results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SETTINGS = (
 
 @cache
 def packages() -> dict[str, str]:
-    """Installed version of each of PACKAGES that is there."""
+    """Version of each installed package of PACKAGES."""
     found = {}
     for name in PACKAGES:
         try:
@@ -62,7 +62,7 @@ def packages() -> dict[str, str]:
 
 
 def loaded() -> list[str]:
-    """Those of PACKAGES that this process has imported; Snakemake itself computes nothing."""
+    """The PACKAGES that this process has imported, without Snakemake, which computes nothing."""
     return [name for name in PACKAGES if name in sys.modules and name != "snakemake"]
 
 
@@ -85,7 +85,7 @@ def determinism() -> dict[str, Any]:
 
 
 def host() -> dict[str, Any]:
-    """The class of machine, without its name: processor, cores, memory, system, GPUs."""
+    """Processor, cores, memory, system and GPUs of the machine, without its name."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": processor(),
@@ -131,7 +131,7 @@ def gpus() -> list[dict[str, str]]:
 
 
 def commit(root: Path) -> dict[str, Any] | None:
-    """Git commit of the project, and whether its tracked files are as committed."""
+    """Git commit of the project, and whether its tracked files are unchanged."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "--no-optional-locks", "-C", str(root), *arguments]

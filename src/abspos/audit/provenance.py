@@ -1,4 +1,4 @@
-"""Who made what, in the terms of a Provenance Run Crate: one action per job, and what it cost."""
+"""Jobs as actions of a Provenance Run Crate, with their inputs, results and costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from abspos.audit.chain import Chain, Record
 
 DONE = "http://schema.org/CompletedActionStatus"
 
-#: Property and unit of what a job cost.
+#: Property and unit of each cost of a job.
 COSTS = {
     "duration": (
         "https://slurm.schedmd.com/sacct.html#OPT_Elapsed",
@@ -36,7 +36,7 @@ def ordered(chain: Chain) -> list[Record]:
 
 
 class Job:
-    """All results of one job, described by the entry that they share."""
+    """All results of one job, with the ledger entry that they share."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -56,7 +56,7 @@ class Job:
 
 
 def jobs(chain: Chain) -> list[Job]:
-    """The jobs that made what a ledger speaks for, by start."""
+    """The jobs in a ledger, by start."""
     grouped: dict[tuple[Any, ...], list[Record]] = {}
     for record in ordered(chain):
         key = (record.entry["circumstances"]["start"], *record.entry["outputs"])
@@ -127,7 +127,7 @@ def _time(moment: datetime) -> str:
 
 
 def _some(entities: list[Any]) -> Any:
-    """A list as JSON-LD likes it: one thing stands alone."""
+    """A list in the style of JSON-LD: a single entity is not wrapped."""
     return entities[0] if len(entities) == 1 else entities
 
 
@@ -141,13 +141,13 @@ def _given(crate: ROCrate, name: str, entities: Mapping[str, Any]) -> Any:
 
 
 def _settings(job: Job) -> str:
-    """Settings of a job, as the rule handed them over."""
+    """Settings that a job got from its rule."""
     shown = {key: job.entry[key] for key in ("wildcards", "config", "params") if job.entry[key]}
     return json.dumps(shown, sort_keys=True, ensure_ascii=False)
 
 
 def _environment(crate: ROCrate, job: Job) -> Iterator[Any]:
-    """What a job ran in, as property values that jobs share."""
+    """The environment of a job, as property values that jobs share."""
     entry = job.entry
     values = {"Python": entry["python"], "threads": entry.get("threads")}
     values |= {name: entry["packages"].get(name) for name in entry["loaded"]}
@@ -164,7 +164,7 @@ def _environment(crate: ROCrate, job: Job) -> Iterator[Any]:
 
 
 def _usage(crate: ROCrate, job: Job, number: int) -> Iterator[Any]:
-    """What a job cost."""
+    """The costs of a job."""
     seconds = (job.end - job.start).total_seconds()
     for name, value in (("duration", seconds), ("peak memory", job.memory)):
         if value is not None:
@@ -175,7 +175,7 @@ def _usage(crate: ROCrate, job: Job, number: int) -> Iterator[Any]:
 def _value(
     crate: ROCrate, kind: str, name: str, value: str, more: Mapping[str, str] | None = None
 ) -> Any:
-    """A PropertyValue; equal ones are one entity."""
+    """A PropertyValue; equal values share one entity."""
     digest = hashlib.sha256(f"{name} {value}".encode()).hexdigest()[:8]
     identifier = f"#{kind}/{digest}"
     about = {"@type": "PropertyValue", "name": name, "value": value, **(more or {})}

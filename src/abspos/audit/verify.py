@@ -304,7 +304,7 @@ def _notes(chain: Chain) -> Iterator[str]:
     for (name, script), then in rules.items():
         now = ledger.rule_file(name, script, chain.root)
         if now is None or now["code"] != then["code"]:
-            made["rules edited since; snakemake -n tells if it matters"].append(name)
+            made["rules edited since; snakemake -n shows whether it matters"].append(name)
     yield from (f"{note}: {_listed(names)}" for note, names in made.items())
 
 

@@ -1,7 +1,7 @@
-"""What a cluster's partitions offer one job, read from the file that its profile names.
+"""Limits per job of a cluster's partitions, read from the file that its profile names.
 
-The file is that of ``slurm-partition-config``, by which Snakemake chooses a partition for each job;
-here it bounds what is asked for, so that no job waits for what cannot come.
+The file is that of ``slurm-partition-config``, from which Snakemake chooses a partition for each
+job. Here it bounds the requests, so that no job waits for resources that no partition has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class ResourceError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for: memory in MB, time in minutes, cores, GPUs."""
+    """Resources that a job requests: memory in MB, time in minutes, cores, GPUs."""
 
     mem_mb: int
     runtime: int
@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that a partition gives one job; infinity where its file says nothing."""
+    """Limits of a partition per job; infinity where its file gives none."""
 
     name: str
     mem_mb: float = math.inf
@@ -61,14 +61,14 @@ class Limit:
 def within(
     stage: str, first: Request, grown: Request, limits: Sequence[Limit], guessed: bool = False
 ) -> Request:
-    """A grown request, cut down to the widest partition that serves its first attempt.
+    """The request of a later attempt, capped at the widest partition that serves the first.
 
     Args:
-        stage: names the job in an error.
-        first: what the job's first attempt asks for.
-        grown: what this attempt would ask for without limits.
-        limits: of the partitions, at least one.
-        guessed: whether the request is a guess, which no error is made of.
+        stage: name of the job for an error.
+        first: request of the job's first attempt.
+        grown: request of this attempt without limits.
+        limits: limits of the partitions, at least one.
+        guessed: whether the request is a guess; then no error is raised.
 
     Raises:
         ResourceError: no partition serves the first attempt.
@@ -83,7 +83,7 @@ def within(
             + "); correct the file of partitions, or lower inputs.number, inputs.length, "
             "inputs.batch or threads"
         )
-    # A job without GPU keeps off the GPU partitions while another one serves it.
+    # A job without GPU uses a GPU partition only if no other serves it.
     widest = max(serving, key=lambda p: (not p.gpus or bool(first.gpus), p.mem_mb, p.runtime))
     return Request(
         int(min(grown.mem_mb, widest.mem_mb)),

@@ -1,4 +1,4 @@
-"""What is put right, or refused, before the first job of a run."""
+"""Checks and repairs before the first job of a run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import psutil
 
 
 def settle(*folders: str | Path) -> list[Path]:
-    """Give files that were made at a later time than now the time of now.
+    """Set the time of files from the future to now.
 
-    Snakemake refuses outputs that are older than their inputs; after a clock was set back, that is
-    each output whose inputs were there before, until the clock has caught up.
+    Snakemake refuses outputs that are older than their inputs. After a clock was set back, this
+    concerns every new output of older inputs, until the clock has caught up.
 
     Args:
-        folders: folders to look through; one may be missing or read-only.
+        folders: folders to search; they may be missing or read-only.
 
     Returns:
-        The files and folders that came from the future, sorted.
+        The files and folders with a time in the future, sorted.
     """
     now = time.time()
     late = []
@@ -34,7 +34,7 @@ def settle(*folders: str | Path) -> list[Path]:
 
 
 def read_only(*folders: str | Path) -> list[str]:
-    """One line for each folder, existing or to be made, that nothing can be written to."""
+    """One line for each read-only folder; for a folder to be made, the nearest one above counts."""
     return [
         f"{folder}: the folder is read-only; make it writable, or move the project, and run again"
         for folder in folders
@@ -42,7 +42,7 @@ def read_only(*folders: str | Path) -> list[str]:
     ]
 
 
-#: Where a container or an allocation says how much memory it may have (cgroups, versions 2 and 1).
+#: Files with the memory limit of a container or an allocation (cgroups, versions 2 and 1).
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -50,7 +50,7 @@ CGROUP_LIMITS = (
 
 
 def memory_mb() -> int:
-    """MB of memory that jobs on this machine can share: its own, or less where a limit is set."""
+    """MB of memory that jobs on this machine can share: its total, or a lower limit if set."""
     total = int(psutil.virtual_memory().total)
     for path in CGROUP_LIMITS:
         with suppress(OSError, ValueError):  # no such file, or "max"

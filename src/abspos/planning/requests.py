@@ -1,9 +1,9 @@
-"""What a job asks for and takes: memory, time, cores, GPUs, disk, from model and study.
+"""Estimates and requests of a job: memory, time, cores, GPUs and disk, from model and study.
 
-The one place for this arithmetic: the rules ask here, and so does `abspos plan`. Estimates are
-what a job should take on a `Machine`; requests are estimates times a margin, so that few jobs fail.
-Constants were fitted to peaks and times in ledgers of real runs. Nothing heavy is imported, for the
-Snakefile asks at every start.
+Both the rules and `abspos plan` use this module. Estimates are the expected cost of a job on a
+`Machine`; requests are estimates times a margin, so that few jobs fail. Constants were fitted to
+peaks and times in ledgers of real runs. Nothing heavy is imported, since the Snakefile uses this
+module at every start.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ ON_THREADS = (*ON_DEVICE, "planted", "statistics")
 GROWTH = 2
 #: Python with torch and transformers imported.
 BASE_BYTES = 700e6
-#: Asked over estimated, for memory and for time: clusters have older cores and busier disks.
+#: Requested over estimated, for memory and for time: clusters have older cores and busier disks.
 MEMORY_MARGIN, TIME_MARGIN = 1.3, 10.0
-#: No job asks for less: MB, and minutes (a cold file system can take minutes to import torch).
+#: Smallest request: MB, and minutes (a cold file system can take minutes to import torch).
 FEWEST_MB, FEWEST_MINUTES = 1500, 15
-#: Bytes of logits in one block of a decomposition, by device, and of q and k held at a time.
+#: Bytes of logits in one block of a decomposition, by device, and of q and k held at the same time.
 BLOCK_BYTES, READ_BYTES = {"cpu": 2**23, "cuda": 2**28}, 2**30
-#: Copies of a block's logits, and of its heads' fields of all inputs, that live at a time.
+#: Copies of a block's logits, and of its heads' fields of all inputs, held at the same time.
 LOGIT_COPIES, FIELD_COPIES = 7, 12
-#: Bytes of an array of all layers from which on a decomposition keeps it in a file.
+#: A decomposition stores an array of all layers in a file if it has at least this many bytes.
 STACK_BYTES = 2**28
 ITEM = {"float32": 4, "bfloat16": 2}
-#: Time that a decomposition takes in float64 and without a store, over that of one with a store.
+#: Time of a decomposition in float64 and without a store, over that of one with a store.
 IN_DOUBLE = 3.0
-#: Bytes of planted logits that are drawn and stored in a second, on one core.
+#: Bytes of planted logits drawn and stored per second on one core.
 DRAWN = 2e8
-#: Every so many positions, one has its next token scored (see activations.scored_positions).
+#: One position in this many has its next token scored (see activations.scored_positions).
 SCORED = 8
-#: Bytes per weight that come over the network: a 4-bit file, or weights of 16 bits.
+#: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
 FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a machine does in a second. CPU figures fit ledgers of runs on two cores; those of a
-    GPU are what one large accelerator is commonly seen to sustain, not measured by this project.
+    """Rates of a machine, per second. CPU rates were fitted to ledgers of runs on two cores; GPU
+    rates are commonly seen on one large accelerator and were not measured by this project.
 
     Attributes:
         cpu_flops: floating-point operations of one core in float32.
-        cpu_half: of bfloat16 over float32 on a CPU.
-        gpu_flops: of one GPU in float32.
-        gpu_half: of bfloat16 over float32 on a GPU.
+        cpu_half: rate of bfloat16 over that of float32 on a CPU.
+        gpu_flops: floating-point operations of one GPU in float32.
+        gpu_half: rate of bfloat16 over that of float32 on a GPU.
         cpu_fields: numbers by (input, layer, head, query, key) that one core decomposes.
-        gpu_fields: the same of one GPU.
+        gpu_fields: numbers that one GPU decomposes.
         statistics: bytes of component stores that one core turns into tables.
         disk: bytes to and from disk.
         network: bytes from the network.
-        start: seconds from a job's submission to its first line of work, imports included.
+        start: seconds (not a rate) from a job's submission to the end of its imports.
     """
 
     cpu_flops: float = 8.3e10
@@ -86,25 +86,25 @@ class Machine:
 
 @dataclass(frozen=True)
 class Load:
-    """One job's work.
+    """The work of one job.
 
     Attributes:
-        sizes: of the model.
+        sizes: sizes of the model.
         inputs: N.
         length: T.
         batch: inputs per forward pass.
-        dtype: in which the model runs.
+        dtype: precision in which the model runs.
         device: ``cpu`` or ``cuda``.
         threads: cores.
         arms: runs of the model.
-        bins: of queries: early, late, and one for each window.
+        bins: number of query bins: early, late, and one per window.
         early: first query after the early bin.
-        anchored: whether the balance has an anchor of its own, other than the last early query.
+        anchored: whether the balance has an anchor other than the last early query.
         source: type of the model's source.
         packed: whether the checkpoint is converted from a GGUF file.
-        fields: whether early fields are kept, for other arms to be compared with.
+        fields: whether early fields are stored, so that other arms can be compared with them.
         compared: whether early fields are compared with those of another arm.
-        writes: whether what heads write from position 0 is kept.
+        writes: whether the heads' writes from position 0 are stored.
     """
 
     sizes: Sizes
@@ -131,22 +131,22 @@ class Load:
 
     @property
     def references(self) -> int:
-        """Reference queries that are taken (abspos.study.grid)."""
+        """Number of sampled reference queries (abspos.study.grid)."""
         return len(grid.references(self.length))
 
     @property
     def explained(self) -> int:
-        """Early queries that are explained, but for a few that the study names."""
+        """Number of explained early queries, without a few that the study adds."""
         return len(grid.explained(self.length, self.early))
 
     @property
     def elements(self) -> int:
-        """Elements of a field of explained queries, of one head and input."""
+        """Elements of a field of explained queries, per head and input."""
         return grid.elements(grid.explained(self.length, self.early))
 
     @property
     def shown(self) -> int:
-        """Early queries whose mean fields are stored."""
+        """Number of early queries whose mean fields are stored."""
         return len(grid.shown(grid.explained(self.length, self.early)))
 
     @property
@@ -160,12 +160,12 @@ class Load:
 
 
 def checkpoint_bytes(s: Sizes) -> int:
-    """Bytes of a checkpoint folder; weights are kept as they come, at most 4 bytes each."""
+    """Bytes of a checkpoint folder; weights keep their precision, at most 4 bytes each."""
     return 4 * s.parameters + 10**7
 
 
 def input_bytes(load: Load) -> int:
-    """Bytes of the store of windows, and a little for its attributes."""
+    """Bytes of the store of windows and its attributes."""
     return 4 * load.inputs * (load.length + 4) + 2**15
 
 
@@ -210,7 +210,7 @@ def _inputs_memory(load: Load) -> float:
 
 
 def _planted_bytes(load: Load) -> int:
-    """Bytes of the planted logits of all inputs, as they are drawn, in float64."""
+    """Bytes of the planted logits of all inputs, drawn in float64."""
     return 8 * load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
 
 
@@ -237,10 +237,10 @@ def _components_memory(load: Load) -> float:
     rows = 4 * heads * load.references * load.length
     block = min(max(most, rows), load.inputs * rows)
     layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
-    # On a CPU every thread works on a layer of its own, and they share what may be held.
+    # On a CPU every thread has its own layer, and all share the limit of READ_BYTES.
     abreast = 1 if load.device == "cuda" else load.threads
     held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
-    # Four fields, in files where they are large.
+    # Four fields, stored in files if they are large.
     means = 16 * s.layers * s.heads * load.shown * load.half
     kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
     working = abreast * (LOGIT_COPIES * block + FIELD_COPIES * heads * field)
@@ -256,7 +256,7 @@ def _statistics_memory(load: Load) -> float:
 
 def _models_seconds(load: Load, machine: Machine) -> float:
     fetched = FETCHED[load.source] * load.sizes.parameters / machine.network
-    # Read, converted and written; converting costs about as much again.
+    # Reading, converting and writing; converting costs about as much again.
     return fetched + 8 * checkpoint_bytes(load.sizes) / machine.disk
 
 
@@ -308,7 +308,7 @@ def _statistics_seconds(load: Load, machine: Machine) -> float:
 
 
 def population_seconds(runs: Sequence[Load], inputs: int, machine: Machine) -> float:
-    """Seconds that the true energies of a synthetic model take: a population in every run."""
+    """Seconds for the true energies of a synthetic model: one population per run."""
     load = runs[0]
     fields = inputs * load.sizes.layers * load.sizes.heads * load.length**2 * len(runs)
     return IN_DOUBLE * fields / (machine.cpu_fields * load.threads)
@@ -340,12 +340,12 @@ def stages(load: Load) -> tuple[str, ...]:
 
 
 def memory(stage: str, load: Load) -> float:
-    """Bytes of memory that a job of this stage is estimated to peak at."""
+    """Estimated peak memory of a job of this stage, in bytes."""
     return _MEMORY[stage](load)
 
 
 def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
-    """Seconds that a job of this stage is estimated to take, its start left out."""
+    """Estimated seconds of a job of this stage, without its start."""
     return _SECONDS[stage](load, machine or Machine())
 
 
@@ -353,13 +353,13 @@ def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
 
 
 def request(stage: str, load: Load, attempt: int = 1, limits: Sequence[Limit] = ()) -> Request:
-    """What a job asks for at this attempt.
+    """The request of a job at this attempt.
 
     Args:
         stage: one of STAGES.
-        load: its work.
-        attempt: from 1; each further one asks for GROWTH times as much memory and time.
-        limits: of the partitions; growth ends at what the widest that serves the job offers.
+        load: work of the job.
+        attempt: from 1; each further one requests GROWTH times as much memory and time.
+        limits: limits of the partitions; requests grow up to the widest that serves the job.
 
     Raises:
         ResourceError: no partition serves even the first attempt, and the sizes are no guess.
@@ -409,7 +409,7 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
 
 
 def refusals(loads: Iterable[tuple[str, Load]], limits: Sequence[Limit]) -> list[str]:
-    """One line for each stage of each model that no partition is known to serve."""
+    """One line for each stage of each model that no partition serves."""
     lines = []
     for model, load in loads:
         for stage in stages(load) if limits else ():

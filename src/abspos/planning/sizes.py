@@ -1,4 +1,4 @@
-"""Sizes of models, on which all costs depend: from a checkpoint's config, or from its name."""
+"""Sizes of models, which determine all costs: from a checkpoint's config, or from its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from abspos.models.families import ModelError, require_numbers
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a model; all that costs depend on, and whether they are a guess from its name."""
+    """Sizes of a model that determine its costs, and whether they are guessed from its name."""
 
     layers: int
     heads: int
@@ -30,17 +30,17 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        """Number of weights, norms left out."""
+        """Number of weights, without norms."""
         return self.body + self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def body(self) -> int:
-        """Weights that every token passes: those of the layers."""
+        """Weights of the layers, which every token passes."""
         attention = self.hidden * self.head_size * 2 * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.inner)
 
 
-#: Shapes to reckon with while a checkpoint is not there yet, by parameters in millions.
+#: Shapes assumed before a checkpoint is fetched, by parameters in millions.
 USUAL = {
     160: Sizes(12, 12, 12, 64, 768, 3072, 50304),
     410: Sizes(24, 16, 16, 64, 1024, 4096, 50304),
@@ -164,7 +164,7 @@ def from_gguf(path: Path) -> Sizes:
 
 
 def guess(name: str) -> Sizes:
-    """The usual shape of a model of as many parameters as its name says (``pythia-6.9b``)."""
+    """The usual shape for the number of parameters in a model's name (``pythia-6.9b``)."""
     found = _COUNT.findall(name)
     millions = float(_UNKNOWN)
     if found:

@@ -1,4 +1,4 @@
-"""The table of checkpoints: all that a study names, with commit, training tokens, and gaps."""
+"""The table of all checkpoints of a study, with commit, training tokens and gaps."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def write(rows: Sequence[Mapping[str, Any]], out: Path) -> None:
 
     Args:
         rows: of ``abspos.planning.layout.Layout.checkpoints``.
-        out: where it goes, a CSV.
+        out: path of the CSV.
     """
     write_csv(table(rows), Path(out))

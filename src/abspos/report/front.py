@@ -15,22 +15,23 @@ from abspos.csv_tables import read_csv
 from abspos.stores import write_atomically
 from abspos.study.conditions import TABLE
 
-#: What is the paper's and what is ours; said before any number.
+#: What is the paper's and what is ours; shown before any number.
 OURS = (
     "The claims are those of the abstract of *Where does Absolute Position come from in "
     "decoder-only Transformers?* (arXiv 2606.06160). The component formulae, estimators, "
     "replacements and thresholds are this project's own, fixed before it had a result: the paper's "
-    "full text was not at hand. Each verdict is a verdict on the claim *under these definitions*, "
-    "for these checkpoints and this corpus."
+    "full text was not at hand. Each verdict holds *under these definitions*, for these "
+    "checkpoints and this corpus."
 )
 
-#: A cell that looks empty and is one to docutils.
+#: A cell that looks empty but that docutils accepts.
 BLANK = "|nbsp|"
 
-#: What would begin a list, a title or another block if a cell began with it.
+#: A beginning of a cell that docutils would take for a list, a title or another block.
 BLOCK = re.compile(r"[^\w\s\\]|\w+[.)]( |$)")
 
-#: The report centres this page, which hides the top of a long one, and sets it in a narrow column.
+#: Undoes two styles of the report: it centres this page, which hides the top of a long one, and
+#: sets it in a narrow column.
 STYLE = """.. raw:: html
 
    <style>
@@ -60,7 +61,7 @@ GUARDED = {row.name: (row.null.claim, row.null.number) for row in TABLE if row.n
 
 
 def cell(value: object) -> str:
-    """A value as text of one reStructuredText table cell: one line, and markup to nobody."""
+    """A value as text of one reStructuredText table cell: one line, with markup escaped."""
     text = "" if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
     escaped = re.sub(r"([\\*`|_]|:(?=:))", r"\\\1", " ".join(text.split()))
     return "\\" + escaped if BLOCK.match(escaped) else escaped
@@ -84,9 +85,9 @@ def estimate(row: Mapping[Any, Any]) -> str:
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 
-#: Columns that put a verdict under a reservation, and the words for it.
+#: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
-#: Of several verdicts on one claim the first of these counts.
+#: If a claim has several verdicts, the first of these counts.
 VERDICTS_WEAKEST_FIRST = (
     "contradicted",
     "not reproduced",
@@ -97,12 +98,12 @@ VERDICTS_WEAKEST_FIRST = (
     "",
 )
 
-#: What one line of the front table is about.
+#: Columns that identify one line of the front table.
 SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
 
 
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
-    """Numbers that decide a claim, each as its rows by lens; what has no lens stands under log."""
+    """Numbers that decide a claim, each as its rows by lens; rows without a lens are under log."""
     found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for record in claims.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
@@ -114,7 +115,7 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
 
 
 def decides(row: Mapping[str, Any]) -> bool:
-    """Whether a row decides a claim, or says that nothing can: then it has no number."""
+    """Whether a row decides a claim, or has no number because the claim is not testable."""
     return bool(row["primary"]) or pd.isna(row["number"])
 
 
@@ -126,7 +127,7 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def marked(verdict: str, marks: Sequence[str]) -> str:
-    """A verdict with its reservations behind it."""
+    """A verdict, followed by its marks."""
     return f"{verdict} ({', '.join(marks)})" if marks else verdict
 
 
@@ -151,7 +152,7 @@ def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
 
 
 def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
-    """The note of a line, and under which other choices its verdicts flip, by lens."""
+    """The note of a line, and the other choices that flip its verdicts, by lens."""
     flips = [
         f"{'' if pd.isna(row['lens']) else f'{lens} lens '}flips under: {row['fragile']}"
         for lens, row in line.items()
@@ -162,7 +163,7 @@ def notes(line: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def overall(claims: pd.DataFrame) -> list[list[str]]:
-    """One line a claim: its verdict in each lens, of several models how many have which.
+    """One line per claim: its verdict in each lens, or counts of verdicts over several models.
 
     A model's verdict is the weakest of the lines that decide it.
     """
@@ -182,14 +183,14 @@ def overall(claims: pd.DataFrame) -> list[list[str]]:
 
 
 def weakest(rows: Sequence[Mapping[str, Any]]) -> tuple[str, list[str]]:
-    """The weakest verdict of the rows that decide a claim, and the marks that any of them has."""
+    """The weakest verdict of the rows that decide a claim, and the marks of any of them."""
     verdicts = [str(row["verdict"]) for row in rows]
     marks = [mark for mark in MARKS if any(bool(row[mark]) for row in rows)]
     return min(verdicts, key=VERDICTS_WEAKEST_FIRST.index), marks
 
 
 def tally(found: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Verdicts of one claim over models: the one there is, or how many models have which."""
+    """Verdicts of one claim: the one of a single model, or counts over several models."""
     if len(found) < 2:
         return "".join(marked(verdict, marks) for verdict, marks in found)
     texts = []
@@ -203,19 +204,20 @@ def tally(found: Sequence[tuple[str, Sequence[str]]]) -> str:
 
 
 def scope(claims: pd.DataFrame) -> str:
-    """How far verdicts on several models reach; empty for one."""
+    """The scope of verdicts on several models; empty for one model."""
     number = len(models_of(claims))
     if number < 2:
         return ""
     return f"""
-Each of the {number} models is one checkpoint. Counts over them describe these checkpoints; no
-difference between two of them is one between architectures, since they differ in weights, data,
-tokenizer and size as well. What an architecture does is asked of variants of the same weights.
+Each of the {number} models is one checkpoint. Counts over them describe these checkpoints only. A
+difference between two of them is no evidence about architectures, since they also differ in
+weights, data, tokenizer and size. Effects of an architecture are measured on variants of
+the same weights.
 """
 
 
 def gaps(checkpoints: pd.DataFrame) -> str:
-    """What the study names and could not measure, with the reasons; empty if there is nothing."""
+    """Checkpoints that the study names but could not measure, with reasons; empty without gaps."""
     missing = checkpoints[checkpoints["gap"].notna()]
     if missing.empty:
         return ""
@@ -224,15 +226,15 @@ def gaps(checkpoints: pd.DataFrame) -> str:
 Gaps
 ----
 
-{len(missing)} of {len(checkpoints)} checkpoints could not be measured, and no number above is of
-them. ``abspos pin`` has them tried again.
+{len(missing)} of {len(checkpoints)} checkpoints could not be measured, and no number above includes
+them. ``abspos pin`` makes the next run try them again.
 
 {list_table(["model", "revision", "reason"], rows)}
 """
 
 
 def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
-    """What must do nothing, whether it did, and beside it the effect that it guards.
+    """Null controls: measured effect, pass or fail, and the result each protects.
 
     Args:
         controls: see abspos.statistics.controls.
@@ -250,21 +252,22 @@ def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
         ]
         for row in controls.to_dict("records")
     ]
-    head = ["model", "arm", "what must be nothing", "what it was", "passed", "effect it guards"]
+    head = ["model", "arm", "null control", "measured", "passed", "effect it guards"]
     shown = list_table(head, rows) if rows else "None was run in this study."
     return f"""
 Controls
 --------
 
-What must do nothing, beside the effect that it guards. Controls of position that may do something
-are in the figure *Controls*, NTK factors below 1 in the figure *Claims*, where a study has them.
+Null controls must have no effect; the last column shows the effect that each one guards. If a study
+has controls of position, which may have an effect, the figure *Controls* shows them. NTK factors
+below 1 are in the figure *Claims*.
 
 {shown}
 """
 
 
 def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
-    """The effect that a control guards, as measured; empty where the study has not measured it."""
+    """The measured effect that a control guards; empty if the study has not measured it."""
     claim, number = GUARDED.get(control["condition"], ("", ""))
     lens = "probability" if str(control["check"]).endswith("probability") else "log"
     own = (claims["model"] == control["model"]) & (claims["revision"] == control["revision"])
@@ -276,14 +279,14 @@ def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
 
 
 def synthetic(settings: Mapping[str, Any]) -> str:
-    """What to say of models whose logits are planted; empty where there is none."""
+    """A warning about models with planted logits; empty if there is none."""
     names = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
     if not names:
         return ""
     return f"""
 **Synthetic:** the logits of {cell(", ".join(names))} are planted. No verdict on them says anything
-of the paper: each has a right answer, which ``calibration/numbers.csv`` and the figure *Truth* put
-beside it.
+about the paper: each has a known right answer, which ``calibration/numbers.csv`` and the figure
+*Truth* show.
 """
 
 
@@ -299,7 +302,7 @@ def page(
         claims: the claim table, with the column ``fragile`` (see abspos.claims.sensitivity).
         settings: the resolved config.
         checkpoints: see abspos.report.checkpoints.
-        controls: see abspos.statistics.controls; left out of the page where there are none.
+        controls: see abspos.statistics.controls; without them the page has no such section.
     """
     checked = "" if controls is None else controls_section(controls, claims)
     missing = "" if checkpoints is None else gaps(checkpoints)
@@ -339,14 +342,14 @@ The claims
 Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
 {settings["inputs"]["length"]} tokens. Intervals are at
 {100 * settings["statistics"]["confidence"]:g} %, over inputs. The rows below decide each claim
-(log lens, median head) and stand beside the same number in the probability lens; every other
-number is in ``claims.csv``. Energies are mean squared nats (log) or summed squared probability.
+(log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
+other number. Energies are mean squared nats (log) or summed squared probability.
 
 {list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
 {scope(claims)}
-A claim's verdict on a model is the weakest of the numbers that decide it. *Fragile* is a
-verdict that flips under another choice of early bin, anchor, summary or inputs, or in a study that
-made another one; ``statistics/sensitivity.csv`` and its figure show all of them:
+A claim's verdict on a model is the weakest of the numbers that decide it. A verdict is *fragile* if
+it flips under another choice of early bin, anchor, summary or inputs, or in a study with another
+setting. ``statistics/sensitivity.csv`` and its figure show all choices:
 
 {list_table(head, claim_rows(claims))}
 {checked}{missing}
@@ -372,10 +375,10 @@ def write(
     Args:
         claims: claims.csv.
         sensitivity: sensitivity.csv.
-        out: where the reStructuredText goes.
+        out: path of the reStructuredText.
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
-        controls: controls.csv, shown beside what they guard.
+        controls: controls.csv, shown with the effects that they guard.
     """
     table = fragile(read_csv(claims), read_csv(sensitivity))
     found = None if checkpoints is None else read_csv(checkpoints)

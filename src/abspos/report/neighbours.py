@@ -2,8 +2,8 @@
 
     python -m abspos.report.neighbours results/default
 
-Each measure is computed by its own authors' definition (docs/method.md, section 3). Standard under
-bos, read from a study's tables.
+Each measure follows its own authors' definition (docs/method.md, section 3). All numbers are for
+standard under bos and come from a study's tables.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from abspos.csv_tables import read_csv
 from abspos.report.results import markdown_table
 from abspos.sinks import SINK_THRESHOLD
 
-#: Measures that heads are ranked by, columns of sinks.csv.
+#: Measures by which heads are ranked, columns of sinks.csv.
 MEASURES = {"a_1_64": "a_1 at T = 64", "map_sink": "the map at position 0, less its row's mean"}
-#: Ranks of heads by one measure against their ranks by another.
+#: Our numbers, whose ranks of heads are compared with those of the measures.
 BESIDE = {
     "sink excess A_i(i) - P_i(i)": ("sinks", "sink_excess"),
     "energy of the sink part of R, log": ("log", "sink"),
@@ -32,14 +32,14 @@ BESIDE = {
 
 
 def of_arm(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of standard under bos, or under no-bos where there is no bos."""
+    """Rows of standard under bos, or under no-bos if there is no bos."""
     rows = table[table["variant"] == "standard"]
     has_bos = (rows["condition"] == "bos").any()
     return rows[rows["condition"] == ("bos" if has_bos else "no-bos")]
 
 
 def ranks(measure: str, sinks: pd.DataFrame, energies: pd.DataFrame) -> str:
-    """How heads rank by a neighbour's measure, a column of sinks, and by each of our numbers."""
+    """Rank correlation over heads of a published measure, a column of sinks, with our numbers."""
     keys = ["model", "revision", "layer", "head"]
     early = energies[energies["bin"] == "early"]
     rows = []
@@ -58,7 +58,7 @@ def ranks(measure: str, sinks: pd.DataFrame, energies: pd.DataFrame) -> str:
 
 
 def sink_line(sinks: pd.DataFrame) -> str:
-    """Gu et al.'s Sink_1, and how many heads sink on the mean of the inputs."""
+    """Gu et al.'s Sink_1, and the number of heads whose mean attention makes them sinks."""
     share, mean = sinks["sink_share"].mean(), (sinks["a_1_64"] > SINK_THRESHOLD).sum()
     number = int(sinks["n_inputs"].max())
     return (
@@ -68,7 +68,7 @@ def sink_line(sinks: pd.DataFrame) -> str:
 
 
 def map_line(sinks: pd.DataFrame) -> str:
-    """Kim et al.'s map: what parts it from R, by rows and by offsets, and its position 0."""
+    """Kim et al.'s map: its difference from R by row and offset, and its value at position 0."""
 
     def over_heads(what: str) -> str:
         found = sinks[f"map_{what}"]
@@ -77,10 +77,10 @@ def map_line(sinks: pd.DataFrame) -> str:
         )
 
     return (
-        "Map and R_i(d) differ by one number a row and one an offset, to within "
-        f"{sinks['map_error'].max():.1e} nats in any of {len(sinks)} heads. Their standard "
-        f"deviations are: over rows {over_heads('spread')}, over offsets {over_heads('shift')}. "
-        "More than to the mean of its row's other keys, the map gives to position 0 "
+        "The map and R_i(d) differ by one number per row and one per offset, to within "
+        f"{sinks['map_error'].max():.1e} nats in all of {len(sinks)} heads. The standard "
+        f"deviations of these numbers are, over rows, {over_heads('spread')} and, over offsets, "
+        f"{over_heads('shift')}. The map at position 0 exceeds the mean of the row's other keys by "
         f"{over_heads('sink')}."
     )
 

@@ -1,8 +1,8 @@
-"""The registry of models: what the shipped studies name, with licence, RoPE, window and BOS.
+"""The registry of models: those of the shipped studies, with licence, RoPE, window and BOS.
 
     python -m abspos.report.registry      prints the table of docs/models.md
 
-Facts for people who choose models; no result depends on them. Source: resources/models.yaml.
+These facts help people choose models; no result depends on them. Source: resources/models.yaml.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ class Entry(Part):
     """One repository.
 
     Attributes:
-        repo: its name on the hub.
-        package: the package of the index that ships it, where a study takes it from there.
-        licence: of the weights.
-        gated: whether its terms have to be accepted, and a token set.
+        repo: name on the hub.
+        package: package that ships it, if a study takes it from there.
+        licence: licence of the weights.
+        gated: whether users must accept terms and set a token.
         family: model type of transformers.
         rope: type of RoPE.
-        theta: base of the rotary frequencies; of full layers where layer types differ.
-        local_theta: that of sliding layers, where it is another one.
+        theta: base of the rotary frequencies; that of full layers if layer types differ.
+        local_theta: base of the sliding layers, if it differs.
         window: keys of its own sliding window, or None.
         context: positions.
-        prepends_bos: whether its tokenizer puts BOS in front by itself.
-        checkpoints: what of its training is published, in words; None if nothing is known.
-        read: where the facts were read.
-        unverified: facts that were not read anywhere.
+        prepends_bos: whether its tokenizer prepends BOS.
+        checkpoints: published training checkpoints, in words; None if none are known.
+        read: source of the facts.
+        unverified: facts without a source.
     """
 
     repo: Repo
@@ -59,14 +59,14 @@ class Entry(Part):
 
 
 class RegistryError(ValueError):
-    """A registry with a mistake, in one line."""
+    """An error in the registry, as one line."""
 
 
 def load(path: Path = PATH) -> dict[str, Entry]:
     """The registry by repository, in the file's order.
 
     Raises:
-        RegistryError: an entry is mistaken, or a repository comes twice.
+        RegistryError: an entry is invalid, or a repository is listed twice.
     """
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
@@ -82,7 +82,7 @@ def load(path: Path = PATH) -> dict[str, Entry]:
 
 
 def rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    """Rows of the table: a question mark behind what is unverified."""
+    """Rows of the table; a question mark follows each unverified fact."""
 
     def cell(entry: Entry, fact: Fact, text: object) -> str:
         return f"{text}{' ?' if fact in entry.unverified else ''}"

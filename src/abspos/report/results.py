@@ -1,9 +1,9 @@
-"""Results as measured, as Markdown: what docs/results.md and the README show.
+"""Results as measured, as Markdown: docs/results.md and docs/full.md.
 
     python -m abspos.report.results results/default > docs/results.md
 
-No number in the documentation is typed by hand: this page is made from a study's tables and
-ledger, and the README repeats its first table (a test compares the two).
+The page is made from a study's tables and ledger; no number in it is typed by hand. The README's
+table of verdicts is made from the page (abspos.report.readme).
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ HEAD = [
 EXCHANGES = """
 ## Position 0 exchanged in chosen heads
 
-Keys and values at position 0 of the first listed token, in sink readers, as many other heads of the
-same layers, and all heads (docs/method.md, section 5, sink-readers). Heads are chosen on one half
-of the inputs and measured on the other.
+Chosen heads read the keys and values of the first listed token at position 0: sink readers, as many
+other heads of the same layers, or all heads (docs/method.md, section 5, sink-readers). Heads are
+chosen on one half of the inputs and measured on the other.
 
 {table}
 """
 GUARDS = """
-## Controls of position beside the effects they guard
+## Controls of position and the effects they guard
 
 Changes of R under standard, early queries, as shares of its energy under bos (docs/method.md,
 section 4).
@@ -61,15 +61,12 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
 
 
 def claims_table(claims: pd.DataFrame) -> str:
-    """The numbers that decide each claim, both lenses on a line."""
+    """The numbers that decide each claim, with both lenses in one line."""
     return markdown_table(HEAD, claim_rows(claims.fillna({"note": "", "number": "", "arms": ""})))
 
 
 def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
-    """Energy, aligned, difference and amplitude numbers of every replacement, one summary.
-
-    The primary number has a star.
-    """
+    """The numbers of bos-swap for every replacement, in one summary; a star marks the primary."""
     chosen = swaps[swaps["summary"] == summary]
     texts = [estimate(row) + " ★" * bool(row["primary"]) for row in chosen.to_dict("records")]
     chosen = chosen.assign(text=texts)
@@ -81,7 +78,7 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
 
 
 def sensitivity_table(found: pd.DataFrame) -> str:
-    """Every published verdict: under which other choices it flips, or is not to be told."""
+    """Every published verdict and the choices that flip it or cannot decide it."""
     rows = []
     found = found.fillna({"lens": ""})
     for key, chosen in found.groupby(["claim", "number", "arms", "lens"], sort=False):
@@ -117,7 +114,7 @@ def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
 
 
 def guards_table(guards: pd.DataFrame) -> str:
-    """Each control of position beside the effects that it guards, in per cent of R's energy."""
+    """Controls of position and the effects that they guard, in per cent of R's energy."""
     rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
     keys = ["role", "condition", "lens", "summary"]
     wide = rows.pivot_table(
@@ -127,7 +124,7 @@ def guards_table(guards: pd.DataFrame) -> str:
 
 
 def exchanges_table(claims: pd.DataFrame) -> str:
-    """What goes through sink readers, as many other heads and all heads, in per cent."""
+    """Shares carried by sink readers, by as many other heads and by all heads, in per cent."""
     chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
     rows = [
         [
@@ -144,7 +141,7 @@ def exchanges_table(claims: pd.DataFrame) -> str:
 
 
 def percent(row: Mapping[Hashable, Any]) -> str:
-    """A share and its interval, in per cent to two digits behind the point."""
+    """A share and its interval, in per cent with two decimals."""
     # Adding 0 after rounding makes -0.0 a plain 0.
     value, low, high = (
         f"{round(100 * row[name], 2) + 0:.2f}" for name in ("estimate", "ci_low", "ci_high")
@@ -160,20 +157,20 @@ def command(folder: Path) -> str:
 
 
 def taken_in(folder: Path) -> str:
-    """Which finished studies of other choices lay beside this one; empty where none did."""
+    """A sentence that names the finished studies of other choices; empty if there are none."""
     names = sorted(path.parent.name for path in folder.parent.glob(f"{folder.name}.*/claims.csv"))
     listed = ", ".join(f"`{name}`" for name in names)
-    return f"\nFinished studies of other choices were taken in: {listed}.\n" if names else ""
+    return f"\nIncludes finished studies of other choices: {listed}.\n" if names else ""
 
 
 def plain_table(table: pd.DataFrame) -> str:
-    """A table as it is, to four digits."""
+    """All columns of a table, with four significant digits."""
     text = table.map(lambda x: f"{x:.4g}" if isinstance(x, float) else str(x))
     return markdown_table(list(text.columns), text.to_numpy().tolist())
 
 
 def circumstances(folder: Path) -> dict[str, object]:
-    """When and on what the claims were made, from their ledger entry."""
+    """Date, machine, commit and versions of the claims' run, from their ledger entry."""
     entry = json.loads((folder / "ledger" / "claims.csv.json").read_text(encoding="utf-8"))
     host = entry["circumstances"]["host"]
     return {
@@ -214,16 +211,16 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 
 ## The claims
 
-Each line is one number, with its 95 % interval over inputs. Energies are mean squared nats (log
+Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log
 lens) or summed squared probability (probability lens).
 
 {claims_table(claims)}
 
 ## Every number of bos-swap
 
-The paper's abstract has one number, 40 %. Mean of layers; 95 % intervals; a number is a share, so
-0.4 would be 40 %. Named primary beforehand, and marked ★: swap-token, energy reduction, log lens,
-median head. The intervals of these, of {len(swaps)} readings, cover 40 %:
+The paper's abstract has one number, 40 %. The tables show means over layers with 95 % intervals, as
+shares: 0.4 is 40 %. The primary number, named beforehand, is marked ★: swap-token, energy
+reduction, log lens, median head. Among {len(swaps)} readings, the intervals of these cover 40 %:
 
 {covering(swaps)}
 
@@ -237,8 +234,8 @@ Mean over heads:
 
 ## Sensitivity
 
-Each verdict under other choices (docs/method.md, section 5; every number in
-`statistics/sensitivity.csv`).
+Each verdict under other choices (docs/method.md, section 5). `statistics/sensitivity.csv` has every
+number.
 
 {sensitivity_table(found)}
 

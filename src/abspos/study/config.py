@@ -1,9 +1,9 @@
-"""The config as typed models: the one place with defaults, and the one that refuses mistakes.
+"""The config as typed models: all defaults and all checks.
 
 A study names the models, the inputs, and the arms: each variant of a model with each of its
-conditions (docs/method.md, section 4). `load_study` takes the merged config that Snakemake holds
-and gives a frozen `Study`, or a `ConfigError` with every mistake, one line each. Nothing heavy is
-imported, for the Snakefile reads the config at every start.
+conditions (docs/method.md, section 4). `load_study` turns Snakemake's merged config into a frozen
+`Study`, or raises a `ConfigError` with every config error, one line each. Nothing heavy is
+imported, since the Snakefile reads the config at every start.
 
     python -m abspos.study.config schema       prints docs/config.schema.json
     python -m abspos.study.config reference    prints docs/config.md
@@ -51,8 +51,8 @@ class Model(Part):
     source: Source = Field(description="Where its checkpoint comes from.")
     without: tuple[Text, ...] = Field(
         default=(),
-        description="Arms that this model is not given: names of variants and of conditions, or "
-        "variant/condition. `bos` says that it has no BOS token, and leaves out all conditions "
+        description="Arms that are not run for this model: names of variants, of conditions, or "
+        "variant/condition. `bos` means that it has no BOS token, and leaves out all conditions "
         "that need one.",
     )
 
@@ -65,12 +65,12 @@ class Model(Part):
 
 
 class Condition(Part):
-    """What stands at position 0. A name alone is short for a mapping with that name."""
+    """What stands at position 0. A plain name is short for a mapping with that name."""
 
     name: ConditionName = Field(description="The condition.")
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
-        description="Use the first so many inputs only; null: all. At least 8, or 3 for a control.",
+        description="Number of inputs, the first ones; null: all. At least 8, or 3 for a control.",
     )
 
 
@@ -86,7 +86,7 @@ ConditionEntry = Annotated[
 
 
 class Variant(Part):
-    """A change of architecture with the same weights, and the conditions it is measured under."""
+    """A change of the architecture with the same weights, and its conditions."""
 
     name: Name = Field(description="What the variant is called in paths, tables and figures.")
     rope: Rope | None = Field(
@@ -97,7 +97,7 @@ class Variant(Part):
         description="Sliding window in every layer, in keys, below inputs.length; null: none.",
     )
     untrained: Bool = Field(
-        default=False, description="Whether random weights take the place of the trained ones."
+        default=False, description="Whether random weights replace the trained ones."
     )
     conditions: tuple[ConditionEntry, ...] = Field(
         default=(Condition(name="bos"),), min_length=1, description="The conditions, each an arm."
@@ -130,7 +130,7 @@ class Inputs(Part):
 
 
 class Bins(Part):
-    """How queries are grouped."""
+    """Groups of queries."""
 
     early: Annotated[Int, Field(ge=2)] = Field(
         default=32, description="First query after the early bin, below half of inputs.length."
@@ -155,17 +155,19 @@ class Calibration(Part):
         default=500, description="Simulated studies in each world."
     )
     inputs: tuple[Annotated[Int, Field(ge=3)], ...] = Field(
-        default=(8, 16, 32, 64, 128), min_length=1, description="Numbers of inputs to look at."
+        default=(8, 16, 32, 64, 128),
+        min_length=1,
+        description="Numbers of inputs that are simulated.",
     )
     population: Annotated[Int, Field(ge=100)] = Field(
         default=20000,
-        description="Inputs that truths are computed from, of simulated studies and of models of "
-        "`source: {type: synthetic}`.",
+        description="Number of inputs from which the truth is computed, for simulated studies and "
+        "for models with `source: {type: synthetic}`.",
     )
 
 
 class Figures(Part):
-    """The figures' files."""
+    """Files of the figures."""
 
     formats: tuple[Literal["pdf", "svg", "png"], ...] = Field(
         default=("pdf", "svg"),
@@ -175,7 +177,7 @@ class Figures(Part):
 
 
 SLURM = frozenset({"slurm_gpu", "slurm_download", "slurm_partitions"})
-"""Keys that the profile in slurm/ sets: how a cluster is asked. No result depends on them."""
+"""Keys that the profile in slurm/ sets. No result depends on them."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Run:
 
 
 class Study(Part):
-    """The keys at the top."""
+    """The top-level keys."""
 
     study: Name = Field(
         default="default", description="Name of the study; it writes results/<study>/."
@@ -203,11 +205,11 @@ class Study(Part):
     )
     threads: Size = Field(default=2, description="Cores of each heavy job.")
     keep_activations: Bool = Field(
-        default=False, description="Whether activation stores stay after use."
+        default=False, description="Whether activation stores are kept after use."
     )
     models: tuple[Model, ...] = Field(min_length=1, description="The models.")
     inputs: Inputs = Field(default=Inputs(), description="The texts.")
-    bins: Bins = Field(default=Bins(), description="How queries are grouped.")
+    bins: Bins = Field(default=Bins(), description="Groups of queries.")
     anchor: Size = Field(
         default=63,
         description="Query at which the balance is anchored, below half of inputs.length.",
@@ -226,17 +228,17 @@ class Study(Part):
         description="The simulated studies of the target `calibration`, and the truth of synthetic "
         "models.",
     )
-    figures: Figures = Field(default=Figures(), description="The figures' files.")
+    figures: Figures = Field(default=Figures(), description="Files of the figures.")
     slurm_gpu: Literal["gpu", "gres"] = Field(
-        default="gpu", description="Whether Slurm is asked for --gpus=1, or for --gres=gpu:1."
+        default="gpu", description="How jobs request a GPU from Slurm: --gpus=1 or --gres=gpu:1."
     )
     slurm_download: Literal["local", "job"] = Field(
         default="local",
-        description="Whether checkpoints are fetched where Snakemake runs, or in Slurm jobs.",
+        description="Whether checkpoints are fetched where Snakemake runs or in Slurm jobs.",
     )
     slurm_partitions: Path | None = Field(
         default=None,
-        description="File of the partitions' limits, which no job asks beyond; null: no limits.",
+        description="File with the limits of the partitions; null: no limits.",
     )
 
     @property

@@ -82,14 +82,14 @@ DataFile = Annotated[
         r"\.((jsonl|json|txt)(\.gz)?|parquet)$"
     ),
     Allowed(
-        "a path in the repository that ends in .jsonl, .json or .txt, in one of them.gz, or "
+        "a path in the repository that ends in .jsonl, .json or .txt, with or without .gz, or "
         "in .parquet"
     ),
 ]
 
 
 class Part(BaseModel):
-    """A part of the config: it never changes after it was read, and it has no unknown keys."""
+    """A part of the config: immutable, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,36 +117,34 @@ class HubSource(Part):
     )
     on_missing: Literal["stop", "gap"] = Field(
         default="stop",
-        description="Whether a revision that is missing or broken stops the study, or is a gap "
-        "that the report names.",
+        description="Whether a missing or broken revision stops the study or becomes a gap that "
+        "the report lists.",
     )
     tokens_per_step: Size | None = Field(
         default=None,
         description="Training tokens of one step; the last number in a revision's name is its "
-        "step. null: training is not shown.",
+        "step. null: no figure of training.",
     )
     allow_pickles: Bool = Field(
         default=False,
-        description="Whether pickled weights are read where there are no safetensors.",
+        description="Whether pickled weights are read if there are no safetensors.",
     )
     allow_remote_code: Bool = Field(
-        default=False, description="Whether code that comes with the repository may run here."
+        default=False, description="Whether code from the repository may run here."
     )
 
 
 class HubData(Part):
-    """A data set of the hub: files of JSON lines or plain text, plain or with .gz, or Parquet."""
+    """A data set of the hub: JSON lines or plain text, with or without .gz, or Parquet."""
 
     repo: Repo = Field(description="The repository.")
     revision: Revision = Field(
         default="main", description="Its revision; `abspos pin` resolves it once to a commit."
     )
     files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
-    text: Text = Field(
-        default="text", description="The key, or the column, that holds a record's text."
-    )
+    text: Text = Field(default="text", description="The key or column that holds a record's text.")
     documents: Size = Field(
-        default=10000, description="At most so many documents are taken, the first of the files."
+        default=10000, description="Largest number of documents, the first of the files."
     )
 
 
@@ -158,7 +156,7 @@ class LocalSource(Part):
 
 
 class RandomSource(Part):
-    """A tiny model of random weights that reads bytes, for tests: its results mean nothing."""
+    """A tiny byte-level model with random weights, for tests: its results mean nothing."""
 
     type: Literal["random"] = Field(description="The kind of source.")
     family: Family = Field(
@@ -176,13 +174,14 @@ class RandomSource(Part):
     rope_theta: Positive = Field(default=10000.0, description="Base of the rotary frequencies.")
     window: Size | None = Field(
         default=None,
-        description="Sliding window of the model's own, in families that have one; null: theirs.",
+        description="The model's own sliding window, in families that have one; null: the "
+        "family's default.",
     )
     bos: Bool = Field(default=True, description="Whether its tokenizer has a BOS token.")
 
 
 class SyntheticSource(Part):
-    """No model but planted logits, whose true energies are known (docs/method.md, section 7)."""
+    """Planted logits with known true energies, no model (docs/method.md, section 7)."""
 
     type: Literal["synthetic"] = Field(description="The kind of source.")
     seed: Seed = Field(default=0, description="Seed of the inputs' own logits.")
@@ -198,24 +197,24 @@ class SyntheticSource(Part):
         description="Strength of each head's sink, in units of its scale; as many as heads.",
     )
     drift: Float = Field(
-        default=1.0, description="Strength of what changes with the query, in the same units."
+        default=1.0, description="Strength of the drift with the query, in the same units."
     )
     noise: Annotated[Float, Field(ge=0)] = Field(
         default=1.0, description="Size of an input's own logits, in the same units."
     )
     tails: Literal["normal", "heavy", "few"] = Field(
         default="normal",
-        description="How that size varies over inputs: not, by Student's t with 3 degrees of "
-        "freedom, or so that one input in 32 carries half of the variance.",
+        description="How that size varies over inputs. normal: not at all; heavy: by Student's t "
+        "with 3 degrees of freedom; few: one input in 32 carries half of the variance.",
     )
     left: Annotated[
         dict[Text, Annotated[Float, Field(ge=0)]],
         Allowed("a mapping from arms to numbers, each at least 0"),
     ] = Field(
         default={},
-        description="Share of the amplitude of sink and drift that is left in an arm: a variant, a "
-        "condition, or variant/condition. Of a variant and a condition that are both named the "
-        "shares multiply; 1 where nothing is named.",
+        description="Share of the amplitude of sink and drift that is left in an arm, which is "
+        "named as a variant, a condition, or variant/condition. If both a variant and a condition "
+        "are named, their shares multiply. 1 where nothing is named.",
     )
 
     def remains(self, variant: str, condition: str) -> float:
@@ -245,7 +244,7 @@ class RopeChange(Part):
     """A change of the rotary frequencies."""
 
     def parameters(self) -> dict[str, Any]:
-        """The keys that were set or have a default, as plain values, `rope_type` included."""
+        """The keys that are set or have a default, as plain values, with `rope_type`."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
@@ -266,7 +265,7 @@ class LinearRope(RopeChange):
 
 
 class DynamicRope(RopeChange):
-    """NTK-aware scaling that grows with the sequence; it acts beyond the model's context only."""
+    """NTK-aware scaling that grows with the sequence; acts only beyond the model's context."""
 
     rope_type: Literal["dynamic"] = Field(description="The kind of scaling.")
     factor: Positive = Field(description="Scaling factor.")
@@ -313,14 +312,14 @@ class Llama3Rope(RopeChange):
 
 
 class LongRope(RopeChange):
-    """LongRoPE: each frequency has its divisor, one list for short and one for long sequences."""
+    """LongRoPE: one divisor per frequency, in one list for short and one for long sequences."""
 
     rope_type: Literal["longrope"] = Field(description="The kind of scaling.")
     short_factor: tuple[Positive, ...] = Field(
         min_length=1, description="Divisors within the original context."
     )
     long_factor: tuple[Positive, ...] = Field(
-        min_length=1, description="Divisors beyond it, as many."
+        min_length=1, description="Divisors beyond it, the same number."
     )
     factor: Positive | None = Field(
         default=None, description="Ratio of the contexts after and before."

@@ -1,0 +1,127 @@
+"""The README's table of verdicts, made from a page of results.
+
+    python -m abspos.report.readme        writes it into README.md, from docs/results.md
+
+The page has one line per number and ten columns; the README has one line per claim and four.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from abspos.report.front import MARKS, STATEMENTS, VERDICTS_WEAKEST_FIRST, marked
+from abspos.report.results import HEAD, markdown_table
+
+ROOT = Path(__file__).parents[3]
+BEGIN = "<!-- verdicts: from docs/results.md, by `python -m abspos.report.readme` -->\n"
+END = "\n<!-- end of verdicts -->"
+SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "what the number is"]
+
+#: Names of numbers in plain words; a number that is not listed keeps its own name.
+PLAIN = {
+    "reduction of residual energy": "share of the residual-stream energy that scaling removes",
+    "difference of slopes [energy per layer]": "growth with depth beyond that without a window, "
+    "in energy per layer",
+    "swap-token: energy reduction": "share of the residual-stream energy that other tokens remove",
+    "variance explained": "share of the variance between texts that their first token explains",
+}
+
+Line = Mapping[str, str]
+
+
+def claim_lines(page: str) -> list[Line]:
+    """Lines of the claim table of a page of results, by column.
+
+    Args:
+        page: text that ``abspos.report.results.page`` made.
+
+    Raises:
+        ValueError: the page has no such table, or one with other columns.
+    """
+    table = re.search(r"^\| claim \|(?:.*\n?\|)*.*", page, re.MULTILINE)
+    lines = table.group().splitlines() if table else []
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+    head, *rows = [[cell.strip() for cell in line] for line in cells] or [[]]
+    if head != HEAD:
+        raise ValueError(f"the claim table has columns {head}, not {HEAD}; make the page again")
+    return [dict(zip(HEAD, row, strict=True)) for row in rows[1:]]
+
+
+def verdict(lines: Sequence[Line], lens: str) -> str:
+    """Weakest verdict of a claim in one lens, with the marks of any line; empty without lines."""
+    found = [text for line in lines if (text := line[f"verdict, {lens} lens"])]
+    if not found:
+        return ""
+    weakest = min(map(unmarked, found), key=VERDICTS_WEAKEST_FIRST.index)
+    return marked(weakest, [mark for mark in MARKS if any(mark in text for text in found)])
+
+
+def unmarked(verdict: str) -> str:
+    """A verdict without its marks."""
+    return verdict.partition(" (")[0]
+
+
+def both_lenses(lines: Sequence[Line]) -> str:
+    """Verdict of a claim: one where the lenses agree or only one applies, else both by name."""
+    found = {lens: verdict(lines, lens) for lens in ("log", "probability")}
+    texts = {text for text in found.values() if text}
+    if len(texts) == 1:
+        return texts.pop()
+    return "; ".join(f"{lens} lens: {text}" for lens, text in found.items())
+
+
+def deciding(lines: Sequence[Line]) -> list[Line]:
+    """The lines that make a claim's verdict in the log lens: one of each number.
+
+    Errors of theorems have no interval and share a tolerance, so only the largest is shown.
+    """
+    weakest = unmarked(verdict(lines, "log"))
+    first: dict[str, Line] = {}
+    for line in lines:
+        if unmarked(line["verdict, log lens"]) == weakest:
+            first.setdefault(line["number"], line)
+    rows = list(first.values())
+    if weakest == "holds by construction":
+        return [max(rows, key=lambda line: float(line["log lens"]))]
+    return rows
+
+
+def clause(lines: Sequence[Line]) -> str:
+    """What the numbers of a claim are; for a claim that is not testable, what is missing."""
+    if not any(line["number"] for line in lines):
+        return lines[0]["note"]
+    text = "; ".join(PLAIN.get(line["number"], line["number"]) for line in lines)
+    claimed = lines[0]["claimed"]
+    return text if claimed == "> 0" else f"{text}; claimed {claimed}"
+
+
+def verdicts_table(page: str) -> str:
+    """One line per claim: statement, verdict, number with interval, and what the number is.
+
+    Args:
+        page: text of docs/results.md.
+    """
+    by_claim: dict[str, list[Line]] = {}
+    for line in claim_lines(page):
+        by_claim.setdefault(line["claim"], []).append(line)
+    rows = []
+    for claim, lines in by_claim.items():
+        shown = deciding(lines)
+        numbers = "; ".join(line["log lens"] for line in shown)
+        statement = f"{STATEMENTS[claim]} (`{claim}`)"
+        rows.append([statement, both_lenses(lines), numbers, clause(shown)])
+    return markdown_table(SHORT_HEAD, rows)
+
+
+def replaced(readme: str, page: str) -> str:
+    """The README with the table of a page of results between its two markers."""
+    before, rest = readme.split(BEGIN)
+    return before + BEGIN + verdicts_table(page) + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    results = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    path.write_text(replaced(path.read_text(encoding="utf-8"), results), encoding="utf-8")

@@ -1,0 +1,84 @@
+"""The README's table of verdicts: one line per claim, from the page of results."""
+
+from pathlib import Path
+
+import pytest
+
+from abspos.report import readme
+from abspos.report.results import HEAD, markdown_table
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+
+
+def line(claim: str, log: str = "", probability: str = "", **cells: str) -> list[str]:
+    """A line of the claim table of a page of results."""
+    row = dict.fromkeys(HEAD, "") | {"claim": claim, "number": "n", "claimed": "> 0"}
+    row |= {"verdict, log lens": log, "verdict, probability lens": probability} | cells
+    return [row[name] for name in HEAD]
+
+
+def table(*lines: list[str]) -> list[list[str]]:
+    """Cells of the README's table for a page with these lines."""
+    page = f"# Page\n\n{markdown_table(HEAD, lines)}\n\n| claim | x |\n"
+    rows = readme.verdicts_table(page).splitlines()[2:]
+    return [row.strip("| ").split(" | ") for row in rows]
+
+
+def test_the_readme_has_the_verdicts_of_the_page_of_results() -> None:
+    assert readme.replaced(README, RESULTS) == README
+
+
+def test_every_number_of_the_readme_table_is_in_the_page_of_results() -> None:
+    block = README.split(readme.BEGIN)[1].split(readme.END)[0]
+    numbers = [n for row in block.splitlines()[2:] for n in row.split(" | ")[2].split("; ")]
+    assert len(numbers) > 8
+    assert [n for n in numbers if n and f"| {n} |" not in RESULTS] == []
+
+
+def test_a_claim_has_its_weakest_verdict_and_all_marks() -> None:
+    (row,) = table(
+        line("both-present", "reproduced (fragile)", "reproduced", **{"log lens": "1 [0.5, 2]"}),
+        line("both-present", "not reproduced (preliminary)", "contradicted", **{"log lens": "0"}),
+    )
+    assert row[1] == (
+        "log lens: not reproduced (preliminary, fragile); probability lens: contradicted"
+    )
+    assert row[2] == "0"
+
+
+def test_lenses_that_agree_are_one_verdict() -> None:
+    assert table(line("bos-swap", "contradicted", "contradicted"))[0][1] == "contradicted"
+
+
+def test_each_number_of_the_weakest_verdict_is_shown_once() -> None:
+    rows = table(
+        line("both-present", "reproduced", number="a", **{"log lens": "1"}),
+        line("both-present", "reproduced", number="b", **{"log lens": "2"}),
+        line("both-present", "reproduced", number="a", **{"log lens": "3"}),
+    )
+    assert rows[0][2:] == ["1; 2", "a; b"]
+
+
+def test_the_largest_error_of_a_theorem_is_shown_with_its_tolerance() -> None:
+    holds = "holds by construction"
+    rows = table(
+        line("mask-denominator", holds, number="a", claimed="<= 0.001", **{"log lens": "0"}),
+        line("mask-denominator", holds, number="b", claimed="<= 0.001", **{"log lens": "8e-06"}),
+        line("mask-denominator", "", holds, number="c", claimed="<= 0.001"),
+    )
+    assert rows == [[rows[0][0], holds, "8e-06", "b; claimed <= 0.001"]]
+
+
+def test_a_claim_that_is_not_testable_says_what_is_missing() -> None:
+    (row,) = table(line("sink-readers", "not testable", number="", note="needs more"))
+    assert row[1] == "not testable"
+    assert row[-1] == "needs more"
+
+
+def test_a_page_with_other_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"table has columns .*; make the page again"):
+        readme.verdicts_table("# Page\n\n| claim | verdict |\n| --- | --- |\n| a | b |\n")
+    with pytest.raises(ValueError, match=r"has columns \[\]"):
+        readme.verdicts_table("# Page\n")
