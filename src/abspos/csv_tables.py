@@ -28,8 +28,12 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table so that it is whole or absent, with enough digits to be compared."""
     # Unquoted, a carriage return would end a row.
     returns = any("\r" in str(v) for name in TEXT.intersection(table) for v in table[name].unique())
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    write_atomically(path, table.to_csv(index=False, float_format="%.9g", quoting=quoting))
+    text = table.to_csv(
+        index=False,
+        float_format="%.9g",
+        quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL,
+    )
+    write_atomically(path, text)
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -62,5 +62,6 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
 
 def lenses_of(rows: pd.DataFrame, anchors: int) -> list[str]:
     """The lenses in which a balance is known at so many anchors at least."""
-    known = rows.groupby("lens")["anchor"].nunique() if len(rows) else {}
-    return [lens for lens in style.LENSES if known.get(lens, 0) >= anchors]
+    return [
+        lens for lens in style.LENSES if tidy.of(rows, lens=lens)["anchor"].nunique() >= anchors
+    ]

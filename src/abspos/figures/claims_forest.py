@@ -197,8 +197,8 @@ def draw_side(
             shift = 0.7 * ((list(colors).index(run) + 0.5) / len(colors) - 0.5)
             for row in tidy.of(group, run).to_dict("records"):
                 look = style.VERDICTS.get(verdict_of(row), style.VERDICTS["not reproduced"])
-                values = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
-                style.estimate(ax, y + shift, tuple(values), replace(look, color=color))
+                middle, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
+                style.estimate(ax, y + shift, (middle, low, high), replace(look, color=color))
         draw_claim(ax, group, y)
         draw_verdicts(ax, group, y)
 
@@ -219,8 +219,8 @@ def draw_claim(ax: Axes, group: pd.DataFrame, y: int) -> None:
         return
     claimed, sign = parse_claimed(str(measured["claimed"].iloc[0]))
     if math.isfinite(claimed):
-        shape = {"markersize": 13 if sign == "|" else 6, "markeredgewidth": 2}
-        ax.plot(claimed, y, marker=sign, color=style.ORANGE, zorder=2, **shape)
+        (mark,) = ax.plot(claimed, y, marker=sign, color=style.ORANGE, zorder=2)
+        mark.set(markersize=13 if sign == "|" else 6, markeredgewidth=2)
 
 
 def draw_verdicts(ax: Axes, group: pd.DataFrame, y: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from textwrap import fill
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import matplotlib as mpl
 import pandas as pd
@@ -271,12 +271,18 @@ def estimate(
         ends = [min(max(end, left), right) for end in (low, high)]
         ax.plot(ends, [y, y], color=look.color, linewidth=1.6, solid_capstyle="butt")
     inside = left <= middle <= right
+    edge = min(max(middle, left), right)
     if not inside:
-        side = "left" if middle < left else "right"
-        at = {"xytext": (7 if side == "left" else -7, 0), "textcoords": "offset points"}
+        side: Literal["left", "right"] = "left" if middle < left else "right"
         ax.annotate(
-            f"{middle:.3g}", (min(max(middle, left), right), y), **at, ha=side, va="center", size=8
+            f"{middle:.3g}",
+            (edge, y),
+            xytext=(7 if side == "left" else -7, 0),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+            size=8,
         )
     shape = {} if inside else {"marker": "<" if middle < left else ">"}
     marks = look.line() | {"linestyle": "none"} | shape
-    ax.plot(min(max(middle, left), right), y, clip_on=False, zorder=3, **marks)
+    ax.plot(edge, y, clip_on=False, zorder=3, **marks)
