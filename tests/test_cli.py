@@ -95,15 +95,62 @@ def test_mistakes_are_told_and_exit_with_2(project, capsys, arguments, message):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "study: [\n", "other: 1\n", None])
-def test_a_config_without_a_study_is_told(project, capsys, text):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "config.yaml: holds no keys"),
+        ("- a\n", "config.yaml: holds no keys"),
+        ("study: [\n", "config.yaml, line 2: not YAML: "),
+        ("study: a\nstudy: b\n", "results/b: no such folder"),
+        ("study: ../b\n", "study: value '../b' — at most 64 letters"),
+        ("other: 1\n", "results/default: no such folder"),
+        (None, "config.yaml: no such file"),
+    ],
+)
+def test_a_config_without_a_study_is_told(project, capsys, text, told):
     Path("results/t/ledger").mkdir(parents=True)
     Path("config.yaml").unlink()
     if text is not None:
         Path("config.yaml").write_text(text)
     assert run("verify") == cli.USAGE
-    assert "config.yaml: tells no study" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert told in err
+    assert len(err.splitlines()) == 1
     assert run("verify", "--study", "s") == cli.FINE
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("other.yaml", "study: s\n"),
+        ("other.yaml", 'seed: 1\nstudy: "s" # quoted\n'),
+        ("s.yaml", "seed: 1\n"),
+        ("a folder/it's.yaml", "study: 's'\n"),
+    ],
+)
+@pytest.mark.parametrize("command", [["name"], ["verify"], ["explain", "claims.csv"], ["crate"]])
+def test_a_study_is_meant_by_its_file(project, capsys, monkeypatch, file, text, command):
+    Path("config.yaml").write_text("study: another\n")
+    Path("results/another/ledger").mkdir(parents=True)
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(text)
+    seen = []
+    monkeypatch.setattr("abspos.audit.explain.explain", lambda *given: seen.append(given[1]) or [])
+    monkeypatch.setattr("abspos.audit.crate.pack", lambda results, *_, **__: seen.append(results))
+    assert run(*command, "--configfile", file) == cli.FINE
+    out = capsys.readouterr().out
+    if command[0] == "name":
+        assert out == "s\n"
+    elif command[0] == "verify":
+        assert "results/s: 1 files" in out
+    else:
+        assert seen == [Path("results/s")]
+
+
+def test_a_study_file_that_is_not_there_is_told_by_every_command(project, capsys):
+    for command in (["name"], ["plan"], ["pin"], ["verify"], ["explain", "x"], ["crate"]):
+        assert run(*command, "--configfile", "no such.yaml") == cli.USAGE
+        assert capsys.readouterr().err == "error: config: no such.yaml: no such file\n"
 
 
 def test_the_only_study_there_is_found_without_its_name(project, capsys):

@@ -196,13 +196,58 @@ def test_an_interrupted_setup_begins_again_from_nothing(clone: Path) -> None:
     assert installs(clone) == 2
 
 
+@pytest.fixture
+def tools(clone: Path) -> Path:
+    """Give a folder that is set up: abspos is the real one, snakemake only notes its arguments."""
+    assert make(clone, "setup", f"PYTHON={stand_in(clone)}").returncode == 0
+    commands = {
+        "snakemake": f"printf '<%s>' \"$@\" >> '{clone}/ran'; echo >> '{clone}/ran'",
+        "abspos": f"PYTHONPATH='{ROOT}/src' exec '{sys.executable}' -m abspos.cli \"$@\"",
+    }
+    for name, command in commands.items():
+        path = clone / ".venv/bin" / name
+        path.write_text(f"#!/bin/sh\n{command}\n")
+        path.chmod(0o755)
+    return clone
+
+
 @pytest.mark.parametrize(
-    ("study", "name"), [("", "default"), ("other.yaml", "other"), ("unnamed.yaml", "default")]
+    ("study", "text", "name"),
+    [
+        ("", "", "default"),
+        ("other.yaml", "seed: 1\nstudy: other  # a name of its own\n", "other"),
+        ("quoted.yaml", 'study: "mine"\n', "mine"),
+        ("unnamed.yaml", "seed: 1\n", "unnamed"),
+        ("a folder/it's; true.yaml", "{study: 'mine'}\n", "mine"),
+    ],
 )
-def test_the_report_goes_where_the_study_writes(clone: Path, study: str, name: str) -> None:
-    (clone / "other.yaml").write_text("seed: 1\nstudy: other  # a name of its own\n")
-    (clone / "unnamed.yaml").write_text("seed: 1\n")
-    told = make(clone, "-n", "reproduce", f"STUDY={study}")
-    first, second = [line for line in told.stdout.splitlines() if "bin/snakemake" in line]
-    assert second.endswith(f"--report results/{name}/report.html")
-    assert all((f"--configfile {study}" in line) == bool(study) for line in (first, second))
+def test_the_report_goes_where_the_study_writes(
+    tools: Path, study: str, text: str, name: str
+) -> None:
+    if study:
+        (tools / study).parent.mkdir(exist_ok=True)
+        (tools / study).write_text(text)
+    done = make(tools, "reproduce", "CORES=2", f"STUDY={study}")
+    assert done.returncode == 0, done.stderr
+    run = "<--cores><2>" + (f"<--configfile><{study}>" if study else "")
+    lines = (tools / "ran").read_text().splitlines()
+    assert lines == [run, f"{run}<--report><results/{name}/report.html>"]
+
+
+@pytest.mark.parametrize("target", ["reproduce", "report", "plan", "verify", "explain", "crate"])
+def test_a_study_that_is_not_there_is_told_before_anything_runs(tools: Path, target: str) -> None:
+    arguments = "ARGS=claims.csv" if target == "explain" else "ARGS="
+    done = make(tools, target, "STUDY=studies/no such.yaml", arguments)
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert told == ["error: config: studies/no such.yaml: no such file"]
+    assert not (tools / "ran").exists()
+
+
+def test_verify_means_the_study_that_is_given(tools: Path) -> None:
+    for name in ("default", "mine"):
+        (tools / "results" / name / "ledger").mkdir(parents=True)
+    (tools / "my study.yaml").write_text('study: "mine"\n')
+    for study, name in (("", "default"), ("my study.yaml", "mine")):
+        done = make(tools, "verify", f"STUDY={study}", "ARGS=--quiet")
+        assert f"results/{name}: 0 files" in done.stdout, done.stderr

@@ -19,22 +19,23 @@ def nearest(word: Any, options: Iterable[str]) -> str | None:
     """
     if not isinstance(word, str):
         return None
+    word = word.casefold()
     folded = {option.casefold(): option for option in options}
-    close = difflib.get_close_matches(word.casefold(), folded, len(folded) or 1, 0)
-    return next((folded[one] for one in close if _near(word.casefold(), one)), None)
+    close = difflib.get_close_matches(word, folded, len(folded) or 1, NEAR)
+    close += [option for option in folded if _same_letters(word, option)]
+    return next((folded[one] for one in close if _near(word, one)), None)
 
 
 def _near(word: str, option: str) -> bool:
-    if sorted(word) != sorted(option) and _alike(word, option) < NEAR:
-        return False
+    """Whether each part of an option is near, of one that is near as a whole."""
     parts = [re.split("[-_. /]", text) for text in (word, option)]
     return len(parts[0]) != len(parts[1]) or all(
         (abs(len(a) - len(b)) == 1 and (a in b or b in a))  # one letter too few or too many
-        or sorted(a) == sorted(b)
-        or _alike(a, b) >= NEAR
+        or _same_letters(a, b)
+        or difflib.SequenceMatcher(None, a, b).ratio() >= NEAR
         for a, b in zip(*parts, strict=True)
     )
 
 
-def _alike(word: str, option: str) -> float:
-    return difflib.SequenceMatcher(None, word, option).ratio()
+def _same_letters(word: str, option: str) -> bool:
+    return len(word) == len(option) and sorted(word) == sorted(option)
