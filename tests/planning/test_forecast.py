@@ -203,8 +203,8 @@ def test_the_command_prints_the_plan_without_importing_torch(tmp_path: Path) -> 
     ("text", "told"),
     [
         ("inputs: {nmber: 3}\n", "did you mean 'number'?"),
-        ("- a\n", "cannot be read as a config (AttributeError)"),
-        (None, "cannot be read as a config (No such file or directory)"),
+        ("- a\n", "study.yaml: holds no keys; a config is a mapping"),
+        (None, "study.yaml: no such file"),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, capsys, text: str | None, told: str) -> None:

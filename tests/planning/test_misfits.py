@@ -250,8 +250,10 @@ def words(tmp_path):
     vocabulary = {word: n for n, word in enumerate(["UNK", "<s>", "a", "b"])}
     tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="UNK"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    folder = tmp_path / "m" / "seed-0"
+    folder = tmp_path / "m" / ("1" * 12)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps(SIZES))
+    (folder / "model.safetensors").write_bytes(b"weights")
     return folder
 
 
@@ -268,8 +270,7 @@ def words(tmp_path):
     ],
 )
 def test_what_cannot_be_swapped_in_is_told_before_any_job(words, tmp_path, token, told):
-    given = config(swap_tokens=["a", token])
-    assert misfits(Layout(load_study(given)), tmp_path) == [f"models[m]: {told}"]
+    assert misfits(packaged(swap_tokens=["a", token]), tmp_path) == [f"models[m]: {told}"]
     source = {"type": "local", "path": str(words)}
     layout = Layout(load_study(config(source=source, swap_tokens=["a", token])))
     assert misfits(layout, tmp_path / "nothing") == [f"models[m]: {told}"]
