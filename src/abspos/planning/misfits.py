@@ -13,9 +13,11 @@ from typing import Any
 
 from abspos.models import gguf_file, local
 from abspos.models.families import REFUSED, ModelError, require_numbers, says
+from abspos.models.revisions import unclear
 from abspos.planning.layout import Layout
 from abspos.planning.sizes import of_checkpoint
 from abspos.study.conditions import needs_bos
+from abspos.study.fields import HubSource
 
 
 def misfits(layout: Layout, checkpoints: Path) -> list[str]:
@@ -27,6 +29,11 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
     """
     found: dict[str, None] = {}
     for model in layout.study.models:
+        if isinstance(model.source, HubSource) and (names := unclear(model.source)):
+            found[
+                f"models[{model.name}].source.tokens_per_step: the training tokens of {names[0]!r} "
+                f"do not follow from its name; state them, tokens: {{{names[0]}: NUMBER}}"
+            ] = None
         try:
             for revision in layout.revisions(model.name):
                 for said in statements(layout, model.name, revision, checkpoints):

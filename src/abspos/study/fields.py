@@ -115,8 +115,12 @@ class HubSource(Part):
     )
     tokens_per_step: Size | None = Field(
         default=None,
-        description="Training tokens of one step; the last number in a revision's name is its "
-        "step. null: training is not shown.",
+        description="Training tokens of one step; the number behind `step` in a revision's name "
+        "is its step. null: training is not shown.",
+    )
+    tokens: dict[Revision, Annotated[Int, Field(ge=0)]] = Field(
+        default={},
+        description="Training tokens of revisions whose names do not tell them, by name.",
     )
     allow_pickles: Bool = Field(
         default=False,
