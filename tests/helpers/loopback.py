@@ -118,6 +118,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send(403 if self.token else 401, b"", {"X-Error-Code": "GatedRepo"})
         elif (commit := refs.get(revision, revision)) not in self.hub.commits:
             self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        elif api and fault.startswith("says "):
+            self.send(200, fault.removeprefix("says ").encode(), {})
         elif api:
             self.send(200, self.listing(repo, kind, commit), {"Content-Type": "application/json"})
         elif name not in self.hub.commits[commit] or fault == "missing":

@@ -54,6 +54,31 @@ def test_small_files_tell_what_plans_need(served) -> None:
     assert hub.read_too(REPO, hub.listing(REPO, "main")).says == {}
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html>sign in</html>",
+        "",
+        "null",
+        "[]",
+        "[1, 2]",
+        '"text"',
+        "{}",
+        '{"id": "org/tiny", "sha": null, "siblings": []}',
+        '{"id": "org/tiny", "sha": ["a"], "siblings": null}',
+        '{"id": "org/tiny", "sha": "%s", "siblings": [1]}' % ("a" * 40),
+        '{"id": "org/tiny", "sha": "%s", "siblings": {"a": 1}}' % ("a" * 40),
+        '{"id": "org/tiny", "sha": "%s", "siblings": [{"rfilename": "config.json"}]}' % ("a" * 40),
+        '{"id": "org/tiny", "sha": "%s", "siblings": [{"rfilename": null}]}' % ("a" * 40),
+    ],
+)
+def test_an_answer_that_is_none_is_told_in_a_line(served, answer) -> None:
+    served.faults["api"] = [f"says {answer}"]
+    with pytest.raises(hub.HubError, match=r"org/tiny at main: .*check HF_ENDPOINT") as error:
+        hub.listing(REPO, "main")
+    assert "\n" not in str(error.value)
+
+
 def test_files_arrive_whole_and_once(served) -> None:
     assert fetched(served) == FILES
     before = len(served.requests)

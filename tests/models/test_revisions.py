@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from abspos.models import gaps
-from abspos.models.revisions import Sweep, tokens_of
+from abspos.models.revisions import Sweep, tokens_of, unclear
 from abspos.study.fields import HubSource
 
 ONE, TWO = "1" * 40, "2" * 40
@@ -69,6 +69,21 @@ def test_a_checkpoint_depends_on_its_own_commit_and_files(tmp_path):
         ("step0", 0),
         ("step-240000", 2400000),
         ("stage1-step-40000", 400000),
+        ("step1000-tokens4B", 10000),
+        ("stage1-step7000-tokens30B", 70000),
+        ("global_step40-v2", 400),
+        ("iter_0000500", 5000),
+        ("checkpoint-12", 120),
+        ("intermediate-step-1431k-3T", 14310000),
+        ("1000", 10000),
+        # what a name does not tell
+        ("stage2-step1000", None),
+        ("tokens84B", None),
+        ("step10-step20", None),
+        ("step1.5k", None),
+        ("step1000tokens4B", None),
+        ("v2", None),
+        ("refs/pr/1", None),
         ("main", None),
         (ONE, None),
     ],
@@ -76,3 +91,38 @@ def test_a_checkpoint_depends_on_its_own_commit_and_files(tmp_path):
 def test_tokens_follow_the_step_in_the_name(revision, tokens):
     assert tokens_of(revision, 10) == tokens
     assert tokens_of(revision, None) is None
+
+
+def test_stated_tokens_come_before_the_name():
+    assert tokens_of("stage2-step5", 10, {"stage2-step5": 7}) == 7
+    assert tokens_of("main", None, {"main": 0}) == 0
+    assert tokens_of("step5", 10, {"main": 7}) == 50
+
+
+def test_stages_are_in_their_order(tmp_path):
+    names = (
+        "stage2-step1000",
+        "stage1-step9000",
+        "stage10-step1",
+        "stage1-step800",
+        "stage2-step2",
+    )
+    found = sweep(tmp_path, revisions=names)
+    assert list(found.names.values()) == [
+        "stage1-step800",
+        "stage1-step9000",
+        "stage2-step2",
+        "stage2-step1000",
+        "stage10-step1",
+    ]
+    for names in (("step9", "step1"), ("stage2-step1", "main", "stage1-step1")):
+        assert tuple(sweep(tmp_path, revisions=names).names.values()) == names
+
+
+def test_tokens_that_do_not_follow_are_unclear():
+    names = ("main", ONE, "refs/pr/1", "step7", "stage2-step5", "tokens84B", "v2")
+    source = HubSource(type="hub", repo="org/a", revisions=names, tokens_per_step=9)
+    assert unclear(source) == ["stage2-step5", "tokens84B", "v2"]
+    stated = source.model_copy(update={"tokens": {"stage2-step5": 1, "tokens84B": 2, "v2": 3}})
+    assert unclear(stated) == []
+    assert unclear(source.model_copy(update={"tokens_per_step": None})) == []

@@ -168,12 +168,25 @@ def test_a_revision_of_the_hub(publish, loopback, checkpoint, tmp_path):
     assert (folder / "run.py").is_file(), "only if the config says so"
 
 
-def test_code_in_a_folder_of_its_own_is_no_gap(publish, checkpoint, tmp_path):
+def test_code_in_a_subfolder_is_no_gap(publish, checkpoint, tmp_path):
     files = {**content(checkpoint), "tools/convert.py": b"1/0"}
     folder, manifest = tmp_path / "step7", tmp_path / "step7.manifest.json"
     models.fetch(publish(files, code=True), "step7", folder, manifest)
+    assert (folder / "tools" / "convert.py").read_bytes() == b"1/0"
     check(folder, manifest)
-    assert (folder / "tools/convert.py").read_bytes() == b"1/0"
+    models.fetch(publish(files), "step7", folder, manifest)
+    assert content(folder) == content(checkpoint)
+
+
+def test_a_full_disk_is_no_gap(publish, checkpoint, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(models, "copy", full)
+    with pytest.raises(ModelError, match=r"org/tiny at step7: No space left on device") as error:
+        models.fetch(publish(content(checkpoint)), "step7", tmp_path / "7", tmp_path / "7.json")
+    one_line(error)
+    assert list(tmp_path.glob("*.gap.json")) == []
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,19 @@ def test_a_config_that_is_none_is_told_before_any_job(checkpoint, tmp_path, text
     assert "\n" not in line
 
 
+def test_tokens_that_do_not_follow_from_a_name_are_told_before_any_job(tmp_path):
+    source = {"type": "hub", "repo": "org/a", "revisions": ["stage2-step5"], "tokens_per_step": 9}
+    (line,) = misfits(Layout(load_study(config(["bos"], source=source)), tmp_path), tmp_path)
+    assert line == (
+        "models[m].source.tokens_per_step: the training tokens of 'stage2-step5' do not follow "
+        "from its name; state them, tokens: {stage2-step5: NUMBER}"
+    )
+    source["tokens"] = {"stage2-step5": 10}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    assert misfits(layout, tmp_path) == []
+    assert layout.checkpoints()[0]["tokens"] == 10
+
+
 def test_a_path_that_holds_no_model_is_told_before_any_job(tmp_path):
     source = {"type": "local", "path": "absent"}
     layout = Layout(load_study(config(["bos"], source=source)), tmp_path)

@@ -30,7 +30,7 @@ from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP lib
 
 from abspos.models.families import SAYS, says
 from abspos.models.gaps import Gap
-from abspos.models.lock import digest_as
+from abspos.models.lock import COMMIT, digest_as
 
 log = logging.getLogger("abspos")
 
@@ -72,6 +72,7 @@ def listing(repo: str, revision: str, kind: str = "model") -> Listing:
         Gap: there is no such revision.
         HubError: the hub is out of reach, the repository is not there, or it is gated.
     """
+    what = f"{repo} at {revision}"
     info: Any = asked(
         lambda: HfApi().repo_info(
             repo,
@@ -80,13 +81,29 @@ def listing(repo: str, revision: str, kind: str = "model") -> Listing:
             files_metadata=True,
             timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
         ),
-        f"{repo} at {revision}",
+        what,
     )
     files = {}
-    for item in sorted(info.siblings or [], key=lambda item: item.rfilename):
+    for item in sorted(info.siblings or [], key=lambda item: str(item.rfilename)):
         digest = {"sha256": item.lfs.sha256} if item.lfs else {"sha1": item.blob_id}
         files[item.rfilename] = {"bytes": item.size, **digest}
+    if not COMMIT.fullmatch(str(info.sha)) or not all(map(_is_file, files, files.values())):
+        raise HubError(f"{what}: {_odd()}")
     return Listing(str(info.sha), files)
+
+
+def _is_file(name: Any, facts: Mapping[str, Any]) -> bool:
+    """Whether a listing's name, size and digest are such."""
+    size, digest = facts.values()
+    return isinstance(name, str) and isinstance(size, int) and isinstance(digest, str)
+
+
+def _odd() -> str:
+    """What an answer that is none means, and its cure."""
+    return (
+        f"{constants.ENDPOINT} answers with something else than a repository's facts; check "
+        "HF_ENDPOINT and the network's proxy, and run again"
+    )
 
 
 def read_too(repo: str, found: Listing) -> Listing:
@@ -186,6 +203,9 @@ def asked(call: Callable[[], T], what: str) -> T:
                 raise told(error, what) from error
             log.info("%s: %s; trying again", what, first_line(error))
             time.sleep(WAIT * 2**attempt)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            # The client takes any answer for what it hopes for: HTML, null, a list.
+            raise HubError(f"{what}: {_odd()} ({first_line(error)})") from error
     raise AssertionError("ATTEMPTS is at least 1")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,9 @@ class Sweep:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """All revisions, in the config's order: as paths have them -> as the hub has them."""
-        return {in_paths(name): name for name in self.source.revisions}
+        """All revisions, as paths have them -> as the hub has them: in the config's order, or
+        along training where their names tell stages."""
+        return {in_paths(name): name for name in in_order(self.source.revisions)}
 
     @cached_property
     def measured(self) -> tuple[str, ...]:
@@ -70,12 +72,76 @@ class Sweep:
         return {
             "repo": self.source.repo,
             "commit": self.pin(revision).get("commit"),
-            "tokens": tokens_of(self.names[revision], self.source.tokens_per_step),
+            "tokens": tokens_of(
+                self.names[revision], self.source.tokens_per_step, self.source.tokens
+            ),
             "gap": self.gap(revision),
         }
 
 
-def tokens_of(revision: str, tokens_per_step: int | None) -> int | None:
-    """Training tokens that a checkpoint has seen; the last number in its name is its step."""
-    steps = [] if lock.COMMIT.fullmatch(revision) else re.findall(r"\d+", revision)
-    return int(steps[-1]) * tokens_per_step if tokens_per_step and steps else None
+def step_of(revision: str) -> int | None:
+    """The training step in a revision's name, or None where it names none, or several.
+
+    The step is the number behind the word: ``step1000-tokens4B`` is step 1000. A name that is a
+    number alone is a step too.
+    """
+    if lock.COMMIT.fullmatch(revision):
+        return None
+    if re.fullmatch(r"\d+", revision):
+        return int(revision)
+    found = {int(n) * _UNITS[unit.lower()] for n, unit in _STEP.findall(revision)}
+    return found.pop() if len(found) == 1 else None
+
+
+def stage_of(revision: str) -> int:
+    """The stage of training in a revision's name; 1 where it names none."""
+    found = _STAGE.search(revision)
+    return int(found[1]) if found else 1
+
+
+def in_order(revisions: Sequence[str]) -> list[str]:
+    """Revisions by stage, then step, where stages are named and all have a step; else as given."""
+    steps = [step_of(revision) for revision in revisions]
+    if None in steps or not any(map(_STAGE.search, revisions)):
+        return list(revisions)
+    return sorted(revisions, key=lambda revision: (stage_of(revision), step_of(revision)))
+
+
+def tokens_of(
+    revision: str, tokens_per_step: int | None, stated: Mapping[str, int] | None = None
+) -> int | None:
+    """Training tokens that a checkpoint has seen, or None where its name does not say.
+
+    Args:
+        revision: its name on the hub.
+        tokens_per_step: of its training; None: only stated tokens count.
+        stated: tokens by revision, as the config states them.
+    """
+    if stated and revision in stated:
+        return stated[revision]
+    step = step_of(revision)
+    # A later stage may count its steps anew, or go on: its name does not say which.
+    known = tokens_per_step and step is not None and stage_of(revision) == 1
+    return step * tokens_per_step if known and tokens_per_step and step is not None else None
+
+
+def unclear(source: HubSource) -> list[str]:
+    """Revisions with a number in their names from which no training tokens follow."""
+    if not source.tokens_per_step:
+        return []
+    return [
+        name
+        for name in source.revisions
+        if re.search(r"\d", name)
+        and not lock.COMMIT.fullmatch(name)
+        and not name.startswith("refs/")
+        and tokens_of(name, source.tokens_per_step, source.tokens) is None
+    ]
+
+
+_STEP = re.compile(
+    r"(?:^|[^a-z]|global)(?:steps?|iter(?:ation)?s?|checkpoint|ckpt)[-_]?(\d+)([km]?)(?![a-z\d.])",
+    re.IGNORECASE,
+)
+_STAGE = re.compile(r"(?:^|[^a-z])(?:stage|phase)[-_]?(\d+)", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6}

@@ -27,6 +27,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from abspos.models import hub, local
+from abspos.models.carried import require_carried
 from abspos.models.families import REFUSED, WORLD, require_numbers
 from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
@@ -64,13 +65,25 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
         with whole_folder(folder, manifest) as partial, named_after(source, revision, partial):
             SOURCES[source["type"]](source, revision, partial)
             if source["type"] != "synthetic":
-                refuse_unsupported(read_config(partial))
+                require_measurable(partial)
     except Gap as gap:
         note(folder, source["commit"], str(gap))
         raise Gap(
             f"{gap}; where the study has on_missing: gap, run again to go on without it, "
             "`abspos pin` to have it tried again"
         ) from gap
+
+
+def require_measurable(folder: Path) -> None:
+    """Refuse a checkpoint of a family that cannot be measured, or that states what it has not."""
+    config = read_config(folder)
+    refuse_unsupported(config)
+    if not has_code(folder):
+        path = folder / "config.json"
+        try:
+            require_carried(json.loads(path.read_text(encoding="utf-8")), config)
+        except ModelError as error:
+            raise ModelError(f"{folder}/{error}") from None
 
 
 @contextmanager
@@ -169,13 +182,15 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     except (Gap, hub.HubError, UnsupportedError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # this machine's fault: a full disk, say
+            raise ModelError(f"{what}: {error.strerror} ({error.filename or folder})") from error
         raise Gap(f"{what}: not a checkpoint that can be read ({hub.first_line(error)})") from error
 
 
 def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
     """Bring files of a commit of the hub into a folder."""
     for name, path in hub.download(source["repo"], source["commit"], files).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)  # code may lie in a subfolder
         copy(path, folder / name)
 
 

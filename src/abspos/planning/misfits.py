@@ -13,11 +13,13 @@ from typing import Any
 
 from abspos.models import gguf_file, local
 from abspos.models.families import REFUSED, ModelError, read, require_numbers, says
+from abspos.models.revisions import unclear
 from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
 from abspos.planning.layout import Layout
 from abspos.planning.sizes import of_checkpoint
 from abspos.stores import file_digest
 from abspos.study.conditions import condition_of
+from abspos.study.fields import HubSource
 
 
 def misfits(layout: Layout, checkpoints: Path) -> list[str]:
@@ -31,6 +33,11 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
     tokenizers: dict[tuple[str, ...], list[str]] = {}  # revisions of a model mostly share theirs
     for model in layout.study.models:
         swaps = layout.swap_tokens(model.name)
+        if isinstance(model.source, HubSource) and (names := unclear(model.source)):
+            found[
+                f"models[{model.name}].source.tokens_per_step: the training tokens of {names[0]!r} "
+                f"do not follow from its name; state them, tokens: {{{names[0]}: NUMBER}}"
+            ] = None
         try:
             for revision in layout.revisions(model.name):
                 for said in statements(layout, model.name, revision, checkpoints):

@@ -122,8 +122,12 @@ class HubSource(Part):
     )
     tokens_per_step: Size | None = Field(
         default=None,
-        description="Training tokens of one step; the last number in a revision's name is its "
-        "step. null: no figure of training.",
+        description="Training tokens of one step; the number behind `step` in a revision's name "
+        "is its step. null: no figure of training.",
+    )
+    tokens: dict[Revision, Annotated[Int, Field(ge=0)]] = Field(
+        default={},
+        description="Training tokens of revisions whose names do not state them, by name.",
     )
     allow_pickles: Bool = Field(
         default=False,
