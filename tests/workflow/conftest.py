@@ -339,9 +339,25 @@ def kill_job(project: Project, stage: str, moment: Callable[[], bool]) -> Distur
     return Disturbance(killed, run.returncode, text, project.leftovers())
 
 
-def at_once() -> bool:
-    """The moment to kill a job as soon as it runs."""
-    return True
+def kill_stages(project: Project, stages: set[str]) -> Disturbance:
+    """Run, and kill -9 the first job of each of these stages as soon as it is seen.
+
+    Stages of which a job was killed are taken out of the set.
+    """
+    run = project.start()
+    killed = False
+    while True:
+        try:
+            text, _ = run.communicate(timeout=0.01)
+            return Disturbance(killed, run.returncode, text, project.leftovers())
+        except subprocess.TimeoutExpired:
+            pass
+        for stage in sorted(stages):
+            job = project.job(run, stage)
+            if job is not None:
+                job.kill()
+                stages.discard(stage)
+                killed = True
 
 
 def kill_controller(project: Project, stage: str) -> Disturbance:
@@ -418,6 +434,9 @@ def disturb(folder: Path) -> tuple[Project, Disturbances]:
         stage: results / stage for stage in ("activations", "components", "statistics")
     }
 
+    def at_once() -> bool:
+        return True
+
     def partial(stage: str) -> Callable[[], bool]:
         return lambda: any(writing[stage].rglob(".*.partial"))
 
@@ -453,9 +472,9 @@ def new_project() -> type[Project]:
 
 
 @pytest.fixture(scope="session")
-def kill() -> Callable[[Project, str], Disturbance]:
-    """Run until a job of a stage is under way, then kill -9 that job."""
-    return lambda project, stage: kill_job(project, stage, at_once)
+def kill() -> Callable[[Project, set[str]], Disturbance]:
+    """See kill_stages."""
+    return kill_stages
 
 
 @pytest.fixture

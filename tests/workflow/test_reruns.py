@@ -68,21 +68,36 @@ def gone(project, rules: dict[str, int]) -> dict[str, int]:
 # targets
 
 
-@pytest.mark.parametrize("name", ["finished", "known", "kept"])
-def test_all_that_is_not_temporary_is_a_target(request, name) -> None:
+SYNTHETIC = {
+    "type": "synthetic",
+    "layers": 2,
+    "heads": [1.0, 2.0],
+    "sinks": [1.5, 0.75],
+    "left": {"ntk": 0.8},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"keep_activations": True},
+        {"models": [{"name": "quiet", "source": SYNTHETIC}]},
+    ],
+)
+def test_all_that_is_not_temporary_is_a_target(fresh, change) -> None:
     """So that what a failed job took with it is made again, though nothing waits for it."""
-    project = request.getfixturevalue(name)
-    text = project.plan("--forceall").text
+    fresh.configure(**change)
+    text = fresh.plan().text
     made = {
         path
         for line in re.findall(r"^    output: (.*)$", text, re.MULTILINE)
         for path in line.split(", ")
     }
     (wanted,) = re.findall(r"^(?:local)?rule all:\n    input: (.*)$", text, re.MULTILINE)
-    kept = project.study.get("keep_activations")
-    temporary = {path for path in made if "/activations/" in path and path.endswith(".zarr")}
-    assert made - set(wanted.split(", ")) == (set() if kept else temporary)
-    assert temporary
+    stores = {path for path in made if "/activations/" in path and path.endswith(".zarr")}
+    assert len(stores) == ARMS
+    assert made - set(wanted.split(", ")) == (set() if change.get("keep_activations") else stores)
 
 
 # nothing
