@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.activations.arms import WRITES, Extraction, embed, setting_for, tokens_for
+from abspos.activations.arms import WRITES, Extraction, embed, setting_for, shift_for, tokens_for
 from abspos.activations.capture import (
     NAME,
     Attention,
@@ -106,11 +106,12 @@ def extract(
     windows = open_dataset(*inputs)
     tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
     bos, swaps = tokens_for(folder, settings.condition, settings.swap_tokens)
+    shift = shift_for(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
     )
     model.set_attn_implementation(NAME)
-    setting = setting_for(model, bos, swaps, settings.early, settings.seed)
+    setting = setting_for(model, bos, swaps, settings.early, settings.seed, shift)
     exchange = None
     if settings.condition in SETS:
         if reference is None:
