@@ -212,6 +212,18 @@ def test_control_shift_changes_attention_by_rounding_alone(bos, run, tmp_path):
     np.testing.assert_allclose(shifted["state0"], bos["state0"], rtol=1e-5, atol=1e-6)
 
 
+def test_control_shift_is_refused_before_weights_are_read(run, tmp_path, checkpoint, monkeypatch):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    config = json.loads((model / "config.json").read_text())
+    config["max_position_embeddings"] = LENGTH
+    config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    (model / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(module.loading, "load", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(InterventionError, match=r"'control-shift': at inputs.length 32 every"):
+        run(tmp_path / "out", "control-shift", checkpoint=model)
+
+
 def test_conditions_change_the_numbers(bos, activations, run, tmp_path):
     for condition in ("swap-token-1", "swap-mean"):
         assert np.abs(opened(run(tmp_path, condition))["q"] - bos["q"]).max() > 1e-3

@@ -20,7 +20,7 @@ from abspos.activations.certificates import certify, eager_state
 from abspos.activations.layers import layers_of
 from abspos.components.blocks import block_parts
 from abspos.components.decomposition import decompose
-from abspos.models.loading import apply_rope, load
+from abspos.models.loading import apply_rope, largest_shift, load
 from abspos.models.sources import ModelError, fetch, fetch_random
 
 LENGTH, WINDOW, LOUD = 32, 6, 8.0
@@ -38,6 +38,7 @@ class Family(NamedTuple):
 
 
 SLIDES = {"sliding_window": WINDOW}
+EXPERTS = {"num_local_experts": 2}
 THETAS = {
     "rope_parameters": {
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
@@ -45,6 +46,8 @@ THETAS = {
     }
 }
 MIXED = ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]
+#: Settings that change which weights there are.
+UNLIKE = {"qk_layernorm", "num_local_experts"}
 FAMILIES = [
     Family("llama"),
     Family("mistral", "sliding sliding sliding sliding", SLIDES),
@@ -101,6 +104,15 @@ FAMILIES = [
     Family("starcoder2", "sliding sliding sliding sliding", SLIDES),
     Family("glm4"),
     Family("exaone4", "sliding sliding sliding full-nope", SLIDES),
+    Family("phimoe", "sliding sliding sliding sliding", SLIDES | EXPERTS),
+    Family("doge", "sliding sliding sliding sliding", SLIDES),
+    Family(
+        "llama4_text",
+        "full full-nope full full-nope",
+        EXPERTS
+        | {"no_rope_layers": [1, 0, 1, 0], "floor_scale": 5, "attn_scale": 0.5}
+        | {"attention_chunk_size": LENGTH, "intermediate_size_mlp": 64},
+    ),
 ]
 
 
@@ -109,7 +121,8 @@ def built(family: Family, source, folder):
     fetch_random(source | {"family": family.name, "layers": 4}, "0", folder)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | dict(family.config)))
-    if "qk_layernorm" in family.config:  # has weights that the plain family lacks
+    if UNLIKE & set(family.config):  # has weights of its own, which are drawn anew
+        (folder / "new").touch()
         return
     tensors = load_file(folder / "model.safetensors")
     loud = {n: t * LOUD if t.ndim == 2 and "embed" not in n else t for n, t in tensors.items()}
@@ -144,8 +157,6 @@ def residuals(parts, which):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f"{f.name}-{'-'.join(f.config)}"[:40])
 def test_a_family_is_measured_as_it_is(family, source, tmp_path):
     built(family, source, tmp_path)
-    if "qk_layernorm" in family.config:
-        (tmp_path / "new").touch()
     for dtype in ("bfloat16", "float32"):
         model, given = ready(tmp_path, dtype)
         seen = seen_by(model, given)
@@ -244,3 +255,63 @@ def test_learned_sink_logits_are_refused_by_name(source, tmp_path):
         fetch(source | {"family": "gpt_oss"}, "0", tmp_path / "0", tmp_path / "0.json")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "0").exists()
+
+
+def test_chunked_attention_within_a_chunk_alone(source, tmp_path):
+    """Llama 4: what its mask hides beyond a chunk is no window."""
+    chunks = {"attention_chunk_size": 12, "intermediate_size_mlp": 64}
+    built(Family("llama4_text", config=EXPERTS | chunks), source, tmp_path)
+    model, given = ready(tmp_path, "float32")
+    wanted = r"layer 0: its mask at inputs.length 32 is neither causal .*query 8 sees key 0"
+    with pytest.raises(ModelError, match=wanted):
+        layers_of(model, given[0, 0], LENGTH)
+
+
+def test_numbers_that_a_mask_adds_to_logits_are_refused(source, tmp_path):
+    """Doge: of every key, by its value; untrained they are the same for all keys."""
+    built(Family("doge", config=SLIDES), source, tmp_path)
+    model, given = ready(tmp_path, "float32")
+    for layer in model.model.layers:
+        layer.self_attn.A.data.fill_(0.5)
+    with pytest.raises(ModelError, match="layer 0: its mask adds numbers to logits that differ"):
+        certify(model, given, None, stored_of(seen_by(model, given)), None, "float32")
+
+
+@pytest.mark.parametrize(("length", "original"), [(32, 16), (32, 40)])
+def test_longrope_on_both_sides_of_its_original_context(source, tmp_path, length, original):
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": original,
+    }
+    stated = {"rope_parameters": rope, "original_max_position_embeddings": original}
+    built(Family("phi3", config=stated), source, tmp_path)
+    model, given = ready(tmp_path, "float32")
+    shift = largest_shift(model.config, length, 64)
+    assert shift == (64 if length > original else original - length)
+    plain = seen_by(model, given)
+    certify(model, given, None, stored_of(plain), None, "float32")
+    ids = torch.arange(length)[None]
+
+    def logits(by):
+        seen = {}
+        with listening(lambda found: seen.__setitem__(found.layer, found)), torch.no_grad():
+            forward(model, given, ids + by)
+        return seen[0].query @ seen[0].key.repeat_interleave(2, 1).mT
+
+    torch.testing.assert_close(logits(shift), logits(0), rtol=1e-3, atol=1e-2)
+    if length <= original:  # one more, and all frequencies are others
+        assert (logits(shift + 1) - logits(0)).abs().max() > 1
+
+
+def test_a_shift_that_changes_rope_whatever_it_is(source, tmp_path):
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    built(
+        Family("llama", config={"rope_parameters": rope, "max_position_embeddings": 32}),
+        source,
+        tmp_path,
+    )
+    config = load(tmp_path, {}, 32, "float32", "cpu", 0).config
+    assert [largest_shift(config, length, 64) for length in (8, 31, 32, 33)] == [24, 1, 0, 0]

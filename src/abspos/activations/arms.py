@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
+from abspos.models.loading import largest_shift, variant_config
 from abspos.models.sources import CausalLM
 from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
+
+#: What control-shift adds to position ids, where RoPE allows it.
+SHIFT = 64
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,30 @@ def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | Non
     return tokenizer.bos_token_id, swap
 
 
+def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
+    """What control-shift adds to all position ids: SHIFT, or less so that RoPE stays as it is.
+
+    Raises:
+        InterventionError: every shift would change the frequencies of RoPE.
+    """
+    config = variant_config(checkpoint, settings.variant, length)
+    shift = largest_shift(config, length, SHIFT)
+    if shift == 0 and settings.condition == "control-shift":
+        raise InterventionError(
+            f"condition 'control-shift': at inputs.length {length} every shift changes the "
+            "frequencies of this model's RoPE, which depend on the largest position; lower "
+            "inputs.length, or write `without: [control-shift]` beside the model's source"
+        )
+    return shift
+
+
 def setting_for(
-    model: CausalLM, bos: int | None, token: int | None, early: int, seed: int
+    model: CausalLM,
+    bos: int | None,
+    token: int | None,
+    early: int,
+    seed: int,
+    shift: int = SHIFT,
 ) -> Setting:
     """What the conditions of this model draw on."""
     return Setting(
@@ -77,7 +103,7 @@ def setting_for(
         bos=bos,
         token=token,
         later=early // 2,
-        shift=64,
+        shift=shift,
         seed=seed,
     )
 

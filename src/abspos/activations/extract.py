@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.activations.arms import Extraction, embed, setting_for, tokens_for
+from abspos.activations.arms import Extraction, embed, setting_for, shift_for, tokens_for
 from abspos.activations.capture import (
     NAME,
     Attention,
@@ -107,11 +107,12 @@ def extract(
     windows = open_dataset(*inputs)
     tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
     bos, swap = tokens_for(folder, settings.condition, settings.token)
+    shift = shift_for(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
     )
     model.set_attn_implementation(NAME)
-    setting = setting_for(model, bos, swap, settings.early, settings.seed)
+    setting = setting_for(model, bos, swap, settings.early, settings.seed, shift)
     exchange = None
     if settings.condition in EXCHANGES:
         if reference is None:

@@ -116,6 +116,45 @@ def variant_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any
     return config
 
 
+def rope_limits(config: Any) -> list[tuple[str, int]]:
+    """Kinds of RoPE of a model that depend on the largest position id, with the length up to which
+    they do not.
+
+    Beyond it longrope has other factors, the same for all lengths, and dynamic RoPE another base
+    for every length.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    context = getattr(config, "max_position_embeddings", 0)
+    found = []
+    for own in parameters.values() if by_layer_type(parameters) else [parameters]:
+        kind = own.get("rope_type", "default")
+        if kind == "longrope":
+            found.append((kind, int(own.get("original_max_position_embeddings") or context)))
+        if kind == "dynamic":
+            found.append((kind, context))
+    return found
+
+
+def largest_shift(config: Any, length: int, most: int) -> int:
+    """The largest shift of all position ids that leaves attention as it is, up to ``most``.
+
+    Args:
+        config: of the model, with the variant applied.
+        length: T, positions per input.
+        most: the shift where nothing depends on the largest position id.
+
+    Returns:
+        0 where every shift changes it.
+    """
+    rooms = [most]
+    for kind, limit in rope_limits(config):
+        if length <= limit:
+            rooms.append(limit - length)
+        elif kind == "dynamic":
+            rooms.append(0)
+    return min(rooms)
+
+
 def refuse_inert_window(config: Any, window: int) -> None:
     """Refuse a window that some layer's own sliding window already keeps.
 
