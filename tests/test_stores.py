@@ -398,7 +398,7 @@ def test_chunks_divide_their_array(shape) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
 @pytest.mark.parametrize("piece", [5, 12, 2**18])  # 5 divides no chunk, 12 divides all
 def test_a_chunk_is_the_bytes_that_zarr_writes(tmp_path, monkeypatch, dtype, piece) -> None:
-    monkeypatch.setattr(stores, "PIECE_BYTES", piece)
+    monkeypatch.setattr(arrays, "PIECE_BYTES", piece)
     data = np.arange(5 * 6).reshape(5, 6).astype(dtype)
     written = []
     for name, direct in (("direct", True), ("zarr", False)):

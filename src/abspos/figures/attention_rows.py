@@ -56,7 +56,7 @@ def draw(
     """Attention rows, heads as rows and queries as columns.
 
     Args:
-        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables), by which heads are
+        tables: ``energies`` and ``sinks`` (see abspos.statistics.aggregate), by which heads are
             chosen.
         stores: component stores by ``model/revision/standard/bos``, or ``no-bos``.
         confidence: not used: the curves are means.

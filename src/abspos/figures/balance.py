@@ -31,7 +31,7 @@ def draw(
     """R / (R + mask) by anchor, a panel per lens that the table has, a line per variant.
 
     Args:
-        tables: ``balance`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``balance`` (see abspos.statistics.aggregate); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MultipleLocator
 
+from abspos.claims.verdicts import SWAP_SHARE
 from abspos.figures import style
 
 TABLES = ("swaps",)
@@ -27,7 +28,7 @@ CAPTION = (
 )
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
 SUMMARIES = {"median": "median head", "mean": "mean head"}
-CLAIMED = 0.4
+CLAIMED = SWAP_SHARE
 LIMITS = (-0.6, 1.6)  # of the axes, as far as they are needed
 
 
@@ -40,7 +41,7 @@ def draw(
     """Replacements as rows, the four numbers as columns, lenses as marks.
 
     Args:
-        tables: ``swaps`` (see abspos.claims.table); other tables are ignored.
+        tables: ``swaps`` (see abspos.claims.judgement); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

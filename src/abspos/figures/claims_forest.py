@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
+from abspos.documents import MIN_INPUTS
 from abspos.figures import style
 
 TABLES = ("claims",)
@@ -41,7 +42,7 @@ def draw(
     """One panel per claim and lens, a row per number.
 
     Args:
-        tables: ``claims`` (see abspos.claims.table); other tables are ignored.
+        tables: ``claims`` (see abspos.claims.judgement); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
@@ -51,8 +52,10 @@ def draw(
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
         f"{style.inputs(claims)}; bars: {style.level(confidence)} intervals; orange: "
-        f"claimed; bold: primary{'; verdicts preliminary: N below 128' if preliminary else ''}"
+        "claimed; bold: primary"
     )
+    if preliminary:
+        note += f"; verdicts preliminary: N below {MIN_INPUTS}"
     height = max([2.0, *(panel_heights(panels).sum() + 0.5 for panels in per_run)])
     figure, parts = style.sheet(found, "The claims: estimates, intervals, verdicts", note, height)
     for part, panels in zip(parts, per_run, strict=True):

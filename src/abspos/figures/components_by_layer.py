@@ -37,7 +37,7 @@ def draw(
     """Energies by layer: early mask, early residual and residual beyond the window as rows.
 
     Args:
-        tables: ``layers`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``layers`` (see abspos.statistics.aggregate); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -33,7 +33,7 @@ def draw(
     """Energies of the two components by query: lenses as rows, variants as columns.
 
     Args:
-        tables: ``profile`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``profile`` (see abspos.statistics.aggregate); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from abspos.figures import style
 
-TABLES = ("guards",)
+TABLES = ("controlled_effects",)
 STORES = ()
 CATEGORY = "Controls"
 LABELS = {"figure": "Controls", "shows": "each control beside the effect it guards"}
@@ -33,12 +33,12 @@ def draw(
     """Effects and controls as rows, summaries as columns, lenses as marks.
 
     Args:
-        tables: ``guards`` (see abspos.claims.guards); other tables are ignored.
+        tables: ``controlled_effects`` (see abspos.claims.controlled_effects).
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
-    table = style.of(tables["guards"], number=NUMBER)
-    found = style.runs(tables["guards"])
+    table = style.of(tables["controlled_effects"], number=NUMBER)
+    found = style.runs(tables["controlled_effects"])
     note = (
         f"{style.inputs(table)}, variant standard, early queries; bars: "
         f"{style.level(confidence)} intervals"

@@ -37,7 +37,7 @@ def draw(
     """Three maps per run, layers as rows and heads as columns.
 
     Args:
-        tables: ``energies`` and ``sinks`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``energies`` and ``sinks`` (see abspos.statistics.aggregate); others are ignored.
         stores: not used.
         confidence: not used: the maps show estimates.
     """

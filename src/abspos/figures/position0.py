@@ -33,7 +33,7 @@ def draw(
     """Norm and cross-input variance by depth under bos and no-bos, standard variant.
 
     Args:
-        tables: ``position0`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``position0`` (see abspos.statistics.aggregate); other tables are ignored.
         stores: not used.
         confidence: level of the intervals of the norm, stated in the figure.
     """

@@ -44,7 +44,7 @@ def draw(
     """Sets of heads as rows, the two shares as columns, lenses as marks.
 
     Args:
-        tables: ``claims`` (see abspos.claims.table); other tables are ignored.
+        tables: ``claims`` (see abspos.claims.judgement); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

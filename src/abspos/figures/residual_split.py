@@ -35,7 +35,7 @@ def draw(
     """Row, sink and rest by layer: lenses as rows, variants with full attention as columns.
 
     Args:
-        tables: ``layers`` (see abspos.statistics.tables); other tables are ignored.
+        tables: ``layers`` (see abspos.statistics.aggregate); other tables are ignored.
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from abspos.components import lenses
+
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#999999"
 
@@ -29,8 +31,8 @@ CROWDED = 20  # points from which a curve gets small markers
 NOTE = 13  # characters of a note to an inch
 MOST_REVISIONS = 5  # of a model that have a part each in a figure
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
+LENSES = lenses.LENSES
 RUN = ["model", "revision"]
-LENSES = ("log", "probability")
 UNITS = {"log": "nats²", "probability": "probability²"}
 
 

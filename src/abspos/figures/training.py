@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
+from abspos.claims.verdicts import SWAP_SHARE
 from abspos.figures import style
 
 TABLES = ("checkpoints", "summary", "sink_share", "swaps")
@@ -24,7 +25,7 @@ CAPTION = (
     "linear from 0 to the first checkpoint after it and logarithmic from there. Dotted lines are "
     "gaps: checkpoints that are missing or broken. Bands are intervals over inputs."
 )
-CLAIMED = 0.4
+CLAIMED = SWAP_SHARE
 
 
 @style.theme()
@@ -37,7 +38,7 @@ def draw(
 
     Args:
         tables: ``checkpoints`` (see abspos.report.checkpoints), ``summary`` and ``sink_share`` (see
-            abspos.statistics.tables), ``swaps`` (see abspos.claims.table).
+            abspos.statistics.aggregate), ``swaps`` (see abspos.claims.judgement).
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """

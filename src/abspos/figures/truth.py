@@ -43,7 +43,7 @@ def draw(
     """One part per synthetic model; lenses as rows, components and claims as columns.
 
     Args:
-        tables: ``truth`` and ``numbers`` (see abspos.calibration.comparison).
+        tables: ``truth`` and ``numbers`` (see abspos.calibration.truth).
         stores: not used.
         confidence: level of the intervals, stated in the figure.
     """
