@@ -35,9 +35,9 @@ ALIKE = World(2.0, heads=SIZES, sinks=tuple(1.4 / x for x in SIZES))
 Found = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
-def errors(slots: xr.DataArray, number: int) -> tuple[np.ndarray, np.ndarray]:
+def errors(replicates: xr.DataArray, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Estimate (...) and its four standard errors (kind, ...)."""
-    values = slots.transpose(..., "slot").values
+    values = replicates.transpose(..., "replicate").values
     estimate, without, halved = np.split(values, [1, 1 + number], axis=-1)
     estimate = estimate[..., 0]
     jackknife = statistics.interval(estimate, without).se
@@ -50,13 +50,13 @@ def one_study(world: World, number: int, seed: int, study: int) -> Found:
     """Estimates and errors of every number of one simulated study."""
     torch.set_num_threads(1)
     rng = np.random.default_rng([seed, 7, study])
-    slots = {
+    replicates = {
         key: xr.DataArray(
-            sl.gram_slots(gram.astype(np.float64), None), dims=("layer", "head", "slot")
+            sl.gram_replicates(gram.astype(np.float64), None), dims=("layer", "head", "replicate")
         )
         for key, gram in calibration.simulate(world, number, rng).items()
     }
-    return {(n, lens): errors(v, number) for n, lens, v in calibration.numbers(slots)}
+    return {(n, lens): errors(v, number) for n, lens, v in calibration.numbers(replicates)}
 
 
 def simulated(world: World, studies: int, number: int, seed: int) -> Iterator[Found]:

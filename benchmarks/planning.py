@@ -81,7 +81,7 @@ def fill(folder: Path) -> None:
     results, stores, files = layout.results, [], []
     for model, revision in layout.models():
         own = f"{model}/{revision}"
-        stores += [f"{results}/inputs/{own}", f"{results}/statistics/{own}/slots"]
+        stores += [f"{results}/inputs/{own}", f"{results}/statistics/{own}/replicates"]
         files += [f"{results}/statistics/{own}/{table}.csv" for table in TABLES]
         (folder / f"results/checkpoints/{own}").mkdir(parents=True)
         files.append(f"results/checkpoints/{own}.manifest.json")

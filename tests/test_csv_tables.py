@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from abspos.calibration import comparison
-from abspos.claims import choices, doses, guards, sensitivity, table
+from abspos.calibration import truth
+from abspos.claims import choices, controlled_effects, doses, judgement, sensitivity, swaps
 from abspos.csv_tables import TEXT, read_csv, write_csv
 from abspos.report import checkpoints
 
@@ -73,9 +73,10 @@ NUMBERS = {
 @pytest.mark.parametrize(
     "columns",
     [
-        *(table.COLUMNS, table.SWAP_COLUMNS, doses.COLUMNS, guards.COLUMNS, choices.COLUMNS),
+        *(judgement.COLUMNS, swaps.COLUMNS, doses.COLUMNS, choices.COLUMNS),
+        controlled_effects.COLUMNS,
         *(sensitivity.COLUMNS, checkpoints.COLUMNS),
-        *(comparison.TRUTH_COLUMNS, comparison.NUMBER_COLUMNS),
+        *(truth.TRUTH_COLUMNS, truth.NUMBER_COLUMNS),
     ],
 )
 def test_declared_columns_are_text_or_numbers(columns):

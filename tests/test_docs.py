@@ -12,10 +12,10 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from abspos.calibration.comparison import NUMBER_COLUMNS, TRUTH_COLUMNS
-from abspos.claims.table import COLUMNS, judge
+from abspos.calibration.truth import NUMBER_COLUMNS, TRUTH_COLUMNS
+from abspos.claims.judgement import COLUMNS, judge
 from abspos.planning.layout import TABLES
-from abspos.statistics.tables import tabulate
+from abspos.statistics.aggregate import tabulate
 from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_names_exist(document):
 
 
 @pytest.mark.parametrize(
-    "name", ["abspos.nothing", "abspos.claims.table.nothing", "abspos.claims.table.judge.x"]
+    "name", ["abspos.nothing", "abspos.claims.judgement.nothing", "abspos.claims.judgement.judge.x"]
 )
 def test_a_name_that_does_not_exist_is_found_out(name):
     with pytest.raises((ImportError, AttributeError)):
@@ -151,7 +151,7 @@ def documented(table: str) -> list[str]:
 def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
     """Column names of every table that a small study writes."""
     folder = tmp_path_factory.mktemp("statistics")
-    replicates = folder / "slots.zarr", folder / "slots.manifest.json"
+    replicates = folder / "replicates.zarr", folder / "replicates.manifest.json"
     stores = [components[name] for name in ("bos", "no-bos", "window")]
     tabulate(
         [made.store for made in stores],
@@ -172,7 +172,7 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
         folder / "claims.csv",
         folder / "swaps.csv",
         folder / "changes.csv",
-        folder / "guards.csv",
+        folder / "controlled_effects.csv",
         models=[("tiny", "0")],
         variants={"standard": {}, "window": {"window": 6}},
         swap_tokens=[],
@@ -195,7 +195,7 @@ def test_columns_of_the_truth_are_documented(table, columns):
     assert sorted(documented(table)) == sorted(columns)
 
 
-@pytest.mark.parametrize("table", ["claims", "swaps", "changes", "guards"])
+@pytest.mark.parametrize("table", ["claims", "swaps", "changes", "controlled_effects"])
 def test_columns_of_verdicts_are_documented(table, headers):
     assert sorted(documented(table)) == sorted(headers[table])
     if table == "claims":

@@ -6,6 +6,8 @@ Light jobs need digests only, so Zarr and xarray are imported only where an arra
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,33 +120,73 @@ def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
 
 def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
-    from zarr.codecs import Crc32cCodec
-
-    labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
-    # Zarr has no settled type for text: labels of axes travel as attributes.
-    dataset = dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
-    encoding = {
-        name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
-        for name, variable in dataset.variables.items()
-    }
+    dataset = text_as_attribute(dataset)
     with whole_folder(target, manifest) as folder:
-        dataset.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+        dataset.to_zarr(
+            folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding_of(dataset)
+        )
 
 
 def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
     """Open a store lazily, after comparing it with its manifest where one is given."""
     import xarray as xr
 
+    with opening(folder, manifest):
+        return text_as_labels(xr.open_zarr(folder, consolidated=False, chunks=None))
+
+
+def save_groups(groups: Mapping[str, xr.Dataset], target: Path, manifest: Path) -> None:
+    """Write datasets by path as the groups of one store, as `save_dataset` writes a dataset."""
+    import xarray as xr
+
+    tree = xr.DataTree.from_dict({path: text_as_attribute(d) for path, d in groups.items()})
+    encoding = {node.path: encoding_of(node.to_dataset(inherit=False)) for node in tree.subtree}
+    with whole_folder(target, manifest) as folder:
+        tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+
+
+def open_groups(folder: Path, manifest: Path | None = None) -> dict[str, xr.Dataset]:
+    """Open all groups of a store lazily, by path from its root: ``/a/b``; see `open_dataset`."""
+    import xarray as xr
+
+    with opening(folder, manifest):
+        found = xr.open_groups(folder, engine="zarr", consolidated=False, chunks=None)
+        return {path: text_as_labels(dataset) for path, dataset in found.items()}
+
+
+@contextmanager
+def opening(folder: Path, manifest: Path | None) -> Iterator[None]:
+    """Compare a store with its manifest; let nothing but a StoreError leave the block."""
     if manifest is not None:
         check(folder, manifest)
     try:
         with warnings.catch_warnings():
             # Snakemake's time stamp in the folder is not Zarr's and does no harm.
             warnings.filterwarnings("ignore", message=".*snakemake_timestamp.*")
-            dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
-        return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
+            yield
     except Exception as error:
         raise StoreError(f"{folder}: cannot be read as Zarr ({error}); delete it, rerun") from None
+
+
+def text_as_attribute(dataset: xr.Dataset) -> xr.Dataset:
+    """A dataset whose labels of text are an attribute, since Zarr has no settled type for text."""
+    labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
+    return dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
+
+
+def text_as_labels(dataset: xr.Dataset) -> xr.Dataset:
+    """The inverse of `text_as_attribute`."""
+    return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
+
+
+def encoding_of(dataset: xr.Dataset) -> dict[Any, dict[str, Any]]:
+    """Checksums and chunks of every array of a dataset."""
+    from zarr.codecs import Crc32cCodec
+
+    return {
+        name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
+        for name, variable in dataset.variables.items()
+    }
 
 
 def to_bits(array: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+#: Below this many inputs every verdict is preliminary.
+MIN_INPUTS = 128
+
 
 def unit_codes(documents: ArrayLike | None, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Unit of each input, numbered by first appearance (N,), and the number of inputs per unit."""

@@ -21,9 +21,9 @@ from abspos.claims.evidence import counted
 from abspos.components.store import Decomposition, decompose_run
 from abspos.models.adapters import ADAPTERS, Adapter
 from abspos.models.sources import ModelError, fetch_random
+from abspos.statistics.aggregate import tabulate
 from abspos.statistics.energies import benjamini_hochberg, unpack
 from abspos.statistics.replicates import by_kind, pooled
-from abspos.statistics.tables import tabulate
 from abspos.stores import Stored
 
 LENGTH = 32
@@ -173,8 +173,8 @@ def tables(stores, tmp_path_factory):
     tabulate(
         [stores.folder / "components.zarr"],
         [stores.folder / "components.manifest.json"],
-        folder / "slots.zarr",
-        folder / "slots.json",
+        folder / "replicates.zarr",
+        folder / "replicates.json",
         arms=[("standard", "bos")],
         model="m",
         revision="0",

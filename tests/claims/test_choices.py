@@ -1,4 +1,4 @@
-"""Slots under other choices, against the same statistics computed anew from activations' fields."""
+"""Energies under other choices, against the same statistics computed from activations' fields."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from abspos.arrays import open_dataset
-from abspos.claims import choices
-from abspos.claims.choices import anchored_slots, choices_of, choose, early_slots, some_slots
+from abspos.claims import choices, registry
+from abspos.claims.choices import choices_of, choose, other_anchor, other_early, some_inputs
+from abspos.claims.evidence import Evidence
+from abspos.claims.registry import Claim
 from abspos.documents import holdout
 from abspos.statistics import replicates as sl
+from abspos.statistics.aggregate import tabulate
 from abspos.statistics.arm_tables import ArmTables
-from abspos.statistics.tables import tabulate
 
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
 KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
@@ -26,64 +28,66 @@ def store(components):
 
 @pytest.fixture(scope="module")
 def own(store):
-    """The study's own slots by bin."""
-    return ArmTables(store, KEYS, 0.95, 100, 0).all_slots(False)
+    """The study's own replicates."""
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
 
 
-def pair(array, name):
-    return array.sel(pair=name).values
+def pair(arm, name, which="early"):
+    lens, component = name
+    return arm.bins[which].sel(lens=lens, component=component).values
 
 
-@pytest.mark.parametrize("name", ["log/residual", "log/mask", "probability/residual"])
+@pytest.mark.parametrize(
+    "name", [("log", "residual"), ("log", "mask"), ("probability", "residual")]
+)
 def test_the_studys_own_early_bin_comes_out_of_narrow_bins(store, own, name):
-    found = early_slots(store, store.attrs["bins"]["early"][1])["early"]
+    found = other_early(store, own, store.attrs["bins"]["early"][1])
     known = slice(1 + store.sizes["input"])  # row sums of narrow bins do not tell halves
-    np.testing.assert_allclose(
-        pair(found, name)[..., known], pair(own["early"], name)[..., known], **CLOSE
-    )
+    np.testing.assert_allclose(pair(found, name)[..., known], pair(own, name)[..., known], **CLOSE)
     assert np.isnan(pair(found, name)[..., known.stop :]).all()
 
 
 def test_all_early_queries_are_early_and_late_ones_by_their_number(store, own):
     first, stop = store.attrs["bins"]["early"]
     half = store.attrs["bins"]["late"][1]
-    found = early_slots(store, half)["early"]
-    for name in ("log/residual", "probability/mask"):
-        both = (stop - first) * pair(own["early"], name) + (half - stop) * pair(own["late"], name)
+    found = other_early(store, own, half)
+    for name in (("log", "residual"), ("probability", "mask")):
+        both = (stop - first) * pair(own, name) + (half - stop) * pair(own, name, "late")
         known = slice(1 + store.sizes["input"])
         np.testing.assert_allclose(
             pair(found, name)[..., known], both[..., known] / (half - first), **CLOSE
         )
-    assert np.isnan(early_slots(store, half)["cross"]).all()
+    assert np.isnan(found.bins["cross"]).all()
 
 
-def test_an_end_inside_a_narrow_bin_is_refused(store):
+def test_an_end_inside_a_narrow_bin_is_refused(store, own):
     with pytest.raises(ValueError, match="no narrow bin of queries ends at 9"):
-        early_slots(store, 10)
+        other_early(store, own, 10)
 
 
 def test_another_anchor_moves_the_mask_of_the_log_lens_alone(store, own):
     last = store.sizes["query"] - 1
-    same, other = (anchored_slots(store, a)["early"] for a in (last, 7))
-    np.testing.assert_allclose(pair(same, "log/mask"), pair(own["early"], "log/mask"), **CLOSE)
-    assert (pair(other, "log/mask") < pair(own["early"], "log/mask")).mean() > 0.9
-    for name in ("log/residual", "probability/mask"):
-        np.testing.assert_array_equal(pair(other, name), pair(own["early"], name))
+    same, other = (other_anchor(store, own, a) for a in (last, 7))
+    np.testing.assert_allclose(pair(same, ("log", "mask")), pair(own, ("log", "mask")), **CLOSE)
+    assert (pair(other, ("log", "mask")) < pair(own, ("log", "mask"))).mean() > 0.9
+    for name in (("log", "residual"), ("probability", "mask")):
+        np.testing.assert_array_equal(pair(other, name), pair(own, name))
 
 
-def test_some_inputs_are_a_study_of_those_inputs(store):
+def test_some_inputs_are_a_study_of_those_inputs(store, own):
     kept = np.arange(store.sizes["input"]) % 3 > 0
-    found = some_slots(store, kept)
+    found = some_inputs(store, own, kept)
     number = store.sizes["input"]
     gram = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], number)
     chosen = gram[..., kept, :][..., kept]
     labels = store["document"].values[kept]
     documents = None if len(set(labels)) == len(labels) else labels
     np.testing.assert_allclose(
-        pair(found["early"], "log/residual"), sl.gram_slots(chosen, documents), rtol=1e-12
+        pair(found, ("log", "residual")), sl.gram_replicates(chosen, documents), rtol=1e-12
     )
-    np.testing.assert_allclose(found["loss"][0], store["loss"].values[kept].mean(), rtol=1e-6)
-    assert "late" not in found
+    np.testing.assert_allclose(found.loss[0], store["loss"].values[kept].mean(), rtol=1e-6)
+    assert "late" not in found.bins
+    assert found.inputs == kept.sum()
 
 
 def test_choices_are_those_that_the_inputs_allow(store):
@@ -97,7 +101,8 @@ def test_choices_are_those_that_the_inputs_allow(store):
     assert [n for n in found if n.startswith("anchor")] == [
         f"anchor {a}" for a in choices.ANCHORS if a < half - 1
     ]
-    one, other = found["half 1"].inputs, found["half 2"].inputs
+    parts = choices.parts_of(store, sources, 0)
+    one, other = parts["half 1"], parts["half 2"]
     assert (one ^ other).all()
     np.testing.assert_array_equal(one, holdout(16, 0, store["document"].values)[0])
     assert "halves exchanged" in found
@@ -107,12 +112,16 @@ def test_choices_are_those_that_the_inputs_allow(store):
 
 
 def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
-    rows = [{"verdict": "reproduced", "summary": s} for s in ("", "median", "mean")]
+    rows = [
+        {"verdict": "reproduced", "summary": s, "number": "n", "lens": ""}
+        for s in ("", "median", "mean")
+    ]
     rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
-    monkeypatch.setattr(choices, "altered", lambda *given: None)
-    choice = choices.Choice("c", choices.own_slots, (lambda evidence: iter(rows),))
-    found = choices.judged(None, choice, {})
-    assert found == [row | {"choice": "c"} for row in rows[:2]]
+    claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"halves": ()}, False)
+    monkeypatch.setattr(registry, "CLAIMS", (claim,))
+    choice = choices.Choice("other", "halves")
+    found = choices.judged(Evidence({}, np.zeros(0), [], {}, 0.95, 0), choice, {})
+    assert found == [{"claim": "c", **row, "choice": "other"} for row in rows[:2]]
 
 
 def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
@@ -127,15 +136,15 @@ def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
         "seed": 0,
         "threads": 1,
     }
-    slots, manifest = tmp_path / "slots.zarr", tmp_path / "slots.json"
-    tabulate(replicates=slots, replicates_manifest=manifest, sign_flips=100, **given)
+    replicates, manifest = tmp_path / "replicates.zarr", tmp_path / "replicates.json"
+    tabulate(replicates=replicates, replicates_manifest=manifest, sign_flips=100, **given)
     variants = {
         "standard": {"rope": None, "window": None, "untrained": False},
         "window": {"rope": None, "window": 12, "untrained": False},
     }
     choose(
-        slots=slots,
-        slots_manifest=manifest,
+        replicates=replicates,
+        replicates_manifest=manifest,
         inputs=windows.store,
         table=tmp_path / "choices.csv",
         variants=variants,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 import xarray as xr
 
 from abspos.claims import doses
-from abspos.claims.evidence import LENSES, Evidence
-from abspos.statistics.replicates import no_halves
+from abspos.claims.evidence import Evidence
+from abspos.components.lenses import LENSES
+from abspos.statistics.replicates import no_halves, stack
+from abspos.statistics.store import Arm, ArmReplicates
 
 HEADS = np.array([1.0, 2.0, 6.0])  # the median head is 2, the mean 3
 N = 16
 
 
-def slots(value: float) -> np.ndarray:
-    """(layer, head, slot) of energies with a little noise over inputs."""
+def replicates(value: float) -> np.ndarray:
+    """(layer, head, replicate) of energies with a little noise over inputs."""
     noise = 1 + 0.01 * np.random.default_rng(int(1000 * abs(value))).normal(size=N + 1)
     noise[0] = 1
     return no_halves(value * HEADS[None, :, None] * np.ones((2, 1, 1)) * noise)
@@ -25,21 +25,21 @@ def slots(value: float) -> np.ndarray:
 
 def evidence(**arms: dict) -> Evidence:
     """Arms under bos: energies of R, mask and beyond, the loss, the variant, its bins."""
-    data, facts, variants = {}, {}, {}
+    found, variants = {}, {}
     for name, arm in arms.items():
-        key = f"{name}:bos"
         bins = {"early": {"residual": arm["R"], "mask": arm["mask"]}}
         bins |= {b: {"residual": v} for b, v in arm.get("beyond", {}).items()}
-        for which, values in bins.items():
-            pairs = [f"{lens}/{c}" for lens, c in product(LENSES, values)]
-            array = np.stack([slots(v) for _, v in product(LENSES, values.values())])
-            dims = [f"{key}:{which}:{d}" for d in ("pair", "layer", "head", "slot")]
-            data[f"{key}:{which}"] = xr.DataArray(array, dims=dims, coords={dims[0]: pairs})
         loss = arm["loss"] + 0.01 * np.arange(N + 1) * (np.arange(N + 1) > 0)
-        data[f"{key}:loss"] = xr.DataArray(no_halves(loss), dims=f"{key}:loss:slot")
-        facts[key] = {"inputs": N, "bins": {b: [8 if b != "early" else 1, 16] for b in bins}}
+        found[Arm(name, "bos")] = ArmReplicates(
+            {"inputs": N, "beyond": {which: 8 for which in bins if which != "early"}},
+            {
+                which: stack({(lens, c): replicates(v) for lens in LENSES for c, v in own.items()})
+                for which, own in bins.items()
+            },
+            xr.DataArray(no_halves(loss), dims="replicate"),
+        )
         variants[name] = {"rope": None, "window": None, "untrained": False} | arm.get("is", {})
-    return Evidence(xr.Dataset(data, attrs={"facts": facts}), np.zeros(N), [], variants, 0.95, 0)
+    return Evidence(found, np.zeros(N), [], variants, 0.95, 0)
 
 
 STANDARD = {"R": 2.0, "mask": 1.0, "loss": 3.0, "beyond": {"beyond-8": 0.5}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from abspos.claims import estimands
 from abspos.statistics.energies import slope
-from abspos.statistics.replicates import gram_slots
+from abspos.statistics.replicates import gram_replicates
 
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
 SUMMARIES = ("median", "mean")
@@ -21,15 +21,18 @@ def rng():
     return np.random.default_rng(11)
 
 
-def labelled(slots):
-    return xr.DataArray(slots, dims=("layer", "head", "slot"))
+def labelled(replicates):
+    return xr.DataArray(replicates, dims=("layer", "head", "replicate"))
 
 
 def swapped(bos, swap, summary="median"):
     """The numbers of two arms' fields (layer, head, input, element)."""
     inner = [np.einsum("lhnk,lhmk->lhnm", x, y) for x, y in ((swap, swap), (bos, bos), (swap, bos))]
-    found = estimands.swap_slots(*(labelled(gram_slots(g, None)) for g in inner), summary)
-    return {name: slots.values[np.isfinite(slots.values)] for name, slots in found.items()}
+    found = estimands.swap_replicates(*(labelled(gram_replicates(g, None)) for g in inner), summary)
+    return {
+        name: replicates.values[np.isfinite(replicates.values)]
+        for name, replicates in found.items()
+    }
 
 
 def constant_field(rng, layers=2, heads=5, inputs=4, elements=8):
@@ -43,12 +46,12 @@ def constant_field(rng, layers=2, heads=5, inputs=4, elements=8):
 
 @pytest.mark.parametrize("summary", SUMMARIES)
 def test_a_swap_that_changes_nothing(rng, summary):
-    """Exactly 0 in every slot, whatever the noise."""
+    """Exactly 0 in every replicate, whatever the noise."""
     bos = constant_field(rng) + rng.normal(size=(2, 5, 4, 8))
     found = swapped(bos, bos.copy(), summary)
     assert tuple(found) == NUMBERS
-    for slots in found.values():
-        np.testing.assert_array_equal(slots, 0)
+    for replicates in found.values():
+        np.testing.assert_array_equal(replicates, 0)
 
 
 @pytest.mark.parametrize("summary", SUMMARIES)
@@ -97,8 +100,8 @@ def test_a_part_removed_counts_alike_in_energy_aligned_and_difference(rng):
 def test_the_difference_is_the_energy_of_the_difference_field(rng, summary):
     bos, swap = constant_field(rng), constant_field(rng)
     gram = np.einsum("lhnk,lhmk->lhnm", swap - bos, swap - bos)
-    energy = labelled(gram_slots(gram, None))
-    reference = labelled(gram_slots(np.einsum("lhnk,lhmk->lhnm", bos, bos), None))
+    energy = labelled(gram_replicates(gram, None))
+    reference = labelled(gram_replicates(np.einsum("lhnk,lhmk->lhnm", bos, bos), None))
     over = energy.median("head") if summary == "median" else energy.mean("head")
     under = reference.median("head") if summary == "median" else reference.mean("head")
     wanted = (over.mean("layer") / under.mean("layer")).values
@@ -132,14 +135,14 @@ def test_with_one_head_the_numbers_are_tied(seed, inputs):
 
 @pytest.mark.filterwarnings("error")
 def test_an_energy_below_zero_has_no_amplitude():
-    one = xr.DataArray([1.0, 1.0], dims="slot")
+    one = xr.DataArray([1.0, 1.0], dims="replicate")
     found = estimands.swap_numbers(-0.01 * one, one, 0 * one, one)
     assert np.isnan(found["amplitude reduction"]).all()
     np.testing.assert_allclose(found["energy reduction"], 1.01)
 
 
 def test_reduction():
-    treated, reference = (xr.DataArray([x, x / 2], dims="slot") for x in (3.0, 4.0))
+    treated, reference = (xr.DataArray([x, x / 2], dims="replicate") for x in (3.0, 4.0))
     np.testing.assert_allclose(estimands.reduction(treated, reference), 0.25)
 
 
@@ -163,15 +166,17 @@ def test_reachable_layers_of_the_default_study():
 
 @pytest.mark.parametrize("summary", SUMMARIES)
 def test_accumulation_of_a_planted_depth(rng, summary):
-    """Energies that grow by 0.3 a layer in every head, in slots each of its own size."""
+    """Energies that grow by 0.3 a layer in every head, in replicates each of its own size."""
     layer = np.arange(8)[:, None, None]
     head = rng.normal(size=(1, 5, 1))
-    slot = np.array([1.0, 2.0, -1.0])
-    beyond = labelled((0.3 * layer + head) * slot)
+    replicate = np.array([1.0, 2.0, -1.0])
+    beyond = labelled((0.3 * layer + head) * replicate)
     layers = layer[:, 0, 0] >= 3
     found = estimands.accumulation(beyond, layers, summary)
-    np.testing.assert_allclose(found, 0.3 * slot)
-    transposed = estimands.accumulation(beyond.transpose("slot", "head", "layer"), layers, summary)
+    np.testing.assert_allclose(found, 0.3 * replicate)
+    transposed = estimands.accumulation(
+        beyond.transpose("replicate", "head", "layer"), layers, summary
+    )
     np.testing.assert_allclose(transposed, found)
 
 
@@ -265,18 +270,18 @@ def test_a_direction_shared_by_all_texts_explains_nothing(rng):
     np.testing.assert_allclose(moved, plain, atol=1e-7)
 
 
-def test_fingerprint_slots_delete_one_text_at_a_time(rng):
+def test_fingerprint_replicates_delete_one_text_at_a_time(rng):
     tokens = np.array([1, 1, 2, 2, 2, 3, 3, 3, 3])
     x = rng.normal(size=(2, 9, 4)) + rng.normal(size=(2, 4, 4))[:, tokens]
     gram = x @ x.swapaxes(1, 2)
-    found = estimands.fingerprint_slots(gram, tokens)
+    found = estimands.fingerprint_replicates(gram, tokens)
     joined = np.concatenate([h / np.linalg.norm(h - h.mean(0)) for h in x], -1)
-    for slot in range(10):
-        kept = [n for n in range(9) if n != slot - 1]
+    for replicate in range(10):
+        kept = [n for n in range(9) if n != replicate - 1]
         kept = [n for n in kept if sum(tokens[m] == tokens[n] for m in kept) > 1]
         share, accuracy, chance = explained_slowly(joined[kept], tokens[kept].tolist())
-        assert found["variance explained"][slot] == pytest.approx(share)
-        above = found["decoding accuracy above chance"][slot]
+        assert found["variance explained"][replicate] == pytest.approx(share)
+        above = found["decoding accuracy above chance"][replicate]
         assert above == pytest.approx(accuracy - chance)
 
 
@@ -285,8 +290,10 @@ def test_no_head_drowns_the_others(rng):
     x = rng.normal(size=(2, 12, 4))
     gram = x @ x.swapaxes(1, 2)
     louder = gram * np.array([1, 1e6])[:, None, None]
-    for name, slots in estimands.fingerprint_slots(gram, tokens).items():
-        np.testing.assert_allclose(estimands.fingerprint_slots(louder, tokens)[name], slots)
+    for name, replicates in estimands.fingerprint_replicates(gram, tokens).items():
+        np.testing.assert_allclose(
+            estimands.fingerprint_replicates(louder, tokens)[name], replicates
+        )
 
 
 def test_what_a_head_writes_in_every_text_does_not_weigh(rng):
@@ -294,9 +301,9 @@ def test_what_a_head_writes_in_every_text_does_not_weigh(rng):
     tokens = np.repeat(np.arange(3), 4)
     x = rng.normal(size=(2, 12, 4))
     moved = x + np.array([0, 50])[:, None, None]
-    for name, slots in estimands.fingerprint_slots(x @ x.swapaxes(1, 2), tokens).items():
-        found = estimands.fingerprint_slots(moved @ moved.swapaxes(1, 2), tokens)[name]
-        np.testing.assert_allclose(found, slots, atol=1e-8)
+    for name, replicates in estimands.fingerprint_replicates(x @ x.swapaxes(1, 2), tokens).items():
+        found = estimands.fingerprint_replicates(moved @ moved.swapaxes(1, 2), tokens)[name]
+        np.testing.assert_allclose(found, replicates, atol=1e-8)
 
 
 def test_a_head_that_writes_nothing_counts_for_nothing(rng):
@@ -304,5 +311,7 @@ def test_a_head_that_writes_nothing_counts_for_nothing(rng):
     x = rng.normal(size=(1, 12, 4))
     gram = x @ x.swapaxes(1, 2)
     silent = np.concatenate([gram, 0 * gram])
-    for name, slots in estimands.fingerprint_slots(gram, tokens).items():
-        np.testing.assert_allclose(estimands.fingerprint_slots(silent, tokens)[name], slots)
+    for name, replicates in estimands.fingerprint_replicates(gram, tokens).items():
+        np.testing.assert_allclose(
+            estimands.fingerprint_replicates(silent, tokens)[name], replicates
+        )

@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 
 from abspos.claims import sensitivity
-from abspos.claims.sensitivity import change, collect, compare, deciding, fragile, tokens_as_one
-from abspos.claims.table import COLUMNS
+from abspos.claims.judgement import COLUMNS
+from abspos.claims.sensitivity import (
+    change,
+    collect,
+    deciding,
+    fragile,
+    tokens_as_one,
+    verdict_changes,
+)
 from abspos.csv_tables import read_csv
 
 
@@ -84,7 +91,7 @@ def test_every_choice_is_compared_with_what_is_published():
     choices = pd.DataFrame([row(choice="early 16"), row(choice="half 1", **WIDE, n_inputs=64)])
     other = table(row(number="not in this study"))
     other.loc[0, ["estimate", "ci_low", "ci_high", "verdict"]] = [-0.2, -0.3, -0.1, "contradicted"]
-    found = compare(claims, choices, {"length-256": other})
+    found = verdict_changes(claims, choices, {"length-256": other})
     assert list(found.columns) == sensitivity.COLUMNS
     assert dict(zip(found["choice"], found["change"], strict=True)) == {
         "early 16": "same",

@@ -344,7 +344,7 @@ class Factory:
         ]
         return pd.DataFrame(rows).reindex(columns=columns)
 
-    def guards(self) -> pd.DataFrame:
+    def controlled_effects(self) -> pd.DataFrame:
         sizes = {"swap-token-1": 0.1, "control-later": 0.01, "control-shift": 1e-6}
         return pd.DataFrame(
             self.row(
@@ -391,7 +391,7 @@ class Factory:
             "claims",
             "sensitivity",
             "changes",
-            "guards",
+            "controlled_effects",
         )
         return {name: getattr(self, name)() for name in names}
 

@@ -356,7 +356,7 @@ def test_windows():
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_tables_of_figures_are_made_by_some_rule(name):
-    names = (*TABLES, "swaps", "changes", "guards", "sensitivity")
+    names = (*TABLES, "swaps", "changes", "controlled_effects", "sensitivity")
     made = {f"results/default/statistics/{table}.csv" for table in names}
     assert set(layout().figure_tables(name)) <= made | {"results/default/claims.csv"}
 

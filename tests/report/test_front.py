@@ -16,8 +16,8 @@ from docutils.core import publish_parts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from abspos.claims import sensitivity
-from abspos.claims import table as claims
+from abspos.claims import judgement as claims
+from abspos.claims import registry, sensitivity
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import write_csv
 from abspos.report import checkpoints, front
@@ -96,7 +96,7 @@ def table(*rows: Any) -> pd.DataFrame:
     """Claims: these, and one plain row for every claim that they lack."""
     flat = [one for given in rows for one in (given if isinstance(given, list) else [given])]
     there = {one["claim"] for one in flat}
-    plain = [row(claim) for claim in front.STATEMENTS if claim not in there]
+    plain = [row(claim) for claim in registry.statements() if claim not in there]
     return pd.DataFrame(flat + plain).reindex(columns=claims.COLUMNS).assign(fragile="")
 
 
@@ -142,10 +142,25 @@ def shown(given: pd.DataFrame) -> tuple[list[list[str]], list[dict[str, str]]]:
 
 def test_every_claim_is_shown_in_the_order_of_the_method():
     overall, rows = shown(table())
-    assert [r[0] for r in overall] == list(front.STATEMENTS)
-    assert [r[1] for r in overall] == list(front.STATEMENTS.values())
-    assert [r["claim"] for r in rows] == list(front.STATEMENTS)
-    assert len(front.STATEMENTS) == len(claims.CLAIMS)
+    assert [r[0] for r in overall] == list(registry.statements())
+    assert [r[1] for r in overall] == list(registry.statements().values())
+    assert [r["claim"] for r in rows] == list(registry.statements())
+    assert len(registry.statements()) == len(registry.CLAIMS)
+
+
+def test_a_claim_that_is_registered_has_its_line(monkeypatch):
+    claim = registry.Claim(
+        name="made-up",
+        statement="heads do what nobody expects",
+        kind="theorem",
+        rows=lambda evidence: iter(()),
+        choices={},
+        from_energies=False,
+    )
+    monkeypatch.setattr(registry, "CLAIMS", (*registry.CLAIMS, claim))
+    overall, rows = shown(table())
+    assert overall[-1][:2] == ["made-up", "heads do what nobody expects"]
+    assert rows[-1]["claim"] == "made-up"
 
 
 def test_both_lenses_of_a_deciding_number_stand_on_one_line():

@@ -281,12 +281,12 @@ def test_the_jackknife_is_too_wide_for_a_median_of_heads_alike_and_halves_are_no
 
 def test_where_halves_are_unknown_the_jackknife_stands_in():
     gram = grams(10, 9, heads=(4,), mean=0.5)
-    slots = np.concatenate([s.energy(gram)[:, None], s.leave_one_out(gram)], axis=1)
+    replicates = np.concatenate([s.energy(gram)[:, None], s.leave_one_out(gram)], axis=1)
     unknown = np.full((4, 2 * SPLITS), np.nan)
-    found = s.of_slots(np.concatenate([slots, unknown], axis=1))
-    np.testing.assert_array_equal(found.se, s.interval(slots[:, 0], slots[:, 1:]).se)
-    with pytest.raises(ValueError, match="slots: 10, needs more than 255"):
-        s.of_slots(slots)
+    found = s.of_replicates(np.concatenate([replicates, unknown], axis=1))
+    np.testing.assert_array_equal(found.se, s.interval(replicates[:, 0], replicates[:, 1:]).se)
+    with pytest.raises(ValueError, match="replicates: 10, needs more than 255"):
+        s.of_replicates(replicates)
 
 
 def test_paired_of_one_gram_is_the_interval_of_its_energy():

@@ -1,4 +1,4 @@
-"""Slots against brute force: every statistic computed anew without each document."""
+"""Replicates against brute force: every statistic computed anew without each document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def units(documents, number=8):
 
 
 def kept_sets(documents, number=8):
-    """Inputs of each slot: all of them, those without one document, first and second halves."""
+    """Inputs of each replicate: all of them, those without one document, both halves."""
     everyone = list(range(number))
     groups = units(documents, number)
     without = [[i for i in everyone if i not in unit] for unit in groups]
@@ -64,9 +64,9 @@ def symmetric(rng, *shape):
 
 @documents_of_eight
 @pytest.mark.parametrize("kind", ["symmetric", "cross"])
-def test_gram_slots_delete_one_document_at_a_time(rng, name, kind):
+def test_gram_replicates_delete_one_document_at_a_time(rng, name, kind):
     gram = symmetric(rng, 2) if kind == "symmetric" else rng.normal(size=(2, 8, 8))
-    found = sl.gram_slots(gram, DOCUMENTS[name])
+    found = sl.gram_replicates(gram, DOCUMENTS[name])
     wanted = [
         [energy_by_loops(g, DOCUMENTS[name], kept) for kept in kept_sets(DOCUMENTS[name])]
         for g in gram
@@ -75,28 +75,28 @@ def test_gram_slots_delete_one_document_at_a_time(rng, name, kind):
 
 
 @documents_of_eight
-def test_margin_slots_are_gram_slots(rng, name):
-    """Row sums over other documents hold all that energies and their slots need."""
+def test_margin_replicates_are_gram_replicates(rng, name):
+    """Row sums over other documents hold all that energies and their replicates need."""
     documents, gram = DOCUMENTS[name], symmetric(rng, 2, 3)
     labels = np.arange(8) if documents is None else documents
     margins = (gram * (labels[:, None] != labels)).sum(-1)
-    found = sl.margin_slots(margins, documents)
+    found = sl.margin_replicates(margins, documents)
     known = np.isfinite(found[0, 0])
     assert known.sum() == 1 + len(set(labels))
-    np.testing.assert_allclose(found[..., known], sl.gram_slots(gram, documents)[..., known])
+    np.testing.assert_allclose(found[..., known], sl.gram_replicates(gram, documents)[..., known])
 
 
 @documents_of_eight
-def test_mean_slots_delete_one_document_at_a_time(rng, name):
+def test_mean_replicates_delete_one_document_at_a_time(rng, name):
     values = rng.normal(size=(2, 3, 8))
     wanted = [mean_of(values, kept) for kept in kept_sets(DOCUMENTS[name])]
-    found = sl.mean_slots(values, DOCUMENTS[name])
+    found = sl.mean_replicates(values, DOCUMENTS[name])
     np.testing.assert_allclose(found, np.stack(wanted, -1), **EXACT)
 
 
 @given(labels=st.lists(st.integers(0, 5), min_size=4, max_size=12), seed=st.integers(0, 99))
-def test_all_slots_leave_out_the_same_documents(labels, seed):
-    """Ratios of energies of both kinds pair their slots: the order of documents must be one."""
+def test_all_replicates_leave_out_the_same_documents(labels, seed):
+    """Ratios of energies of both kinds pair their replicates: documents stand in one order."""
     documents = np.array(labels)
     if len(set(labels)) < 3:
         return
@@ -105,14 +105,17 @@ def test_all_slots_leave_out_the_same_documents(labels, seed):
     gram = x @ x.T
     margins = (gram * (documents[:, None] != documents)).sum(-1)
     kept = kept_sets(documents, len(labels))
-    by_margin, by_gram = sl.margin_slots(margins, documents), sl.gram_slots(gram, documents)
+    by_margin, by_gram = (
+        sl.margin_replicates(margins, documents),
+        sl.gram_replicates(gram, documents),
+    )
     known = np.isfinite(by_margin)
     np.testing.assert_allclose(by_margin[known], by_gram[known], rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(
         by_gram, [energy_by_loops(gram, documents, k) for k in kept], rtol=1e-8, atol=1e-9
     )
     np.testing.assert_allclose(
-        sl.mean_slots(x.T, documents), np.stack([mean_of(x.T, k) for k in kept], -1), **EXACT
+        sl.mean_replicates(x.T, documents), np.stack([mean_of(x.T, k) for k in kept], -1), **EXACT
     )
 
 
@@ -171,7 +174,7 @@ def test_the_rest_is_what_row_and_sink_leave(rng):
 def test_parts_of_energies_add_up(rng):
     store, _ = store_of(rng, ["mask", "residual", "row", "sink"])
     energies = {
-        key: sl.gram_slots(sl.full_gram(packed, 8), None)
+        key: sl.gram_replicates(sl.full_gram(packed, 8), None)
         for key, packed in sl.packed_grams(store, "early").items()
     }
     for lens in ("log", "probability"):
@@ -182,7 +185,6 @@ def test_parts_of_energies_add_up(rng):
 def test_no_rest_without_row_and_sink(rng):
     store, _ = store_of(rng, ["mask", "residual"])
     assert {component for _, component in sl.packed_grams(store, "early")} == {"mask", "residual"}
-    assert sl.bin_names(store) == ["early"]
 
 
 # the mask at another anchor
@@ -204,9 +206,9 @@ def test_anchored_mask_of_equal_logits():
     denominator = np.tile(np.log(np.arange(1, 17)), (1, 1, 8, 1))
     queries = range(1, 8)
     for anchor in (7, 15):
-        slots = sl.gram_slots(sl.anchored_gram(denominator, anchor, queries), None)
+        replicates = sl.gram_replicates(sl.anchored_gram(denominator, anchor, queries), None)
         wanted = np.mean([np.log((anchor + 1) / (i + 1)) ** 2 for i in queries])
-        np.testing.assert_allclose(slots[np.isfinite(slots)], wanted)
+        np.testing.assert_allclose(replicates[np.isfinite(replicates)], wanted)
 
 
 # summaries and intervals
@@ -214,7 +216,7 @@ def test_anchored_mask_of_equal_logits():
 
 def test_a_layer_is_its_median_head_a_model_the_mean_of_its_layers():
     heads = xr.DataArray(
-        [[[1.0], [2.0], [30.0]], [[4.0], [6.0], [5.0]]], dims=("layer", "head", "slot")
+        [[[1.0], [2.0], [30.0]], [[4.0], [6.0], [5.0]]], dims=("layer", "head", "replicate")
     )
     np.testing.assert_array_equal(sl.over_heads(heads, "median")[:, 0], [2, 5])
     np.testing.assert_array_equal(sl.over_heads(heads, "mean")[:, 0], [11, 5])
@@ -224,15 +226,15 @@ def test_a_layer_is_its_median_head_a_model_the_mean_of_its_layers():
 
 def test_the_interval_of_a_mean_is_students(rng):
     values = rng.normal(size=40)
-    found = sl.slot_interval(sl.mean_slots(values, None), 0.9)
+    found = sl.replicate_interval(sl.mean_replicates(values, None), 0.9)
     low, high = stats.t.interval(0.9, 39, values.mean(), stats.sem(values))
     assert (found.estimate, found.low, found.high) == pytest.approx((values.mean(), low, high))
 
 
-def test_labelled_slots_may_stand_on_any_axis(rng):
+def test_labelled_replicates_may_stand_on_any_axis(rng):
     values = rng.normal(size=(9 + 2 * SPLITS, 2))
-    labelled = xr.DataArray(values, dims=("slot", "layer"))
-    found = sl.slot_interval(labelled)
+    labelled = xr.DataArray(values, dims=("replicate", "layer"))
+    found = sl.replicate_interval(labelled)
     plain = interval(values[0], values[1:9].T, values[9:].T, smooth=True)
     for one, other in zip(vars(found).values(), vars(plain).values(), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -28,7 +28,7 @@ def figures(*tables: str) -> dict[str, int]:
 
 
 #: Tables that claims and their sensitivity write; the others are joined by the rule tables.
-JUDGED_TABLES = ("claims", "swaps", "changes", "guards", "sensitivity")
+JUDGED_TABLES = ("claims", "swaps", "changes", "controlled_effects", "sensitivity")
 JUDGED = {
     "claims": 1,
     "choices": 1,

@@ -92,25 +92,25 @@ rule population:
         "../scripts/population.py"
 
 
-rule comparison:
+rule truth:
     input:
         populations=per_synthetic(result("calibration/{model}/{revision}/population.csv")),
         energies=result("statistics/energies.csv"),
         layers=result("statistics/layers.csv"),
         summary=result("statistics/summary.csv"),
         claims=rules.claims.output.claims,
-        stores=ancient(per_synthetic(result("statistics/{model}/{revision}/slots.zarr"))),
-        manifests=per_synthetic(result("statistics/{model}/{revision}/slots.manifest.json")),
+        stores=ancient(per_synthetic(result("statistics/{model}/{revision}/replicates.zarr"))),
+        manifests=per_synthetic(result("statistics/{model}/{revision}/replicates.manifest.json")),
     output:
         table=result("calibration/truth.csv"),
         numbers=result("calibration/numbers.csv"),
     log:
-        result("logs/calibration/comparison.log"),
+        result("logs/calibration/truth.log"),
     localrule: True
     conda:
         environment("claims")
     params:
-        *code("comparison.py"),
-        config=LAYOUT.comparison(),
+        *code("truth.py"),
+        config=LAYOUT.truth(),
     script:
-        "../scripts/comparison.py"
+        "../scripts/truth.py"

@@ -5,8 +5,8 @@ rule choices:
     input:
         stores=ancient(arms_of(".zarr")),
         manifests=arms_of(".manifest.json"),
-        slots=ancient(rules.statistics.output.store),
-        slots_manifest=rules.statistics.output.manifest,
+        replicates=ancient(rules.statistics.output.store),
+        replicates_manifest=rules.statistics.output.manifest,
         inputs=ancient(rules.inputs.output.store),
         inputs_manifest=rules.inputs.output.manifest,
     output:

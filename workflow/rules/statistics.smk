@@ -7,8 +7,8 @@ rule statistics:
         manifests=arms_of(".manifest.json"),
     output:
         collect(result("statistics/{{model}}/{{revision}}/{table}.csv"), table=TABLES),
-        store=directory(result("statistics/{model}/{revision}/slots.zarr")),
-        manifest=result("statistics/{model}/{revision}/slots.manifest.json"),
+        store=directory(result("statistics/{model}/{revision}/replicates.zarr")),
+        manifest=result("statistics/{model}/{revision}/replicates.manifest.json"),
     log:
         result("logs/statistics/{model}/{revision}.log"),
     conda:
@@ -45,8 +45,8 @@ rule tables:
 
 rule claims:
     input:
-        stores=ancient(per_model(result("statistics/{model}/{revision}/slots.zarr"))),
-        manifests=per_model(result("statistics/{model}/{revision}/slots.manifest.json")),
+        stores=ancient(per_model(result("statistics/{model}/{revision}/replicates.zarr"))),
+        manifests=per_model(result("statistics/{model}/{revision}/replicates.manifest.json")),
         inputs=ancient(per_model(result("inputs/{model}/{revision}.zarr"))),
         inputs_manifests=per_model(result("inputs/{model}/{revision}.manifest.json")),
     output:
@@ -58,7 +58,7 @@ rule claims:
         ),
         swaps=result("statistics/swaps.csv"),
         changes=result("statistics/changes.csv"),
-        guards=result("statistics/guards.csv"),
+        effects=result("statistics/controlled_effects.csv"),
     log:
         result("logs/claims.log"),
     localrule: True

@@ -9,8 +9,8 @@ with job(snakemake):
     choose(
         snakemake.input.stores,
         snakemake.input.manifests,
-        snakemake.input.slots,
-        snakemake.input.slots_manifest,
+        snakemake.input.replicates,
+        snakemake.input.replicates_manifest,
         snakemake.input.inputs,
         snakemake.output.table,
         model=snakemake.wildcards.model,

@@ -4,7 +4,7 @@ from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.claims.table import judge
+        from abspos.claims.judgement import judge
 
     judge(
         snakemake.input.stores,
@@ -13,6 +13,6 @@ with job(snakemake):
         snakemake.output.claims,
         snakemake.output.swaps,
         snakemake.output.changes,
-        snakemake.output.guards,
+        snakemake.output.effects,
         **snakemake.params.config,
     )

@@ -4,7 +4,7 @@ from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.statistics.tables import tabulate
+        from abspos.statistics.aggregate import tabulate
 
     tabulate(
         snakemake.input.stores,

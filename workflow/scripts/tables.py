@@ -4,6 +4,6 @@ from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.statistics.tables import join
+        from abspos.statistics.aggregate import join
 
     join(snakemake.input, snakemake.output)

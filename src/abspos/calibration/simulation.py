@@ -21,12 +21,13 @@ from abspos.calibration.worlds import World, draw, planted
 from abspos.claims import estimands
 from abspos.components import grams
 from abspos.components.decomposition import by_offset, split
+from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
 from abspos.progress import progress
 from abspos.statistics import replicates as sl
 
 LAYERS, HEADS, LENGTH, EARLY = 4, 3, 32, 12
-LENSES, COMPONENTS = grams.LENSES, ("mask", "residual")
+COMPONENTS = ("mask", "residual")
 #: Of the second arm: how much of the planted residual is left.
 LEFT = 0.8
 #: Inputs that a truth is computed from at a time.
@@ -60,7 +61,11 @@ def simulate(world: World, number: int, rng: np.random.Generator) -> Grams:
 def numbers(
     found: Mapping[tuple[str, str, str], xr.DataArray],
 ) -> Iterator[tuple[str, str, xr.DataArray]]:
-    """Every number that is checked, (name, lens, slots), from energies (layer, head, slot)."""
+    """Every number that is checked as (name, lens, replicates).
+
+    Args:
+        found: energies (layer, head, replicate) by arm, lens and component.
+    """
     layers = np.ones(LAYERS, dtype=bool)
     for lens in LENSES:
         residual = [found[arm, lens, "residual"] for arm in ("second", "first")]
@@ -97,11 +102,14 @@ def truth(world: World, seed: int, population: int) -> dict[tuple[str, str], np.
     energies = {
         name: xr.DataArray(
             (((total * total).sum(-1) - squares[name]) / pairs).reshape(LAYERS, HEADS, 1).numpy(),
-            dims=("layer", "head", "slot"),
+            dims=("layer", "head", "replicate"),
         )
         for name, total in totals.items()
     }
-    return {(name, lens): slots.isel(slot=0).values for name, lens, slots in numbers(energies)}
+    return {
+        (name, lens): replicates.isel(replicate=0).values
+        for name, lens, replicates in numbers(energies)
+    }
 
 
 def one_study(
@@ -116,15 +124,15 @@ def one_study(
     made = simulate(world, max(inputs), np.random.default_rng([seed, 2, study]))
     rows = []
     for number in inputs:
-        slots = {
+        replicates = {
             key: xr.DataArray(
-                sl.gram_slots(gram[..., :number, :number].astype(np.float64), None),
-                dims=("layer", "head", "slot"),
+                sl.gram_replicates(gram[..., :number, :number].astype(np.float64), None),
+                dims=("layer", "head", "replicate"),
             )
             for key, gram in made.items()
         }
-        for name, lens, value in numbers(slots):
-            found = sl.slot_interval(value, summary=summary_of(name))
+        for name, lens, value in numbers(replicates):
+            found = sl.replicate_interval(value, summary=summary_of(name))
             rows.append((number, name, lens, found.estimate, found.low, found.high))
     return rows
 

@@ -1,13 +1,13 @@
 """The claims under other choices, from the component stores of one study: no new forward pass.
 
-Each choice replaces slots of the study's evidence by those of another early bin, another anchor or
-some of the inputs; the functions that judge the claims are the study's own.
+Each choice replaces replicates of the study's evidence by those of another early bin, another
+anchor or some of the inputs; the functions that judge the claims are the study's own.
 Source: docs/method.md, section 5 (sensitivity).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,18 +20,19 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from abspos.arrays import open_dataset
-from abspos.claims.evidence import LENSES, Evidence, Row
-from abspos.claims.readers import fingerprint
-from abspos.claims.table import bos_swap, both_present, ntk_suppresses, window_accumulates
+from abspos.claims import registry
+from abspos.claims.evidence import Evidence, Row
+from abspos.claims.registry import ChoiceKind
+from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
 from abspos.progress import progress
 from abspos.statistics import replicates as sl
-from abspos.statistics.arm_tables import stack
-from abspos.statistics.store import named
+from abspos.statistics.arm_tables import ANCHORS
+from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 
-#: Other ends of the early bin, and other anchors, as far as the inputs are long enough.
-EARLY, ANCHORS = (16, 32, 64), (15, 31, 47, 63)
+#: Other ends of the early bin, as far as the inputs are long enough.
+EARLY = (16, 32, 64)
 #: Of fewer inputs no choice is judged.
 FEWEST = 8
 
@@ -51,8 +52,10 @@ COLUMNS = [
     "n_inputs",
 ]
 
-Slots = dict[str, xr.DataArray]
-Claim = Callable[[Evidence], Iterator[Row]]
+
+def unchanged(store: xr.Dataset, own: ArmReplicates) -> ArmReplicates:
+    """The study's own replicates."""
+    return own
 
 
 @dataclass(frozen=True)
@@ -61,53 +64,55 @@ class Choice:
 
     Attributes:
         name: as tables show it.
-        slots: of a component store, what replaces the study's own, by bin.
-        claims: whose numbers it can change.
-        inputs: which inputs it keeps (input) bool; None: all.
+        kind: decides which claims are judged under it (abspos.claims.registry).
+        alter: what it makes of an arm, from its component store and its own replicates.
+        lenses: in which it changes anything; None: in all, and in numbers without a lens.
+        exchanged: whether it exchanges the halves that choose and measure sink readers.
     """
 
     name: str
-    slots: Callable[[xr.Dataset], Slots]
-    claims: tuple[Claim, ...]
-    inputs: np.ndarray | None = None
+    kind: ChoiceKind
+    alter: Callable[[xr.Dataset, ArmReplicates], ArmReplicates] = unchanged
+    lenses: tuple[str, ...] | None = None
+    exchanged: bool = False
 
 
-def early_slots(store: xr.Dataset, stop: int) -> Slots:
-    """Slots of queries 1 to ``stop`` - 1 as the early bin, from the row sums of narrow bins.
+def other_early(store: xr.Dataset, own: ArmReplicates, stop: int) -> ArmReplicates:
+    """An arm with queries 1 to ``stop`` - 1 as the early bin, from the row sums of narrow bins.
 
     The inner product of a bin is the mean over its queries, so narrow bins count by theirs.
-    Inner products with another arm are kept for the study's own bin alone: they are NaN here.
+    Inner products with another arm are stored for the study's own bin alone: they are NaN here.
     """
-    profile = store["profile"]
-    edges = np.array([[int(x) for x in str(n).split("-")] for n in profile["query_bin"].values])
-    inside = edges[:, 1] < stop
-    if edges[inside][-1, 1] != stop - 1:
+    edges = store["query_edges"].values
+    inside = edges[:, 1] <= stop
+    if edges[inside][-1, 1] != stop:
         raise ValueError(f"early bin: no narrow bin of queries ends at {stop - 1}")
     queries = store["query"].values  # not all of them, in long inputs
-    held = [((first <= queries) & (queries <= last)).sum() for first, last in edges]
+    held = [((first <= queries) & (queries < end)).sum() for first, end in edges]
     width = xr.DataArray(held * inside, dims="query_bin")
+    whole = (store["profile"].astype(np.float64) * width).sum("query_bin") / float(width.sum())
     documents = sl.documents_of(store)
-    whole = (profile.astype(np.float64) * width).sum("query_bin") / float(width.sum())
-    pieces = {
-        (lens, component): sl.margin_slots(
-            whole.sel(lens=lens, profile_component=component)
-            .transpose("layer", "head", "input")
-            .values,
-            documents,
-        )
-        for lens in LENSES
-        for component in ("mask", "residual")
-    }
-    early = stack(pieces)
-    return {"early": early, "cross": early.where(False)}
-
-
-def bin_slots(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
-    """Slots of mask and R in one bin, of some of the inputs (input) bool."""
-    packed = sl.packed_grams(store, which)
-    return stack(
+    early = sl.stack(
         {
-            key: sl.gram_slots(
+            (lens, component): sl.margin_replicates(
+                whole.sel(lens=lens, profile_component=component)
+                .transpose("layer", "head", "input")
+                .values,
+                documents,
+            )
+            for lens in LENSES
+            for component in ("mask", "residual")
+        }
+    )
+    return replace(own, bins={**own.bins, "early": early, "cross": early.where(False)})
+
+
+def bin_among(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
+    """Mask and R in one bin, of some of the inputs (input) bool."""
+    packed = sl.packed_grams(store, which)
+    return sl.stack(
+        {
+            key: sl.gram_replicates(
                 sl.full_gram(packed[key], store.sizes["input"])[..., kept, :][..., kept],
                 documents_among(store, kept),
             )
@@ -122,41 +127,38 @@ def documents_among(store: xr.Dataset, kept: np.ndarray) -> np.ndarray | None:
     return sl.documents_of(store.isel(input=np.flatnonzero(kept)))
 
 
-def anchored_slots(store: xr.Dataset, anchor: int) -> Slots:
-    """Slots of the study's early bin, the mask of the log lens set to zero at another query."""
+def other_anchor(store: xr.Dataset, own: ArmReplicates, anchor: int) -> ArmReplicates:
+    """An arm whose mask, in the log lens, is set to zero at another query."""
     first, stop = store.attrs["bins"]["early"]
     denominator = store["denominator"].values.astype(np.float64)
     gram = sl.anchored_gram(denominator, anchor, range(first, stop))
-    early = bin_slots(store, "early", np.ones(store.sizes["input"], dtype=bool))
-    early.loc["log/mask"] = sl.gram_slots(gram, sl.documents_of(store))
-    return {"early": early}
+    early = bin_among(store, "early", np.ones(store.sizes["input"], dtype=bool))
+    early.loc["log", "mask"] = sl.gram_replicates(gram, sl.documents_of(store))
+    return replace(own, bins={**own.bins, "early": early})
 
 
-def some_slots(store: xr.Dataset, kept: np.ndarray) -> Slots:
-    """Slots of some of the inputs (input) bool: every bin, the cross-arm products, the loss."""
-    bins = [name for name in sl.bin_names(store) if name != "late"]
-    found = {which: bin_slots(store, which, kept) for which in bins}
+def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmReplicates:
+    """An arm on some of the inputs (input) bool: every bin, the cross-arm products, the loss."""
+    bins = {
+        which: bin_among(store, which, kept) for which in store.attrs["bins"] if which != "late"
+    }
     documents = documents_among(store, kept)
     if "cross_log" in store:
         cross = {
-            (lens, "residual"): sl.gram_slots(
+            (lens, "residual"): sl.gram_replicates(
                 store[f"cross_{lens}"].values[..., kept, :][..., kept].astype(np.float64), documents
             )
             for lens in LENSES
         }
-        found["cross"] = stack(cross)
-    loss = sl.mean_slots(store["loss"].values[kept].astype(np.float64), documents)
-    return found | {"loss": xr.DataArray(loss, dims="slot")}
-
-
-def own_slots(store: xr.Dataset) -> Slots:
-    """None: the study's own slots stay."""
-    return {}
-
-
-def exchanged_fingerprint(evidence: Evidence) -> Iterator[Row]:
-    """Fingerprint with the halves exchanged that choose and measure sink readers."""
-    yield from fingerprint(evidence, exchanged=True)
+        bins["cross"] = sl.stack(cross)
+    loss = sl.mean_replicates(store["loss"].values[kept].astype(np.float64), documents)
+    return replace(
+        own,
+        facts=own.facts | {"inputs": int(kept.sum())},
+        bins=bins,
+        loss=xr.DataArray(loss, dims="replicate"),
+        writes=None,
+    )
 
 
 def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choice]:
@@ -169,64 +171,60 @@ def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choic
     """
     half = bos.attrs["length"] // 2
     stop = bos.attrs["bins"]["early"][1]
-    energies = (both_present, ntk_suppresses, bos_swap)
     found = [
-        Choice(f"early {end}", partial(early_slots, stop=end), energies)
+        Choice(f"early {end}", "early bin", partial(other_early, stop=end))
         for end in EARLY
         if end != stop and end <= half
     ]
     found += [
-        Choice(f"anchor {a}", partial(anchored_slots, anchor=a), (both_present,))
+        Choice(f"anchor {a}", "anchor", partial(other_anchor, anchor=a), lenses=("log",))
         for a in ANCHORS
         if a < half - 1
     ]
-    found.append(Choice("halves exchanged", own_slots, (exchanged_fingerprint,)))
-    every = (*energies, window_accumulates)
-    one, other = holdout(bos.sizes["input"], seed, bos["document"].values)
-    parts = {"half 1": one, "half 2": other}
-    names = list(dict.fromkeys(sources))
-    if len(names) > 1:
-        parts |= {f"source {name}": np.array(sources) == name for name in sorted(names)}
+    found.append(Choice("halves exchanged", "halves", exchanged=True))
     found += [
-        Choice(name, partial(some_slots, kept=kept), every, kept)
-        for name, kept in parts.items()
+        Choice(name, "inputs", partial(some_inputs, kept=kept))
+        for name, kept in parts_of(bos, sources, seed).items()
         if kept.sum() >= FEWEST
     ]
     return found
 
 
-def altered(evidence: Evidence, choice: Choice, stores: Mapping[str, xr.Dataset]) -> Evidence:
-    """The evidence of the arms in ``stores`` with one choice changed."""
-    data: dict[str, xr.DataArray] = {}
-    facts: dict[str, Any] = {}
-    for arm, store in stores.items():
-        data |= named(arm, choice.slots(store))
-        facts[arm] = dict(evidence.facts[arm])
-        if choice.inputs is not None:
-            facts[arm]["inputs"] = int(choice.inputs.sum())
-    if choice.inputs is None:  # what the choice leaves alone; of some inputs all is new
-        own = evidence.data
-        names = [str(name) for name in own.data_vars]
-        data |= {n: own[n] for n in names if n not in data and n.rsplit(":", 1)[0] in facts}
-    return replace(evidence, data=xr.Dataset(data, attrs={"facts": facts}))
+def parts_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """Some of the inputs (input) bool, by name: either half, and those of each text of several."""
+    one, other = holdout(bos.sizes["input"], seed, bos["document"].values)
+    names = sorted(set(sources))
+    by_source = {f"source {name}": np.array(sources) == name for name in names}
+    return {"half 1": one, "half 2": other} | (by_source if len(names) > 1 else {})
 
 
-def judged(evidence: Evidence, choice: Choice, stores: Mapping[str, xr.Dataset]) -> list[Row]:
-    """Rows of the claims that a choice can change, each with a verdict: of the median head, or of
+def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> Evidence:
+    """The evidence of the arms in ``stores`` under one choice."""
+    arms = {arm: choice.alter(store, evidence.arms[arm]) for arm, store in stores.items()}
+    return replace(evidence, arms=arms, exchanged=choice.exchanged)
+
+
+def judged(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> list[Row]:
+    """Rows of the numbers that a choice can change, each with a verdict: of the median head, or of
     no summary over heads."""
     changed = altered(evidence, choice, stores)
-    rows = [row for claim in choice.claims for row in claim(changed)]
-    rows = [row for row in rows if row["verdict"] and row.get("summary") in ("median", "")]
-    if choice.claims == (both_present,):
-        rows = [row for row in rows if (row["number"], row["lens"]) == ("mask energy", "log")]
-    return [row | {"choice": choice.name} for row in rows]
+    return [
+        row | {"choice": choice.name}
+        for claim in registry.CLAIMS
+        if choice.kind in claim.choices
+        for row in claim.judge(changed)
+        if row["verdict"]
+        and row.get("summary") in ("median", "")
+        and (choice.lenses is None or row["lens"] in choice.lenses)
+        and (row["number"] in claim.choices[choice.kind] or not claim.choices[choice.kind])
+    ]
 
 
 def choose(
     stores: Sequence[Path],
     manifests: Sequence[Path],
-    slots: Path,
-    slots_manifest: Path,
+    replicates: Path,
+    replicates_manifest: Path,
     inputs: Path,
     table: Path,
     *,
@@ -244,7 +242,7 @@ def choose(
 
     Args:
         stores: component stores, one per arm, and their manifests.
-        slots: the study's own slots of this model, and their manifest.
+        replicates: the study's own replicates of this model, and their manifest.
         inputs: store of its windows.
         table: a CSV of rows as in claims.csv, with the column ``choice``.
         arms: (variant, condition) of each store.
@@ -262,7 +260,7 @@ def choose(
     """
     windows = open_dataset(inputs)
     evidence = Evidence(
-        open_dataset(slots, slots_manifest),
+        open_replicates(replicates, replicates_manifest),
         windows["tokens"].values[:, 0],
         swap_tokens,
         variants,
@@ -270,11 +268,10 @@ def choose(
         seed,
         base,
     )
-    names = [f"{variant}:{condition}" for variant, condition in arms]
     opened = {
-        name: open_dataset(store, manifest)
-        for name, store, manifest in zip(names, stores, manifests, strict=True)
-        if evidence.has(name)
+        arm: open_dataset(store, manifest)
+        for arm, store, manifest in zip((Arm(*a) for a in arms), stores, manifests, strict=True)
+        if evidence.has(arm)
     }
     first = next(iter(opened.values()))
     # An arm on some of the inputs has the first of them.

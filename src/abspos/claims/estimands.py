@@ -1,7 +1,7 @@
-"""The claims as numbers: each estimand of docs/method.md section 5, as slots with a last axis.
+"""The claims as numbers: each estimand of docs/method.md section 5, over replicates.
 
-Every function takes slots of energies (see abspos.statistics.replicates) and gives slots of a
-number, so that one function gives the intervals of all.
+Every function takes energies over a last axis of replicates (see abspos.statistics.replicates) and
+gives a number over the same axis, so that one function gives the intervals of all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
 def swap_numbers(
     treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, difference: xr.DataArray
 ) -> dict[str, xr.DataArray]:
-    """The four numbers of bos-swap from model-level energies (slot); NaN unless E_b > 0.
+    """The four numbers of bos-swap from model-level energies (replicate); NaN unless E_b > 0.
 
     Args:
         treated: E_s, energy of R with the replacement.
@@ -42,10 +42,10 @@ def swap_numbers(
     }
 
 
-def swap_slots(
+def swap_replicates(
     treated: xr.DataArray, reference: xr.DataArray, cross: xr.DataArray, summary: str
 ) -> dict[str, xr.DataArray]:
-    """The four numbers of bos-swap (slot) from energies by head (layer, head, slot).
+    """The four numbers of bos-swap (replicate) from energies by head (layer, head, replicate).
 
     The difference is an energy of its own and summarised as one: from the medians of its three
     parts, which may be three different heads, it could come out negative.
@@ -61,7 +61,7 @@ def carried(
     """What an exchange in some heads carries of R, and of what replacing BOS changes in R.
 
     Args:
-        exchanged: the four numbers (slot) of the exchange against bos (see swap_numbers).
+        exchanged: the four numbers (replicate) of the exchange against bos (see swap_numbers).
         swapped: those of replacing BOS by the same token.
     """
     whole = swapped["difference share"]
@@ -89,16 +89,16 @@ def reachable(windows: Sequence[int | None], half: int) -> np.ndarray:
 
 
 def accumulation(beyond: xr.DataArray, layers: np.ndarray, summary: str) -> xr.DataArray:
-    """Slope (slot) of the layers' beyond energy of R with depth, over chosen layers.
+    """Slope (replicate) of the layers' beyond energy of R with depth, over chosen layers.
 
     Args:
-        beyond: (layer, head, slot).
+        beyond: (layer, head, replicate).
         layers: (layer) bool.
         summary: median or mean head.
     """
-    by_layer = over_heads(beyond, summary).isel(layer=layers).transpose("slot", "layer")
+    by_layer = over_heads(beyond, summary).isel(layer=layers).transpose("replicate", "layer")
     depth = np.flatnonzero(layers)
-    return xr.DataArray(slope(depth, by_layer.values), dims="slot")
+    return xr.DataArray(slope(depth, by_layer.values), dims="replicate")
 
 
 def explained_by_token(
@@ -139,7 +139,7 @@ def explained_by_token(
     return 1 - float(near.sum() / everyone.sum()), accuracy, float(counts.max() / number)
 
 
-def fingerprint_slots(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
+def fingerprint_replicates(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
     """Numbers of the fingerprint claim with every text deleted in turn.
 
     Args:
@@ -148,7 +148,7 @@ def fingerprint_slots(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, n
         tokens: (input).
 
     Returns:
-        ``variance explained`` and ``decoding accuracy above chance`` as (slot).
+        ``variance explained`` and ``decoding accuracy above chance`` as (replicate).
     """
     about_mean = np.trace(gram, axis1=1, axis2=2) - gram.sum((1, 2)) / gram.shape[-1]
     scale = about_mean[:, None, None]

@@ -1,4 +1,4 @@
-"""What claims are judged on: slots and facts of one model, and how a number becomes a row.
+"""What claims are judged on: replicates and facts of one model, and how a number becomes a row.
 
 Source: docs/method.md, section 5.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ import xarray as xr
 from scipy import special
 
 from abspos.claims import verdicts
-from abspos.claims.verdicts import Claimed
-from abspos.statistics.replicates import slot_interval
+from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.statistics.replicates import replicate_interval
+from abspos.statistics.store import Arm, Replicates
 
-LENSES = ("log", "probability")
 #: Of fewer inputs, five carry half of the influence whatever they are.
 INFLUENCE_INPUTS = 64
 #: Note of numbers that no verdict is passed on.
@@ -26,15 +26,18 @@ BESIDE = "shown beside the claim"
 #: Note of ratios that have no value, be it with one document left out.
 UNDEFINED = "not finite: an energy in it is not positive"
 
+#: The arm that most claims compare with.
+BOS = Arm("standard", "bos")
+
 Row = dict[str, Any]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evidence:
-    """Slots and facts of one model, by arm.
+    """Replicates and facts of one model, by arm.
 
     Attributes:
-        data: slots of all arms.
+        arms: replicates and facts of every arm.
         tokens: text tokens at position 0 by input, before any replacement.
         swap_tokens: texts of the listed replacements.
         variants: the config's variants by name.
@@ -42,58 +45,77 @@ class Evidence:
         seed: of the split into halves.
         base: what stands at position 0 where a claim names nothing else: ``bos``, or ``no-bos``
             for a model without BOS.
+        exchanged: whether the halves that choose and measure sink readers are exchanged.
     """
 
-    data: xr.Dataset
+    arms: Replicates
     tokens: np.ndarray
     swap_tokens: Sequence[str]
     variants: Mapping[str, Mapping[str, Any]]
     confidence: float
     seed: int
     base: str = "bos"
-    facts: dict[str, Any] = field(init=False)
+    exchanged: bool = False
 
-    def __post_init__(self) -> None:
-        self.facts = self.data.attrs["facts"]
+    @property
+    def facts(self) -> dict[Arm, dict[str, Any]]:
+        """Facts of every arm (see abspos.statistics.store.facts_of)."""
+        return {arm: own.facts for arm, own in self.arms.items()}
 
-    def has(self, *arms: str) -> bool:
+    def arm(self, variant: str) -> Arm:
+        """A variant with what stands at position 0 where a claim names nothing else."""
+        return Arm(variant, self.base)
+
+    def has(self, *arms: Arm) -> bool:
         """Whether all these arms were run, on all inputs."""
-        most = max(f["inputs"] for f in self.facts.values())
-        return all(a in self.facts and self.facts[a]["inputs"] == most for a in arms)
+        most = max(own.inputs for own in self.arms.values())
+        return all(arm in self.arms and self.arms[arm].inputs == most for arm in arms)
 
-    def slots(self, arm: str, which: str, lens: str, component: str = "residual") -> xr.DataArray:
-        """Slots (layer, head, slot) of one arm, bin, lens and component; KeyError if none."""
-        name = f"{arm}:{which}"
-        found = self.data[name]
-        found = found.rename({d: str(d).removeprefix(f"{name}:") for d in found.dims})
-        return found.sel(pair=f"{lens}/{component}", drop=True)
+    def trained(self) -> list[str]:
+        """Names of the variants with trained weights."""
+        return [name for name, variant in self.variants.items() if not variant.get("untrained")]
+
+    def energies(
+        self, arm: Arm, which: str, lens: str, component: str = "residual"
+    ) -> xr.DataArray:
+        """Energies (layer, head, replicate) of one bin, lens and component; KeyError if none."""
+        return self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
+
+    def loss(self, arm: Arm) -> np.ndarray:
+        """Next-token loss (replicate) of one arm in nats per token."""
+        loss = self.arms[arm].loss
+        assert loss is not None
+        return loss.values
+
+    def p_value(self, arm: Arm, lens: str, component: str, summary: str) -> float:
+        """Sign-flip test of an early summary over heads."""
+        p_values = self.arms[arm].p_values
+        assert p_values is not None
+        return float(p_values.sel(lens=lens, component=component, summary=summary))
 
     def conditions(self, variant: str) -> list[str]:
         """Conditions of a variant that were run on all inputs."""
-        arms = [a.split(":") for a in self.facts if self.has(a)]
-        return [condition for name, condition in arms if name == variant]
+        return [arm.condition for arm in self.arms if arm.variant == variant and self.has(arm)]
 
-    def beyond(self, arm: str, window: int) -> str | None:
+    def beyond(self, arm: Arm, window: int) -> str | None:
         """The bin of an arm's queries that a window of so many keys keeps from position 0, if any.
 
         A windowed arm has its own bin alone, others one for each window of the study and of
         their own layers.
         """
-        bins = self.facts[arm]["bins"].items()
-        beyond = (name for name, (first, _) in bins if name != "early" and first == window)
-        return next((name for name in beyond if name.startswith("beyond")), None)
+        beyond = self.arms[arm].facts["beyond"].items()
+        return next((which for which, keys in beyond if keys == window), None)
 
-    def kinds(self, arm: str) -> list[str]:
+    def kinds(self, arm: Arm) -> list[str]:
         """The kind of each layer of an arm."""
-        return list(self.facts[arm].get("kind", []))
+        return list(self.arms[arm].facts.get("kind", []))
 
 
 def measured(
     evidence: Evidence,
-    claim: str,
-    arms: Sequence[str],
+    arms: Sequence[Arm],
     number: str,
-    slots: xr.DataArray | np.ndarray,
+    replicates: xr.DataArray | np.ndarray,
     claimed: Claimed | None,
     *,
     lens: str = "",
@@ -111,8 +133,8 @@ def measured(
         note = BESIDE
     if summary:
         note = "; ".join(filter(None, (note, layers or mixture(evidence, arms))))
-    values = np.asarray(slots, dtype=np.float64)
-    found = slot_interval(values, evidence.confidence, summary)
+    values = np.asarray(replicates, dtype=np.float64)
+    found = replicate_interval(values, evidence.confidence, summary)
     estimate, low, high = (float(x) for x in (found.estimate, found.low, found.high))
     inputs = min(evidence.facts[a]["inputs"] for a in arms)
     if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
@@ -124,7 +146,6 @@ def measured(
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * special.stdtr(found.freedom, -abs(estimate / found.se))
     return {
-        "claim": claim,
         "arms": compared(arms),
         "number": number,
         "lens": lens,
@@ -142,7 +163,7 @@ def measured(
     }
 
 
-def mixture(evidence: Evidence, arms: Sequence[str]) -> str:
+def mixture(evidence: Evidence, arms: Sequence[Arm]) -> str:
     """How many layers of each kind a number is over, where they are of several; else empty."""
     mixed = [arm for arm in arms if len(set(evidence.kinds(arm))) > 1]
     return f"over {counted(evidence.kinds(mixed[0]))} layers" if mixed else ""
@@ -153,18 +174,17 @@ def counted(kinds: Sequence[str]) -> str:
     return " and ".join(f"{number} {kind}" for kind, number in sorted(Counter(kinds).items()))
 
 
-def compared(arms: Sequence[str]) -> str:
+def compared(arms: Sequence[Arm]) -> str:
     """Arms as text, the last being what the others are compared with: ``v/a, v/b vs v/bos``."""
-    *treated, last = (arm.replace(":", "/") for arm in arms)
+    *treated, last = map(str, arms)
     return f"{', '.join(treated)} vs {last}" if treated else last
 
 
 def not_testable(
-    claim: str, why: str, lens: str = "", claimed: object = Claimed(), arms: Sequence[str] = ()
+    why: str, lens: str = "", claimed: object = POSITIVE, arms: Sequence[Arm] = ()
 ) -> Row:
     """One row of a claim, or of its part on some arms, that this study cannot test, and why."""
     return {
-        "claim": claim,
         "arms": compared(arms) if arms else "",
         "lens": lens,
         "claimed": str(claimed),
@@ -175,11 +195,10 @@ def not_testable(
 
 
 def constructed(
-    evidence: Evidence, claim: str, number: str, error: float, tolerance: float, lens: str = ""
+    evidence: Evidence, number: str, error: float, tolerance: float, lens: str = ""
 ) -> Row:
     """One row of a theorem: the largest error over all arms, and the tolerance it is held to."""
     return {
-        "claim": claim,
         "arms": "all",
         "number": number,
         "lens": lens,

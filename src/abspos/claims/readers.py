@@ -11,36 +11,35 @@ from typing import Any
 import numpy as np
 
 from abspos.claims import estimands
-from abspos.claims.evidence import LENSES, Evidence, Row, constructed, measured, not_testable
-from abspos.claims.verdicts import Claimed
+from abspos.claims.evidence import BOS, Evidence, Row, constructed, measured, not_testable
+from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.components.lenses import LENSES
 from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics.energies import unpack
 from abspos.statistics.replicates import SUMMARIES
+from abspos.statistics.store import Arm
 from abspos.study.conditions import EXCHANGES
 
-POSITIVE = Claimed()
 #: Of fewer texts nothing can be decoded.
 FEWEST_TEXTS = 8
 
 
 def sink_readers(evidence: Evidence) -> Iterator[Row]:
     """What goes through sink readers, as many other heads, all heads: of R and of bos-swap."""
-    swap = "standard:swap-token-1"
-    arms = {which: f"standard:{condition}" for condition, which in EXCHANGES.items()}
-    if not evidence.has("standard:bos", swap, *arms.values()):
+    swap = Arm("standard", "swap-token-1")
+    arms = {which: Arm("standard", condition) for condition, which in EXCHANGES.items()}
+    if not evidence.has(BOS, swap, *arms.values()):
         why = "needs standard under bos, swap-token and all three of exchange-*"
         for lens in LENSES:
-            yield not_testable("sink-readers", why, lens)
+            yield not_testable(why, lens)
         return
     for lens in LENSES:
-        bos, *others = (
-            evidence.slots(arm, "half", lens) for arm in ("standard:bos", swap, *arms.values())
-        )
-        crosses = [evidence.slots(a, "half-cross", lens) for a in (swap, *arms.values())]
+        bos, *others = (evidence.energies(arm, "half", lens) for arm in (BOS, swap, *arms.values()))
+        crosses = [evidence.energies(a, "half-cross", lens) for a in (swap, *arms.values())]
         for summary in SUMMARIES:
             swapped, *exchanged = (
-                estimands.swap_slots(other, bos, cross, summary)
+                estimands.swap_replicates(other, bos, cross, summary)
                 for other, cross in zip(others, crosses, strict=True)
             )
             shares = {
@@ -53,21 +52,20 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
 def carried_rows(
     evidence: Evidence,
     shares: Mapping[str, Mapping[str, Any]],
-    arms: Mapping[str, str],
+    arms: Mapping[str, Arm],
     lens: str,
     summary: str,
 ) -> Iterator[Row]:
     """Each set's shares beside the claim, and the differences that decide it."""
-    inputs = round(evidence.facts["standard:bos"]["inputs"] / 2)
+    inputs = round(evidence.facts[BOS]["inputs"] / 2)
 
-    def row(which: str, number: str, slots: Any, against: str, claimed: Claimed | None) -> Row:
+    def row(which: str, number: str, replicates: Any, against: Arm, claimed: Claimed | None) -> Row:
         first = claimed is not None and lens == "log" and summary == "median"
         found = measured(
             evidence,
-            "sink-readers",
             [arms[which], against],
             number,
-            slots,
+            replicates,
             claimed,
             lens=lens,
             summary=summary,
@@ -79,45 +77,38 @@ def carried_rows(
 
     for number in shares["readers"]:
         for which, found in shares.items():
-            yield row(which, f"{which}: {number}", found[number], "standard:bos", None)
+            yield row(which, f"{which}: {number}", found[number], BOS, None)
         difference = shares["readers"][number] - shares["matched"][number]
         name = f"readers less matched: {number}"
         yield row("readers", name, difference, arms["matched"], POSITIVE)
 
 
-def fingerprint(evidence: Evidence, exchanged: bool = False) -> Iterator[Row]:
-    """Constancy under bos, and what the token at position 0 explains under no-bos.
-
-    Args:
-        evidence: of one model.
-        exchanged: whether the halves that choose and measure sink readers are exchanged.
-    """
-    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.endswith(":bos")]
+def fingerprint(evidence: Evidence) -> Iterator[Row]:
+    """Constancy under bos, and what the token at position 0 explains under no-bos."""
+    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.condition == "bos"]
     if constant:
         number = "variance of the state at position 0 under bos"
-        yield constructed(evidence, "fingerprint", number, float(np.max(constant)), 0.0)
-    name = "standard:no-bos"
-    if not evidence.has(name) or f"{name}:write" not in evidence.data:
-        yield not_testable("fingerprint", "needs standard under no-bos")
+        yield constructed(evidence, number, float(np.max(constant)), 0.0)
+    arm = Arm("standard", "no-bos")
+    if not evidence.has(arm) or evidence.arms[arm].writes is None:
+        yield not_testable("needs standard under no-bos")
         return
-    gram, tokens = sink_reader_writes(evidence, name, exchanged)
+    gram, tokens = sink_reader_writes(evidence, arm)
     several = len(np.unique(tokens))
     if len(tokens) < FEWEST_TEXTS or several < 2 or not len(gram):
         yield not_testable(
-            "fingerprint",
             f"{len(tokens)} texts share their first token with another, of {several} tokens, and "
             f"{len(gram)} heads read a sink; needs {FEWEST_TEXTS}, 2 and 1",
-            arms=[name],
+            arms=[arm],
         )
         return
     note = f"{len(gram)} sink readers, {len(tokens)} texts whose first token others share"
-    for number, slots in estimands.fingerprint_slots(gram, list(tokens)).items():
+    for number, replicates in estimands.fingerprint_replicates(gram, list(tokens)).items():
         row = measured(
             evidence,
-            "fingerprint",
-            [name],
+            [arm],
             number,
-            slots,
+            replicates,
             POSITIVE,
             note=note,
             primary=number == "variance explained",
@@ -125,9 +116,7 @@ def fingerprint(evidence: Evidence, exchanged: bool = False) -> Iterator[Row]:
         yield row | {"n_inputs": len(tokens)}
 
 
-def sink_reader_writes(
-    evidence: Evidence, arm: str, exchanged: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def sink_reader_writes(evidence: Evidence, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     """Write Grams (head, input, input) of sink readers, and tokens at position 0.
 
     Sink readers are chosen on one half of the inputs and measured on the other, of which only
@@ -136,10 +125,12 @@ def sink_reader_writes(
     """
     number = evidence.facts[arm]["inputs"]
     chosen_on, measured_on = holdout(number, evidence.seed, evidence.facts[arm]["document"])
-    if exchanged:
+    if evidence.exchanged:
         chosen_on, measured_on = measured_on, chosen_on
-    share = evidence.data[f"{arm}:a_1_64"].values[..., chosen_on].mean(-1)
-    packed = evidence.data[f"{arm}:write"].values[share > SINK_THRESHOLD]
+    writes = evidence.arms[arm].writes
+    assert writes is not None
+    share = writes["a_1_64"].values[..., chosen_on].mean(-1)
+    packed = writes["gram_write"].values[share > SINK_THRESHOLD]
     tokens = evidence.tokens[:number]
     _, first = np.unique(evidence.facts[arm]["document"], return_index=True)
     measured_on = measured_on & np.isin(np.arange(number), first)

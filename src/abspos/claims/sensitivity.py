@@ -69,7 +69,7 @@ def change(published: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
     return TOO_FEW if fewer and holds else FLIPS
 
 
-def compare(
+def verdict_changes(
     claims: pd.DataFrame, choices: pd.DataFrame, others: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
     """The table: one row a deciding number, lens and choice.
@@ -131,4 +131,4 @@ def collect(
     """
     own = pd.concat([read_csv(path) for path in choices], ignore_index=True)
     named = {Path(p).parent.name.removeprefix(f"{study}."): read_csv(p) for p in others}
-    write_csv(compare(read_csv(claims), own, named), Path(table))
+    write_csv(verdict_changes(read_csv(claims), own, named), Path(table))

@@ -46,6 +46,13 @@ class Claimed:
         return "> 0" if self.value is None else f"{self.value:g}"
 
 
+#: What most claims say: a positive number.
+POSITIVE = Claimed()
+#: What bos-swap says: a reduction of 40 %.
+SWAP_SHARE = 0.40
+SWAP = Claimed(SWAP_SHARE)
+
+
 def verdict(estimate: float, low: float, high: float, claimed: Claimed) -> str:
     """The verdict of one number with its interval against what is claimed of it."""
     if not all(math.isfinite(x) for x in (estimate, low, high)):

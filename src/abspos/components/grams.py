@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from abspos.components.decomposition import Parts, row_and_sink
+from abspos.components.lenses import LENSES
 
-LENSES = ("log", "probability")
 #: Fields (input, head, query, offset), or vectors (head, input, element), by lens and component.
 Fields = Mapping[tuple[str, str], Tensor]
 Vectors = dict[tuple[str, str], Tensor]

@@ -212,7 +212,8 @@ def decompose_run(
 
     The store holds, by layer and head: packed Gram matrices ``gram_<bin>`` (lens, component,
     layer, head, pair) float32; ``profile`` (lens, component, query_bin, layer, head, input), row
-    sums of narrow bins' Grams; mean fields ``residual``, ``attention``, ``predicted`` and
+    sums of narrow bins' Grams, whose first query and the one after the last are ``query_edges``
+    (query_bin, edge); mean fields ``residual``, ``attention``, ``predicted`` and
     ``logit_map`` (layer, head, query, offset), ``relative``; ``denominator`` (layer, head, input,
     query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
     trajectory).
@@ -266,6 +267,7 @@ def decompose_run(
     queries = plan.queries.tolist()
     dataset = assemble(stacked).merge(trajectory(source))
     dataset["query"] = ("query", [queries[i] for i in grid.shown(queries)])
+    dataset["query_edges"] = (("query_bin", "edge"), [[b.first, b.stop] for b in plan.narrow])
     dataset["document"] = ("input", documents)
     dataset["loss"] = ("input", source["loss"].values)
     keep = (
@@ -287,6 +289,7 @@ def decompose_run(
         "explained": queries,
         "references": list(grid.references(length)),
         "bins": {b.name: [b.first, b.stop] for b in plan.bins},
+        "beyond": {b.name: b.keys for b in plan.bins if b.keys is not None},
     }
     save_dataset(dataset, *target)
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from abspos.documents import MIN_INPUTS
 from abspos.figures import scales, style, tidy
 
 BESIDE = "shown beside"
@@ -85,7 +86,7 @@ def draw(data: style.Data) -> Figure:
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
         f"{tidy.inputs(claims)}; bars: {data.level} intervals; orange: claimed; bold: primary"
-        + "; verdicts preliminary: N below 128" * bool(preliminary)
+        + f"; verdicts preliminary: N below {MIN_INPUTS}" * bool(preliminary)
         + tidy.left_out(found)
     )
     panels = panels_of(pd.concat([tidy.of(claims, run) for run in found]))

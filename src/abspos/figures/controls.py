@@ -1,4 +1,4 @@
-"""Each control of position beside the effect that it guards."""
+"""Each control of position beside the effect that it controls."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ NUMBER = "difference share"
 
 
 @style.figure(
-    tables=("guards",),
+    tables=("controlled_effects",),
     category="Controls",
-    label="Controls: each control beside the effect it guards",
+    label="Controls: each control beside the effect it controls",
     caption=(
         "How far the residual-stream component of early queries moves from that under bos: the "
         "energy of the difference, as a share. Above, what is put at position 0; below, the "
@@ -24,8 +24,8 @@ NUMBER = "difference share"
 )
 def draw(data: style.Data) -> Figure:
     """Effects and controls as rows, summaries as columns, lenses as marks."""
-    table = tidy.of(data.tables["guards"], number=NUMBER)
-    found = tidy.runs(data.tables["guards"])
+    table = tidy.of(data.tables["controlled_effects"], number=NUMBER)
+    found = tidy.runs(data.tables["controlled_effects"])
     note = f"{tidy.inputs(table)}, variant standard, early queries; bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"
     return style.per_run(

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from abspos.components import lenses
 from abspos.figures import tidy
 from abspos.figures.facts import Facts
 
@@ -34,7 +35,7 @@ CROWDED = 20  # points from which a curve gets small markers
 NOTE = 13  # characters of a note to an inch
 DIM, LINE = "#404040", "#808080"  # of notes, and of lines that are no data
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
-LENSES = ("log", "probability")
+LENSES = lenses.LENSES
 UNITS = {"log": "nats²", "probability": "probability²"}
 
 

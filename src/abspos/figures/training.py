@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
+from abspos.claims.verdicts import SWAP_SHARE
 from abspos.figures import scales, style, tidy
 
-CLAIMED = 0.4
+CLAIMED = SWAP_SHARE
 
 
 @style.figure(

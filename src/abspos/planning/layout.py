@@ -327,8 +327,8 @@ class Layout:
             "population": study.calibration.population,
         }
 
-    def comparison(self) -> dict[str, Any]:
-        """What the comparison with the truth depends on besides tables and slots."""
+    def truth(self) -> dict[str, Any]:
+        """What estimates beside the truth depend on besides tables and replicates."""
         return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
 
     def figures(self) -> tuple[str, ...]:
@@ -370,7 +370,7 @@ class Layout:
         }
 
     def judgement(self) -> dict[str, Any]:
-        """What the claims depend on besides the slots of each model."""
+        """What the claims depend on besides the replicates of each model."""
         return {
             "models": [list(pair) for pair in self.models()],
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},

@@ -197,7 +197,7 @@ def component_bytes(load: Load) -> int:
 
 
 def table_bytes(load: Load) -> int:
-    """Bytes of a model's tables and of the leave-one-out slots that its claims are made of."""
+    """Bytes of a model's tables and of the replicates that its claims are made of."""
     s = load.sizes
     return load.arms * s.layers * (s.heads * 6000 + load.inputs * 1300)  # fitted to runs
 

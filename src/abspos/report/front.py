@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from abspos.claims.registry import statements
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv
+from abspos.documents import MIN_INPUTS
 from abspos.stores import write_atomically
 from abspos.study.conditions import TABLE
 
@@ -42,19 +44,6 @@ STYLE = """.. raw:: html
    div.prose td { vertical-align: top; }
    </style>
 """
-
-#: The claims in one line each, in the order in which they are shown.
-STATEMENTS = {
-    "both-present": "position reaches attention through the causal mask and the residual stream",
-    "mask-denominator": "the mask's part comes from the softmax denominator of each query",
-    "closed-trajectory": "position 0 attends to itself alone: a closed dynamical system",
-    "sink-readers": "later attention reads that trajectory through sink-reading heads",
-    "ntk-suppresses": "NTK scaling suppresses the residual-stream component",
-    "window-accumulates": "in sliding windows the residual-stream component grows with depth",
-    "bos-swap": "replacing the BOS embedding removes 40 % of the residual-stream component",
-    "fingerprint": "the sink passes on a fingerprint of the token at position 0",
-}
-
 
 #: What a null control protects, by its condition: the claim, and the number that it would undo.
 GUARDED = {row.name: (row.null.claim, row.null.number) for row in TABLE if row.null}
@@ -109,7 +98,7 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
         row = {str(key): value for key, value in record.items()}
         lens = "probability" if row["lens"] == "probability" else "log"
         found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
-    order = list(STATEMENTS)
+    order = list(statements())
     kept = [line for line in found.values() if any(map(decides, line.values()))]
     return sorted(kept, key=lambda line: order.index(next(iter(line.values()))["claim"]))
 
@@ -169,7 +158,7 @@ def overall(claims: pd.DataFrame) -> list[list[str]]:
     """
     deciding = lines(claims)
     rows = []
-    for name, statement in STATEMENTS.items():
+    for name, statement in statements().items():
         both = []
         for lens in ("log", "probability"):
             found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -310,8 +299,8 @@ def page(
     number = settings["inputs"]["number"]
     title = "Where does absolute position come from?"
     preliminary = ""
-    if bool(claims["preliminary"].all()) or number < 128:
-        preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from 128 on.\n"
+    if bool(claims["preliminary"].all()) or number < MIN_INPUTS:
+        preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from {MIN_INPUTS} on.\n"
     head = [
         "claim",
         *(["model"] if len(models) > 1 else []),

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from abspos.report.front import MARKS, STATEMENTS, VERDICTS_WEAKEST_FIRST, marked
+from abspos.claims.registry import statements
+from abspos.report.front import MARKS, VERDICTS_WEAKEST_FIRST, marked
 from abspos.report.results import HEAD, markdown_table
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +111,7 @@ def verdicts_table(page: str) -> str:
     for claim, lines in by_claim.items():
         shown = deciding(lines)
         numbers = "; ".join(line["log lens"] for line in shown)
-        statement = f"{STATEMENTS[claim]} (`{claim}`)"
+        statement = f"{statements()[claim]} (`{claim}`)"
         rows.append([statement, both_lenses(lines), numbers, clause(shown)])
     return markdown_table(SHORT_HEAD, rows)
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
-from abspos.claims.table import SWAP
+from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.report.front import OURS, claim_rows, estimate
 
@@ -195,7 +195,7 @@ def page(folder: Path) -> str:
     statistics = folder / "statistics"
     loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = read_csv(statistics / "swaps.csv")
-    guards = read_csv(statistics / "guards.csv")
+    guards = read_csv(statistics / "controlled_effects.csv")
     exchanged = claims["number"].str.startswith("all: share of").any()
     more = EXCHANGES.format(table=exchanges_table(claims)) if exchanged else ""
     more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""

@@ -1,26 +1,30 @@
-"""All tables of one arm, from its component store, and its slots for what compares arms.
+"""All tables of one arm, from its component store, and its replicates for what compares arms.
 
 Nothing here reads an activation. Source: docs/method.md, section 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from abspos.components.lenses import LENSES
 from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg
+from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
+from abspos.statistics.store import ArmReplicates, facts_of
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
-LENSES = ("log", "probability")
+#: Components whose early summaries over heads are tested, for both-present.
+TESTED = ("mask", "residual")
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
 
@@ -34,7 +38,7 @@ Keys = Mapping[str, Any]
 
 
 class ArmTables:
-    """All tables of one arm, and its slots for what compares arms."""
+    """All tables of one arm, and its replicates for what compares arms."""
 
     def __init__(self, store: xr.Dataset, keys: Keys, confidence: float, flips: int, seed: int):
         self.store, self.keys, self.confidence = store, dict(keys), confidence
@@ -42,9 +46,9 @@ class ArmTables:
         self.documents = sl.documents_of(store)
         self.number = store.sizes["input"]
         self.kinds = np.array(store.attrs["kind"])
-        self.slots: dict[str, xr.DataArray] = {}
+        self.bins: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        self.p_values: dict[str, float] = {}
+        self.p_values = untested() if keys["condition"] in REFERENCES else None
         self.energies()
         self.summaries()
         self.profile()
@@ -65,28 +69,28 @@ class ArmTables:
         return frame
 
     def interval_columns(
-        self, name: str, slots: np.ndarray | xr.DataArray, summary: str = "mean"
+        self, name: str, replicates: np.ndarray | xr.DataArray, summary: str = "mean"
     ) -> dict[str, Any]:
         """An estimate and its interval as flat columns, axes in their order."""
-        return columns_of(name, sl.slot_interval(slots, self.confidence, summary))
+        return columns_of(name, sl.replicate_interval(replicates, self.confidence, summary))
 
     def energies(self) -> None:
         """Energy, interval and sign-flip test of every head, bin, lens and component."""
         frames = []
-        for which in sl.bin_names(self.store):
-            name, window = named(which)
+        for which in self.store.attrs["bins"]:
+            own = sl.bin_columns(self.store, which)
             pieces: dict[tuple[str, str], np.ndarray] = {}
             for (lens, component), packed in sl.packed_grams(self.store, which).items():
                 gram = sl.full_gram(packed, self.number)
-                found = sl.gram_slots(gram, self.documents)
+                found = sl.gram_replicates(gram, self.documents)
                 pieces[lens, component] = found
                 if component == "anchored":
                     continue
-                if which == "early" and self.keys["condition"] in REFERENCES:
-                    self.test_summaries(gram, f"{lens}/{component}")
+                if which == "early" and component in TESTED:
+                    self.test_summaries(gram, lens, component)
                 # Layers whose window hides position 0 from early queries have no row and sink.
                 has = np.flatnonzero(np.isfinite(found[..., 0]).all(-1))
-                by_head = sl.slot_interval(found[has], self.confidence)
+                by_head = sl.replicate_interval(found[has], self.confidence)
                 p = sign_flip_p(gram[has], self.flips, self.seed, self.documents)
                 layer, head = np.indices(p.shape)
                 layer = has[layer].ravel()
@@ -95,7 +99,7 @@ class ArmTables:
                         {
                             "layer": layer,
                             "head": head.ravel(),
-                            "bin": name,
+                            "bin": own["bin"],
                             "lens": lens,
                             "component": component,
                             **columns_of("energy", by_head),
@@ -103,15 +107,15 @@ class ArmTables:
                             "p_adjusted": np.ravel(benjamini_hochberg(p)),
                             "influence": np.ravel(by_head.influence),
                             "kind": self.kinds[layer],
-                            "window": window,
+                            "window": own["window"],
                         }
                     )
                 )
-            self.slots[which] = stack(pieces)
+            self.bins[which] = sl.stack(pieces)
         self.tables["energies"] = pd.concat(frames, ignore_index=True)
 
     def halves(self) -> dict[str, xr.DataArray]:
-        """Slots of early R on the half of the inputs that no head is chosen on, and of its cross.
+        """Early R and its cross on the half of the inputs that no head is chosen on.
 
         Source: docs/method.md, section 3 (selection).
         """
@@ -120,16 +124,16 @@ class ArmTables:
         labels = None if self.documents is None else documents[measured]
 
         def of_half(gram: np.ndarray) -> np.ndarray:
-            return sl.gram_slots(gram[..., measured, :][..., measured], labels)
+            return sl.gram_replicates(gram[..., measured, :][..., measured], labels)
 
         packed = sl.packed_grams(self.store, "early")
         own = {
             (lens, "residual"): of_half(sl.full_gram(packed[lens, "residual"], self.number))
             for lens in LENSES
         }
-        found = {"half": stack(own)}
+        found = {"half": sl.stack(own)}
         if "cross_log" in self.store:
-            found["half-cross"] = stack(
+            found["half-cross"] = sl.stack(
                 {(lens, "residual"): of_half(self.cross_gram(lens)) for lens in LENSES}
             )
         return found
@@ -138,60 +142,60 @@ class ArmTables:
         """Inner products (layer, head, input, input) of this arm's early R with its reference's."""
         return self.store[f"cross_{lens}"].values.astype(np.float64)
 
-    def test_summaries(self, gram: np.ndarray, name: str) -> None:
+    def test_summaries(self, gram: np.ndarray, lens: str, component: str) -> None:
         """Sign-flip test of a model's summaries, for what decides a claim by it."""
-        if name.endswith(("/mask", "/residual")):
+        if self.p_values is not None:
             for summary, function in SUMMARY_OF_HEADS.items():
-                self.p_values[f"{name}/{summary}"] = sign_flip_summary_p(
+                self.p_values.loc[lens, component, summary] = sign_flip_summary_p(
                     gram, function, self.flips, self.seed, self.documents
                 )
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
         layers, models = [], []
-        for which, array in self.slots.items():
-            name, window = named(which)
+        for which, array in self.bins.items():
+            own = sl.bin_columns(self.store, which)
             for summary in sl.SUMMARIES:
                 by_layer = sl.over_heads(array, summary)
-                for (lens, component), one in split_pairs(by_layer):
+                for lens, component in sl.pairs(array):
                     if component == "anchored":
                         continue
-                    common = {"bin": name, "lens": lens, "component": component}
+                    one = by_layer.sel(lens=lens, component=component, drop=True)
+                    common = {"bin": own["bin"], "lens": lens, "component": component}
                     common["summary"] = summary
-                    has = np.flatnonzero(np.isfinite(one.isel(slot=0)))
+                    has = np.flatnonzero(np.isfinite(one.isel(replicate=0)))
                     columns = self.interval_columns("energy", one.isel(layer=has), summary)
                     layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
-                    layer["window"] = window
+                    layer["window"] = own["window"]
                     layers.append(self.frame(layer))
                     for kind, chosen in sl.by_kind(self.kinds).items():
                         if np.isin(chosen, has).all():
                             mean = one.isel(layer=chosen).mean("layer")
                             columns = self.interval_columns("energy", mean, summary)
-                            model = {**common, **columns, "kind": kind, "window": window}
+                            model = {**common, **columns, "kind": kind, "window": own["window"]}
                             models.append(self.frame(model))
         self.tables["layers"] = pd.concat(layers, ignore_index=True)
         self.tables["summary"] = pd.concat(models, ignore_index=True)
 
     def profile(self) -> None:
         """Energies of narrow bins: curves over the query position."""
-        stored = self.store["profile"]
+        stored, edges = self.store["profile"], self.store["query_edges"].values
         frames = []
         for lens in stored["lens"].values:
             for component in stored["profile_component"].values:
                 one = stored.sel(lens=lens, profile_component=component)
                 margins = one.values.astype(np.float64)
                 found = xr.DataArray(
-                    sl.margin_slots(margins, self.documents),
-                    dims=("query_bin", "layer", "head", "slot"),
+                    sl.margin_replicates(margins, self.documents),
+                    dims=("query_bin", "layer", "head", "replicate"),
                 )
-                edges = [name.split("-") for name in stored["query_bin"].values]
                 for summary in sl.SUMMARIES:
                     model = sl.over_model(found, summary)
                     frames.append(
                         self.frame(
                             {
-                                "first": [int(a) for a, _ in edges],
-                                "last": [int(b) for _, b in edges],
+                                "first": edges[:, 0],
+                                "last": edges[:, 1] - 1,
                                 "lens": lens,
                                 "component": component,
                                 "summary": summary,
@@ -206,8 +210,8 @@ class ArmTables:
         """Attention to position 0 by head."""
         by_head = {name: self.store[name].values for name in ("a_1", "sink_excess", "a_1_64")}
         layer, head = np.indices(by_head["a_1"].shape[:2])
-        excess = sl.slot_interval(
-            sl.mean_slots(by_head["sink_excess"].astype(np.float64), self.documents),
+        excess = sl.replicate_interval(
+            sl.mean_replicates(by_head["sink_excess"].astype(np.float64), self.documents),
             self.confidence,
         )
         self.tables["sinks"] = self.frame(
@@ -222,58 +226,20 @@ class ArmTables:
                 "sink_low": np.ravel(excess.low),
                 "sink_high": np.ravel(excess.high),
                 "kind": self.kinds[layer.ravel()],
-                **{name: np.ravel(values) for name, values in self.maps().items()},
+                **{name: np.ravel(x) for name, x in logit_map_columns(self.store).items()},
             }
         )
-
-    def maps(self) -> dict[str, np.ndarray]:
-        """Kim et al.'s logit map at early queries (layer, head), and how it stands to R.
-
-        ``map_sink``: what it gives to position 0 beyond the mean of its row's other keys; over
-        queries that see position 0. Less R_i(d) it is one number a row, whose standard deviation
-        over rows is ``map_spread``, plus one number an offset, the mean logit of late queries less
-        that of early ones, whose standard deviation over offsets is ``map_shift``;
-        ``map_error`` is the largest difference from such a sum.
-        Source: docs/method.md, section 3 (neighbours).
-        """
-        first, stop = self.store.attrs["bins"]["early"]
-        shown = self.store["query"].values
-        rows = np.flatnonzero((shown >= first) & (shown < stop))
-        queries = shown[rows]
-        found, residual = (
-            self.store[name].values[:, :, rows].astype(np.float64)
-            for name in ("logit_map", "residual")
-        )
-        offset = np.arange(found.shape[-1])
-        windows = [w or self.store.attrs["length"] for w in self.store.attrs["window"]]
-        keys = np.minimum(queries + 1, np.array(windows)[:, None])[:, None, :, None]
-        seen = offset < keys
-        apart = found - residual
-        by_row = apart[..., 0]
-        apart = np.where(seen, apart - by_row[..., None], 0)
-        rows_with = seen.sum(2)
-        by_offset = apart.sum(2) / np.maximum(rows_with, 1)
-        error = np.abs(apart - by_offset[:, :, None])
-        others = np.where(offset < queries[:, None], found, 0).sum(-1) / queries
-        excess = found[..., np.arange(len(queries)), queries] - others
-        sees = (keys > queries[:, None])[..., 0]
-        return {
-            "map_sink": np.where(sees, excess, 0).sum(-1) / np.maximum(sees.sum(-1), 1),
-            "map_spread": by_row.std(-1),
-            "map_shift": by_offset.std(-1, where=rows_with > 0),
-            "map_error": np.where(seen, error, 0).max((-1, -2)),
-        }
 
     def sink_share(self) -> None:
         """Share of the heads that sink at position 0, over inputs."""
         share = (self.store["a_1_64"].values > SINK_THRESHOLD).mean((0, 1))
-        found = sl.mean_slots(share, self.documents)
+        found = sl.mean_replicates(share, self.documents)
         columns = self.interval_columns("sink_share", found[None])
         self.tables["sink_share"] = self.frame({**columns, "kind": sl.pooled(self.kinds)})
 
     def position0(self) -> None:
         """Norm and cross-input variance of the state at position 0 through depth."""
-        norm = sl.mean_slots(self.store["state_norm"].values, self.documents)
+        norm = sl.mean_replicates(self.store["state_norm"].values, self.documents)
         columns = self.interval_columns("state_norm", norm)
         columns["norm_low"], columns["norm_high"] = columns.pop("ci_low"), columns.pop("ci_high")
         variance = self.store["state_variance"].values
@@ -311,19 +277,18 @@ class ArmTables:
             if anchor >= denominator.shape[-1]:
                 continue
             gram = sl.anchored_gram(denominator, anchor, range(first, stop))
-            mask = sl.gram_slots(gram, self.documents)
-            array = xr.DataArray(mask, dims=("layer", "head", "slot"))
+            mask = sl.gram_replicates(gram, self.documents)
+            array = xr.DataArray(mask, dims=("layer", "head", "replicate"))
             rows.append(self.balance_row(anchor, "log", array))
-        names = self.slots["early"]["pair"].values
-        own_anchor = "probability/anchored" in names
-        name = "probability/anchored" if own_anchor else "probability/mask"
-        own = self.slots["early"].sel(pair=name, drop=True)
+        early = self.bins["early"]
+        name = "anchored" if "anchored" in early["component"] else "mask"
+        own = early.sel(lens="probability", component=name, drop=True)
         rows.append(self.balance_row(self.store.attrs["anchor"], "probability", own))
         self.tables["balance"] = pd.concat(rows, ignore_index=True)
 
     def balance_row(self, anchor: int, lens: str, mask: xr.DataArray) -> pd.DataFrame:
-        """The balance at one anchor, from the mask's energies (layer, head, slot)."""
-        residual = self.slots["early"].sel(pair=f"{lens}/residual", drop=True)
+        """The balance at one anchor, from the mask's energies (layer, head, replicate)."""
+        residual = self.bins["early"].sel(lens=lens, component="residual", drop=True)
         over, under = (sl.over_model(x, "median") for x in (residual, mask))
         columns = self.interval_columns("balance", over / (over + under), "median")
         kind = sl.pooled(self.kinds)
@@ -331,8 +296,8 @@ class ArmTables:
 
     def loss(self) -> None:
         """Next-token loss in nats per token."""
-        found = sl.mean_slots(self.store["loss"].values.astype(np.float64), self.documents)
-        self.slots["loss"] = xr.DataArray(found, dims="slot")
+        found = sl.mean_replicates(self.store["loss"].values.astype(np.float64), self.documents)
+        self.loss_replicates = xr.DataArray(found, dims="replicate")
         self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))
 
     def masses(self) -> None:
@@ -362,43 +327,41 @@ class ArmTables:
         sight = self.store.attrs["length"] if None in windows else max(windows)
         return min(query + 1, sight)
 
-    def all_slots(self, halves: bool) -> dict[str, xr.DataArray]:
-        """Slots by bin; ``cross`` is U(this arm, its reference); with ``halves`` also of a half."""
-        found = dict(self.slots)
+    def all_bins(self, halves: bool) -> dict[str, xr.DataArray]:
+        """Energies by bin and with its reference; with ``halves`` also on half of the inputs."""
+        found = dict(self.bins)
         if "cross_log" in self.store:
-            found["cross"] = stack(
+            found["cross"] = sl.stack(
                 {
-                    (lens, "residual"): sl.gram_slots(self.cross_gram(lens), self.documents)
+                    (lens, "residual"): sl.gram_replicates(self.cross_gram(lens), self.documents)
                     for lens in LENSES
                 }
             )
         return found | (self.halves() if halves else {})
+
+    def for_claims(self, halves: bool) -> ArmReplicates:
+        """What claims know of this arm; with ``halves`` also on the half of the inputs."""
+        writes = None
+        if "gram_write" in self.store:
+            writes = self.store[["gram_write", "a_1_64"]].reset_coords(drop=True)
+            writes.attrs = {}
+        return ArmReplicates(
+            facts_of(self.store),
+            self.all_bins(halves),
+            self.loss_replicates,
+            self.p_values,
+            writes,
+        )
+
+
+def untested() -> xr.DataArray:
+    """p-values (lens, component, summary) before any test: NaN."""
+    coords = {"lens": list(LENSES), "component": list(TESTED), "summary": list(sl.SUMMARIES)}
+    sizes = [len(names) for names in coords.values()]
+    return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
 
 
 def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:
     """An estimate and its interval as flat columns, axes in their order."""
     ends = {"ci_low": found.low, "ci_high": found.high}
     return {column: np.ravel(x) for column, x in ({name: found.estimate} | ends).items()}
-
-
-def named(which: str) -> tuple[str, float]:
-    """A bin of a store as tables have it: its name, and of ``beyond-W`` the window W, else NaN."""
-    name, _, window = which.partition("-")
-    return name, float(window or "nan")
-
-
-def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
-    """Slots (layer, head, slot) by (lens, component) as one array (pair, layer, head, slot)."""
-    names = [f"{lens}/{component}" for lens, component in pieces]
-    return xr.DataArray(
-        np.stack(list(pieces.values())),
-        dims=("pair", "layer", "head", "slot"),
-        coords={"pair": names},
-    )
-
-
-def split_pairs(array: xr.DataArray) -> Iterable[tuple[tuple[str, str], xr.DataArray]]:
-    """Each (lens, component) of a stacked array with its slice."""
-    for name in array["pair"].values:
-        lens, component = str(name).split("/")
-        yield (lens, component), array.sel(pair=name, drop=True)

@@ -114,8 +114,8 @@ def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
     return relabel(energies_of_halves(between, sizes), gram, REPLICATE)
 
 
-def slots(gram: Array, documents: ArrayLike | None = None) -> Array:
-    """Energies of all inputs, without one unit each, and of halves: (..., N, N) -> (..., slot).
+def replicates(gram: Array, documents: ArrayLike | None = None) -> Array:
+    """Energies of all inputs, without one unit each, and of halves: (..., N, N) -> (..., R).
 
     A DataArray gets the trailing dimension "replicate". Raises ValueError below 3 documents.
     """
@@ -127,7 +127,7 @@ def slots(gram: Array, documents: ArrayLike | None = None) -> Array:
 
 def interval(
     estimate: Array,
-    replicates: Array,
+    left_out: Array,
     halved: Array | None = None,
     *,
     smooth: bool = False,
@@ -135,7 +135,7 @@ def interval(
 ) -> Interval:
     """t-interval of an estimate from balanced half-samples, or from the delete-one jackknife.
 
-    estimate (...), replicates (..., N) without one unit each, halved (..., 2 SPLITS) as `halves`
+    estimate (...), left_out (..., N) without one unit each, halved (..., 2 SPLITS) as `halves`
     gives them -> Interval of (...). With A and B the halves of a split, of a and b units,
 
         se^2 = mean over splits of (a b / N^2) (theta_A - theta_B)^2   less, where `smooth`, half of
@@ -143,14 +143,14 @@ def interval(
 
     (splits weigh a b, which makes the first exact for a mean) and theta +- t_{N-1} se. Without
     `halved`, or where one of a, b >= 2 is NaN, se^2 is the jackknife's ((N-1)/N) sum
-    (theta_(-n) - mean)^2. NaN in replicates propagates.
+    (theta_(-n) - mean)^2. NaN in left_out propagates.
 
-    Raises ValueError for fewer than 2 replicates or a confidence outside (0, 1).
+    Raises ValueError for fewer than 2 of them or a confidence outside (0, 1).
     Source: docs/method.md, section 3.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not between 0 and 1; give 0.95 for 95 %")
-    values = np.asarray(replicates, dtype=np.float64)
+    values = np.asarray(left_out, dtype=np.float64)
     number = values.shape[-1]
     if number < 2:
         raise ValueError(f"jackknife: {number} replicates, needs at least 2; give more inputs")
@@ -175,14 +175,16 @@ def interval(
     return Interval(**fields, freedom=number - 1)
 
 
-def of_slots(values: Array, *, smooth: bool = False, confidence: float = 0.95) -> Interval:
-    """Interval of a statistic along a last axis of slots (..., 1 + N + 2 SPLITS) -> (...).
+def of_replicates(values: Array, *, smooth: bool = False, confidence: float = 0.95) -> Interval:
+    """Interval of a statistic along a last axis of replicates (..., 1 + N + 2 SPLITS) -> (...).
 
     All inputs, then without one unit each, then both halves of each split: see `interval`.
     """
     last = values.shape[-1] - 2 * SPLITS
     if last < 2:
-        raise ValueError(f"slots: {values.shape[-1]}, needs more than {2 * SPLITS + 1}; keep all")
+        raise ValueError(
+            f"replicates: {values.shape[-1]}, needs more than {2 * SPLITS + 1}; keep all"
+        )
     return interval(
         values[..., 0],
         values[..., 1:last],
@@ -202,9 +204,9 @@ def paired(
     """Interval of a function of energies, the arms paired by input.
 
     One Gram (..., N, N) without `statistic`: the interval of its energy. Otherwise `statistic(U_1,
-    U_2, ...)` gets one array of energies per Gram with a trailing axis of slots (see `of_slots`),
-    "replicate" in a DataArray. It must keep that axis and treat its slots alike; any other axis
-    may go:
+    U_2, ...)` gets one array of energies per Gram with a trailing axis of replicates (see
+    `of_replicates`), "replicate" in a DataArray. It must keep that axis and treat its replicates
+    alike; any other axis may go:
 
         paired(swap, bos, statistic=lambda s, b: np.median(1 - s / b, axis=-2))   # arrays, heads
         paired(swap, bos, statistic=lambda s, b: (1 - s / b).median("head"))      # DataArrays
@@ -219,7 +221,7 @@ def paired(
         raise ValueError(f"paired: Grams over {numbers} inputs, must be one; pair the arms")
     if statistic is None and len(grams) != 1:
         raise ValueError(f"paired: {len(grams)} Grams, no statistic; give statistic=f(U_1, ...)")
-    given = [slots(gram, documents) for gram in grams]
+    given = [replicates(gram, documents) for gram in grams]
     result = given[0] if statistic is None else statistic(*given)
     if isinstance(result, xr.DataArray):
         if REPLICATE not in result.dims:
@@ -228,9 +230,9 @@ def paired(
     elif np.shape(result)[-1:] != given[0].shape[-1:]:
         raise ValueError(
             f"paired: statistic gave shape {np.shape(result)}, "
-            f"its last axis must be the {given[0].shape[-1]} slots it was given; keep it"
+            f"its last axis must be the {given[0].shape[-1]} replicates it was given; keep it"
         )
-    return of_slots(result, smooth=smooth or statistic is None, confidence=confidence)
+    return of_replicates(result, smooth=smooth or statistic is None, confidence=confidence)
 
 
 def jackknife(
@@ -244,18 +246,18 @@ def jackknife(
     return interval(energy(gram, documents), leave_one_out(gram, documents), confidence=confidence)
 
 
-def influence(replicates: Array, top: int = 5) -> Array:
+def influence(left_out: Array, top: int = 5) -> Array:
     """Share of the influence variance that the `top` most influential units carry.
 
-    replicates (..., N) -> (...) in [0, 1]; NaN where the replicates do not vary at all.
+    left_out (..., N) -> (...) in [0, 1]; NaN where they do not vary at all.
     Source: docs/method.md, section 3 (flag above 0.5).
     """
-    values = np.asarray(replicates, dtype=np.float64)
+    values = np.asarray(left_out, dtype=np.float64)
     squares = np.sort((values - values.mean(axis=-1, keepdims=True)) ** 2, axis=-1)
     total = squares.sum(axis=-1)
     carried = squares[..., -top:].sum(axis=-1)
     share = np.divide(carried, total, out=np.full_like(total, np.nan), where=total > 0)
-    return relabel(share, replicates, dropped=1)
+    return relabel(share, left_out, dropped=1)
 
 
 def benjamini_hochberg(p: Array) -> Array:

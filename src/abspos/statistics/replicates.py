@@ -1,21 +1,23 @@
 """Energies of all inputs and of parts of them, from a component store: what every error needs.
 
-A *slot* axis holds a statistic of all inputs (slot 0), of the inputs without one document each, and
-of both halves of each balanced split, so that any function of energies, paired across arms, has its
-interval (abspos.statistics.energies.of_slots).
+A *replicate* axis holds a statistic of all inputs (replicate 0), of the inputs without one document
+each, and of both halves of each balanced split, so that any function of energies, paired across
+arms, has its interval (abspos.statistics.energies.of_replicates).
 Source: docs/method.md, section 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from abspos.statistics import energies as statistics
-from abspos.statistics.energies import Interval, of_slots, unpack
+from abspos.statistics.energies import Interval, of_replicates, unpack
 from abspos.statistics.half_samples import SPLITS, in_first_half
 
 SUMMARIES = ("median", "mean")
@@ -31,7 +33,7 @@ def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.nd
     """Sums (..., document) of per-input values (..., N), and how many inputs each document has.
 
     Documents stand in the order in which they first appear, as everywhere in
-    abspos.statistics.energies: slots of any two statistics leave out the same document.
+    abspos.statistics.energies: replicates of any two statistics leave out the same document.
     """
     if documents is None:
         return values, np.ones(values.shape[-1])
@@ -40,21 +42,21 @@ def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.nd
     return values @ member, member.sum(0)
 
 
-def gram_slots(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Energies (..., slot) of Gram matrices (..., N, N)."""
-    return np.asarray(statistics.slots(gram, documents))
+def gram_replicates(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., replicate) of Gram matrices (..., N, N)."""
+    return np.asarray(statistics.replicates(gram, documents))
 
 
-def no_halves(slots: np.ndarray) -> np.ndarray:
-    """(..., 1 + N) -> (..., slot): what has no halves, so that its error is the jackknife's."""
-    unknown = np.full((*slots.shape[:-1], 2 * SPLITS), np.nan)
-    return np.concatenate([slots, unknown], axis=-1)
+def no_halves(replicates: np.ndarray) -> np.ndarray:
+    """(..., 1 + N) -> (..., R): what has no halves, so that its error is the jackknife's."""
+    unknown = np.full((*replicates.shape[:-1], 2 * SPLITS), np.nan)
+    return np.concatenate([replicates, unknown], axis=-1)
 
 
-def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Energies (..., slot) from row sums over other documents (..., N).
+def margin_replicates(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Energies (..., replicate) from row sums over other documents (..., N).
 
-    Row sums do not tell the energies of halves: those slots are NaN, which leaves the jackknife.
+    Row sums do not give the energies of halves: those are NaN, which leaves the jackknife.
     """
     number = margins.shape[-1]
     margins, sizes = by_document(margins, documents)
@@ -64,8 +66,8 @@ def margin_slots(margins: np.ndarray, documents: np.ndarray | None) -> np.ndarra
     return no_halves(np.concatenate([total / pairs, without], axis=-1))
 
 
-def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
-    """Means (..., slot) of per-input values (..., N)."""
+def mean_replicates(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
+    """Means (..., replicate) of per-input values (..., N)."""
     number = values.shape[-1]
     values, sizes = by_document(values, documents)
     total = values.sum(-1, keepdims=True)
@@ -77,9 +79,40 @@ def mean_slots(values: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     return np.concatenate([total / number, (total - values) / (number - sizes), halved], axis=-1)
 
 
-def bin_names(store: xr.Dataset) -> list[str]:
-    """Bins that a component store has."""
-    return list(store.attrs["bins"])
+def bin_columns(store: xr.Dataset, which: str) -> dict[str, Any]:
+    """A bin of a component store as tables have it: ``bin``, and the ``window`` it lies beyond.
+
+    Bins beyond windows are one name in tables, ``beyond``; the window of other bins is NaN.
+    """
+    window = store.attrs["beyond"].get(which)
+    return {
+        "bin": which if window is None else "beyond",
+        "window": float("nan") if window is None else float(window),
+    }
+
+
+def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+    """Replicates (layer, head, replicate) by (lens, component) as one labelled array.
+
+    Args:
+        pieces: the same components in each lens.
+
+    Returns:
+        (lens, component, layer, head, replicate).
+    """
+    lenses, components = (list(dict.fromkeys(names)) for names in zip(*pieces, strict=True))
+    values = [[pieces[lens, component] for component in components] for lens in lenses]
+    return xr.DataArray(
+        np.array(values),
+        dims=("lens", "component", "layer", "head", "replicate"),
+        coords={"lens": lenses, "component": components},
+    )
+
+
+def pairs(array: xr.DataArray) -> list[tuple[str, str]]:
+    """(lens, component) of an array in the tables' order: the rest of R after everything stored."""
+    found = product(array["lens"].values.tolist(), array["component"].values.tolist())
+    return sorted(found, key=lambda pair: pair[1] == "rest")
 
 
 def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndarray]:
@@ -118,30 +151,30 @@ def full_gram(packed: np.ndarray, number: int) -> np.ndarray:
     return unpack(packed, number).astype(np.float64)
 
 
-def over_heads(slots: xr.DataArray, summary: str) -> xr.DataArray:
+def over_heads(replicates: xr.DataArray, summary: str) -> xr.DataArray:
     """A layer's summary: its median head, or the mean over its heads."""
     # A NaN of one head is one of all: numpy's median, many times as fast as one that skips NaN.
-    return slots.reduce(np.median if summary == "median" else np.mean, "head")
+    return replicates.reduce(np.median if summary == "median" else np.mean, "head")
 
 
-def over_model(slots: xr.DataArray, summary: str) -> xr.DataArray:
+def over_model(replicates: xr.DataArray, summary: str) -> xr.DataArray:
     """A model's summary: the mean of its layers' summaries."""
-    return over_heads(slots, summary).mean("layer")
+    return over_heads(replicates, summary).mean("layer")
 
 
-def slot_interval(
-    slots: xr.DataArray | np.ndarray, confidence: float = 0.95, summary: str = "mean"
+def replicate_interval(
+    replicates: xr.DataArray | np.ndarray, confidence: float = 0.95, summary: str = "mean"
 ) -> Interval:
-    """Interval of anything with a last axis ``slot``.
+    """Interval of anything with a last axis ``replicate``.
 
     Args:
-        slots: of a number.
+        replicates: of a number.
         confidence: level.
         summary: over heads; a median takes now this head, now that, and is not smooth.
     """
-    if isinstance(slots, xr.DataArray):
-        slots = slots.transpose(..., "slot").values
-    return of_slots(slots, smooth=summary != "median", confidence=confidence)
+    if isinstance(replicates, xr.DataArray):
+        replicates = replicates.transpose(..., "replicate").values
+    return of_replicates(replicates, smooth=summary != "median", confidence=confidence)
 
 
 def anchored_gram(denominator: np.ndarray, anchor: int, queries: Sequence[int]) -> np.ndarray:

@@ -1,15 +1,60 @@
-"""The store of slots: what claims are judged on, by arm, with the facts that theorems need.
+"""The store of replicates: what claims are judged on, by arm, with the facts that theorems need.
 
-Source: docs/method.md, sections 3 and 5.
+On disk an arm is a group ``variant/condition`` whose attributes are its facts; below it each bin is
+a group of its own. Source: docs/method.md, sections 3 and 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+
+from abspos.arrays import open_groups, save_groups
+
+
+class Arm(NamedTuple):
+    """A variant of a model under a condition; as text ``variant/condition``."""
+
+    variant: str
+    condition: str
+
+    def __str__(self) -> str:
+        return f"{self.variant}/{self.condition}"
+
+
+@dataclass(frozen=True)
+class ArmReplicates:
+    """What claims know of one arm.
+
+    Attributes:
+        facts: plain values that theorems, windows and notes need (see facts_of).
+        bins: energies by bin of queries, each (lens, component, layer, head, replicate). ``cross``
+            has the inner products of early R with that of bos; ``half`` and ``half-cross`` are of
+            the half of the inputs that no head is chosen on.
+        loss: next-token loss (replicate) in nats per token.
+        p_values: sign-flip tests (lens, component, summary) of early summaries over heads.
+        writes: of arms whose token at position 0 varies, ``gram_write`` (layer, head, pair), packed
+            inner products of what heads write from position 0, and ``a_1_64`` (layer, head, input).
+    """
+
+    facts: dict[str, Any]
+    bins: Mapping[str, xr.DataArray]
+    loss: xr.DataArray | None = None
+    p_values: xr.DataArray | None = None
+    writes: xr.Dataset | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return int(self.facts["inputs"])
+
+
+Replicates = dict[Arm, ArmReplicates]
 
 
 def mean_mask(store: xr.Dataset) -> np.ndarray:
@@ -19,7 +64,10 @@ def mean_mask(store: xr.Dataset) -> np.ndarray:
 
 
 def facts_of(store: xr.Dataset) -> dict[str, Any]:
-    """What a component store says of its arm, as plain values."""
+    """What a component store says of its arm, as plain values.
+
+    ``beyond`` has the window in keys of each bin whose queries do not see position 0 through it.
+    """
     mask, attrs = mean_mask(store), store.attrs
     return {
         "document": store["document"].values.tolist(),
@@ -33,36 +81,47 @@ def facts_of(store: xr.Dataset) -> dict[str, Any]:
         "exchanged": int(np.sum(attrs.get("exchanged") or 0)),
         **{
             name: attrs[name]
-            for name in ("dtype", "window", "length", "bins", "kind", "inert_window")
+            for name in ("dtype", "window", "length", "beyond", "kind", "inert_window")
         },
     }
 
 
-def named(arm: str, slots: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Slots of an arm by bin, under the names that they have among those of all arms.
+#: Groups of an arm that are no bins.
+LOSS, P_VALUES, WRITES = "loss", "p_values", "writes"
 
-    Arms differ in bins, components and numbers of inputs: each keeps its own axes.
+
+def save_replicates(arms: Mapping[Arm, ArmReplicates], target: Path, manifest: Path) -> None:
+    """Write the replicates of every arm of a model, in their order, as one store."""
+    groups = {"/": xr.Dataset(attrs={"arms": list(arms)})}
+    for arm, own in arms.items():
+        groups[str(arm)] = xr.Dataset(attrs=own.facts)
+        arrays = {**own.bins, LOSS: own.loss, P_VALUES: own.p_values}
+        groups |= {f"{arm}/{n}": a.to_dataset(name=n) for n, a in arrays.items() if a is not None}
+        if own.writes is not None:
+            groups[f"{arm}/{WRITES}"] = own.writes
+    save_groups(groups, target, manifest)
+
+
+def open_replicates(store: Path, manifest: Path | None = None) -> Replicates:
+    """Open a store of replicates lazily.
+
+    Raises:
+        StoreError: it is missing, or differs from its manifest.
     """
-    return {
-        f"{arm}:{which}": array.rename({d: f"{arm}:{which}:{d}" for d in array.dims})
-        for which, array in slots.items()
-    }
-
-
-def slots_dataset(
-    arms: Iterable[tuple[str, xr.Dataset, Mapping[str, xr.DataArray], Mapping[str, float]]],
-) -> xr.Dataset:
-    """The slots of every arm, and what theorems and the fingerprint need, as one dataset.
-
-    Args:
-        arms: name, component store, slots by bin, and p-values of each arm.
-    """
-    data: dict[str, xr.DataArray] = {}
-    facts: dict[str, Any] = {}
-    for name, store, slots, p_values in arms:
-        data |= named(name, slots)
-        facts[name] = facts_of(store) | {"p_values": dict(p_values)}
-        if "gram_write" in store:
-            data[f"{name}:write"] = store["gram_write"].rename(pair=f"{name}:write:pair")
-            data[f"{name}:a_1_64"] = store["a_1_64"].rename(input=f"{name}:input")
-    return xr.Dataset(data, attrs={"facts": facts})
+    groups = open_groups(store, manifest)
+    found: Replicates = {}
+    for arm in (Arm(*names) for names in groups["/"].attrs["arms"]):
+        root = f"/{arm}/"
+        own = {
+            path.removeprefix(root): group
+            for path, group in groups.items()
+            if path.startswith(root)
+        }
+        writes = own.pop(WRITES, None)
+        arrays = {name: group[name] for name, group in own.items()}
+        loss, p_values = arrays.pop(LOSS, None), arrays.pop(P_VALUES, None)
+        if p_values is not None:
+            p_values = p_values.load()  # claims read them one by one
+        facts = groups[f"/{arm}"].attrs
+        found[arm] = ArmReplicates(facts, arrays, loss, p_values, writes)
+    return found

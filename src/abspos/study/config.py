@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from abspos.documents import MIN_INPUTS
 from abspos.study.checks import Mistake, View, cross_checks, mistakes_of, refused
 from abspos.study.conditions import CONDITIONS, TABLE, Definition, arms_of, condition_of, split
 from abspos.study.fields import (
@@ -34,9 +35,6 @@ from abspos.study.fields import (
 )
 from abspos.study.reference import Allowed, json_schema, sections, table
 from abspos.study.synthetic import unfit
-
-PRELIMINARY_BELOW = 128
-"""With fewer inputs than this, every verdict is preliminary (docs/method.md, section 3)."""
 
 if TYPE_CHECKING:
     ConditionName = str
@@ -117,7 +115,8 @@ class Inputs(Part):
         description="A data set of the hub that takes the place of corpus; null: none.",
     )
     number: Annotated[Int, Field(ge=8)] = Field(
-        default=128, description="Number of inputs; below 128 every verdict is marked preliminary."
+        default=MIN_INPUTS,
+        description=f"Number of inputs; below {MIN_INPUTS} every verdict is marked preliminary.",
     )
     length: Annotated[Int, Field(ge=8, multiple_of=2)] = Field(
         default=128, description="Length T, in tokens."
@@ -244,7 +243,7 @@ class Study(Part):
     @property
     def preliminary(self) -> bool:
         """Whether the inputs are too few for a claim (docs/method.md, section 3)."""
-        return self.inputs.number < PRELIMINARY_BELOW
+        return self.inputs.number < MIN_INPUTS
 
     def model(self, name: str) -> Model:
         """The model of that name; raises KeyError."""

@@ -1,4 +1,4 @@
-"""The claim table on planted slots: every row's number, interval, verdict and reason."""
+"""The claim table on planted replicates: every row's number, interval, verdict and reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,20 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from abspos.arrays import open_dataset, save_dataset
-from abspos.claims import choices
+from abspos.arrays import save_dataset
 from abspos.claims import readers as claims_sinks
-from abspos.claims import table as claims
+from abspos.claims import registry
 from abspos.claims.evidence import BESIDE, UNDEFINED, Evidence, measured
-from abspos.claims.table import COLUMNS, claim_table, judge, swap_rows
+from abspos.claims.judgement import COLUMNS, claim_table, judge
+from abspos.claims.readers import fingerprint
+from abspos.claims.swaps import swap_rows
 from abspos.claims.verdicts import VERDICTS, Claimed
 from abspos.documents import holdout
+from abspos.statistics.aggregate import tabulate
+from abspos.statistics.arm_tables import untested
 from abspos.statistics.energies import holm, pack
-from abspos.statistics.replicates import no_halves
-from abspos.statistics.tables import tabulate
+from abspos.statistics.replicates import no_halves, stack
+from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 CLAIMS = (
@@ -68,8 +72,8 @@ TOKENS = [" the", ".", " king", "\n"]
 NOISE = 0.01  # standard error of every planted energy, as a share of it
 
 
-def slots(value, key: str, noise: float = NOISE, number: int = N) -> np.ndarray:
-    """(..., slot): values whose jackknife has the standard error ``noise`` times the value."""
+def replicates(value, key: str, noise: float = NOISE, number: int = N) -> np.ndarray:
+    """(..., replicate): values whose jackknife has the standard error ``noise`` times the value."""
     draw = np.random.default_rng(zlib.crc32(key.encode())).normal(size=number)
     draw = (draw - draw.mean()) / draw.std() / np.sqrt(number - 1)
     value = np.asarray(value, dtype=float)[..., None]
@@ -110,14 +114,41 @@ def study() -> Plan:
     return plan
 
 
-def bins(variant: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) -> dict[str, list]:
-    """Bins as the decomposition names them."""
-    half = LENGTH // 2
+def named(text: str) -> Arm:
+    """The arm that a plan names as text."""
+    return Arm(*text.split(":"))
+
+
+def beyond(variant: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Bins beyond windows as the decomposition names them, with their windows."""
     windows = sorted({v["window"] for v in variants.values() if v["window"]})
     windows = [variant["window"]] if variant["window"] else windows
-    names = [f"beyond-{w}" for w in windows]
-    beyond = {name: [w, half] for name, w in zip(names, windows, strict=True) if w < half}
-    return {"early": [1, 8], "late": [8, half], **beyond}
+    return {f"beyond-{w}": w for w in windows if w < LENGTH // 2}
+
+
+def energies(name: str, values: Mapping[str, np.ndarray], noise: float, inputs: int):
+    """Energies by component (layer, head), in the probability lens a tenth, as replicates."""
+    return stack(
+        {
+            (lens, component): replicates(scale * value, f"{name}{lens}/{component}", noise, inputs)
+            for lens, scale in (("log", 1.0), ("probability", 0.1))
+            for component, value in values.items()
+        }
+    )
+
+
+def writes(strength: float, tokens: np.ndarray) -> xr.Dataset:
+    """Writes from position 0 that its token sets, beside noise of 1."""
+    rng = np.random.default_rng(1)
+    means = strength * rng.normal(size=(8, 6))
+    x = means[tokens] + rng.normal(size=(LAYERS, 3, len(tokens), 6))
+    gram = pack(x @ x.swapaxes(-1, -2)).astype(np.float32)
+    share = np.zeros((LAYERS, 3, len(tokens)))
+    share[2:, 1] = 0.6  # sink readers: one head of each of the last four layers
+    heads = ("layer", "head")
+    return xr.Dataset(
+        {"gram_write": ((*heads, "pair"), gram), "a_1_64": ((*heads, "input"), share)}
+    )
 
 
 def evidence(
@@ -127,79 +158,42 @@ def evidence(
     noise: float = NOISE,
     confidence: float = 0.95,
 ) -> Evidence:
-    """Slots and facts as abspos.statistics.tables writes them."""
-    data: dict[str, xr.DataArray] = {}
-    facts: dict[str, Any] = {}
+    """Replicates and facts as abspos.statistics.aggregate writes them."""
+    arms: dict[Arm, ArmReplicates] = {}
     tokens = np.arange(number) % 8
-    for name, arm in plan.items():
-        inputs = arm.get("inputs", number)
-        variant = variants[name.split(":")[0]]
-        found = bins(variant, variants)
-
-        def put(which: str, values: dict[str, np.ndarray], name=name, inputs=inputs) -> None:
-            array = np.stack(
-                [slots(v, f"{name}{pair}", noise, inputs) for pair, v in values.items()]
-            )
-            dims = [f"{name}:{which}:{d}" for d in ("pair", "layer", "head", "slot")]
-            data[f"{name}:{which}"] = xr.DataArray(array, dims=dims, coords={dims[0]: list(values)})
-
-        scale = {"log": 1.0, "probability": 0.1}
-        put(
-            "early",
-            {
-                f"{lens}/{c}": s * grown(arm[c])
-                for lens, s in scale.items()
-                for c in ("mask", "residual")
-            },
-        )
-        for which in list(found)[2:]:
-            put(
-                which,
-                {f"{lens}/residual": s * grown(1.0, arm["slope"]) for lens, s in scale.items()},
-            )
-        if "half" in arm:
-            put("half", {f"{lens}/residual": s * grown(arm["half"]) for lens, s in scale.items()})
-        if "half-cross" in arm:
-            put(
-                "half-cross",
-                {f"{lens}/residual": s * grown(arm["half-cross"]) for lens, s in scale.items()},
-            )
-        if "cross" in arm:
-            put("cross", {f"{lens}/residual": s * grown(arm["cross"]) for lens, s in scale.items()})
-        data[f"{name}:loss"] = xr.DataArray(
-            slots(arm["loss"], name, noise, inputs), dims=f"{name}:loss:slot"
-        )
-        if "fingerprint" in arm:
-            rng = np.random.default_rng(1)
-            means = arm["fingerprint"] * rng.normal(size=(8, 6))
-            x = means[tokens] + rng.normal(size=(LAYERS, 3, inputs, 6))
-            gram = pack(x @ x.swapaxes(-1, -2)).astype(np.float32)
-            share = np.zeros((LAYERS, 3, inputs))
-            share[2:, 1] = 0.6  # sink readers: one head of each of the last four layers
-            data[f"{name}:write"] = xr.DataArray(gram, dims=("layer", "head", f"{name}:write:pair"))
-            data[f"{name}:a_1_64"] = xr.DataArray(share, dims=("layer", "head", f"{name}:input"))
-        facts[name] = {
+    for name, planned in plan.items():
+        inputs = planned.get("inputs", number)
+        arm = named(name)
+        windows = beyond(variants[arm.variant], variants)
+        values = {"early": {c: grown(planned[c]) for c in ("mask", "residual")}}
+        values |= {which: {"residual": grown(1.0, planned["slope"])} for which in windows}
+        for which in ("half", "half-cross", "cross"):
+            if which in planned:
+                values[which] = {"residual": grown(planned[which])}
+        loss = replicates(planned["loss"], name, noise, inputs)
+        facts = {
             "document": list(range(inputs)),
             "inputs": inputs,
             "dtype": "float32",
             "identity_error": 1e-6,
             "closed_error": 1e-5,
-            "state_variance": 0.0 if name.endswith(":bos") else 1.0,
+            "state_variance": 0.0 if arm.condition == "bos" else 1.0,
             "mask_low": 0.0,
             "sum_error": 1e-7,
             "mask_rise": -1e-9,
-            "window": [variant["window"]] * LAYERS,
+            "window": [variants[arm.variant]["window"]] * LAYERS,
             "length": LENGTH,
-            "bins": found,
-            "p_values": {
-                f"{lens}/{c}/{s}": 1e-4
-                for lens in LENSES
-                for c in ("mask", "residual")
-                for s in SUMMARIES
-            },
-        } | arm.get("facts", {})
-    dataset = xr.Dataset(data, attrs={"facts": facts})
-    return Evidence(dataset, tokens, TOKENS, variants, confidence, 0)
+            "beyond": windows,
+        } | planned.get("facts", {})
+        strength = planned.get("fingerprint")
+        arms[arm] = ArmReplicates(
+            facts,
+            {which: energies(name, own, noise, inputs) for which, own in values.items()},
+            xr.DataArray(loss, dims="replicate"),
+            untested().fillna(1e-4),
+            None if strength is None else writes(strength, tokens),
+        )
+    return Evidence(arms, tokens, TOKENS, variants, confidence, 0)
 
 
 def rows_of(table: pd.DataFrame, claim: str, **values: Any) -> pd.DataFrame:
@@ -211,7 +205,7 @@ def rows_of(table: pd.DataFrame, claim: str, **values: Any) -> pd.DataFrame:
 
 def judged(claim: str, given: Evidence, **values: Any) -> pd.DataFrame:
     """The rows of one claim alone, with these values."""
-    rows = claims.CLAIMS[CLAIMS.index(claim)](given)
+    rows = registry.CLAIMS[CLAIMS.index(claim)].judge(given)
     return rows_of(pd.DataFrame(rows).reindex(columns=COLUMNS), claim, **values)
 
 
@@ -396,7 +390,7 @@ def test_a_models_own_windows_are_shown_over_its_sliding_layers():
     log = rows[(rows["lens"] == "log") & (rows["summary"] == "median")].squeeze()
     assert log["estimate"] == pytest.approx(0.3 * OF["median"])
     # The full layers of the standard arm count for nothing: a bend there changes no number.
-    given.data["standard:bos:beyond-12"].values[:, [0, 4]] = 99.0
+    given.arms[named("standard:bos")].bins["beyond-12"].values[:, :, [0, 4]] = 99.0
     again = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
     assert list(again["estimate"]) == list(rows["estimate"])
 
@@ -411,8 +405,8 @@ def test_windows_of_too_few_reached_layers_are_left_out():
 @pytest.mark.parametrize("window", [WINDOW, 20])
 def test_the_bin_beyond_a_window_is_told_by_where_it_begins(window):
     plan = study()
-    plan["standard:bos"] |= {"facts": {"bins": {"early": [1, 8], "beyond-20": [20, 32]}}}
-    found = evidence(plan).beyond("standard:bos", window)
+    plan["standard:bos"] |= {"facts": {"beyond": {"beyond-20": 20}}}
+    found = evidence(plan).beyond(named("standard:bos"), window)
     assert found == ("beyond-20" if window == 20 else None)
 
 
@@ -423,9 +417,7 @@ def tokenless() -> Evidence:
         plan.arm(f"{variant}:no-bos", slope=0.5 if variant == "window" else 0.01)
     plan["standard:no-bos"] |= {"fingerprint": 3.0}
     plan.arm("standard:swap-token-1")
-    given = evidence(plan)
-    given.base = "no-bos"
-    return given
+    return replace(evidence(plan), base="no-bos")
 
 
 def test_claims_of_a_model_without_bos():
@@ -519,10 +511,10 @@ def test_theorems(table):
 @pytest.mark.parametrize("arm", ["standard:bos", "untrained-window:bos"])
 def test_a_theorem_that_fails_in_one_arm_fails(whole, facts, claim, number, arm):
     given = copy.deepcopy(whole)
-    given.facts[arm] |= facts
+    given.facts[named(arm)] |= facts
     row = judged(claim, given, number=number).squeeze()
     assert (row["estimate"], row["verdict"]) == (0.002, "contradicted")
-    given.facts[arm] |= dict.fromkeys(facts, np.nan)
+    given.facts[named(arm)] |= dict.fromkeys(facts, np.nan)
     row = judged(claim, given, number=number).squeeze()
     assert row["verdict"] == "not testable"
 
@@ -533,7 +525,7 @@ def test_the_trajectory_of_a_coarse_dtype_is_held_to_what_its_rounding_allows(wh
         facts |= {"dtype": "bfloat16", "closed_error": 0.006}
     row = judged("closed-trajectory", given).squeeze()
     assert (row["claimed"], row["verdict"]) == ("<= 0.05", "holds by construction")
-    given.facts["standard:bos"]["closed_error"] = 0.06
+    given.facts[named("standard:bos")]["closed_error"] = 0.06
     assert judged("closed-trajectory", given).squeeze()["verdict"] == "contradicted"
 
 
@@ -656,8 +648,8 @@ def test_window_accumulates(slope, verdicts):
 def test_slopes_are_over_the_layers_that_position_0_can_have_reached():
     """Half 32, window 12: 11 keys a layer reach query 31 from layer 2 on."""
     given = evidence(study())
-    found = given.data["window:bos:beyond-12"]
-    found.values[:, :2] = 1e6
+    found = given.arms[named("window:bos")].bins["beyond-12"]
+    found.values[:, :, :2] = 1e6
     row = judged(
         "window-accumulates", given, arms="window/bos vs standard/bos", lens="log", summary="median"
     ).squeeze()
@@ -669,8 +661,8 @@ def test_windows_of_several_sizes_find_their_bins():
     variants = VARIANTS | {"narrow": narrow, "untrained-narrow": narrow | {"untrained": True}}
     plan = study().arm("narrow:bos", slope=0.3).arm("untrained-narrow:bos", slope=0.1)
     given = evidence(plan, variants)
-    assert list(given.facts["standard:bos"]["bins"])[2:] == ["beyond-9", "beyond-12"]
-    given.data["standard:bos:beyond-9"].values[:] *= 10
+    assert list(given.facts[named("standard:bos")]["beyond"]) == ["beyond-9", "beyond-12"]
+    given.arms[named("standard:bos")].bins["beyond-9"].values[:] *= 10
     rows = judged("window-accumulates", given, lens="log", summary="median")
     assert dict(zip(rows["arms"], rows["estimate"].round(6), strict=True)) == {
         "window/bos vs standard/bos": 0.98,
@@ -768,29 +760,30 @@ def test_a_state_that_varies_under_bos_is_seen():
 def test_sink_readers_are_chosen_and_measured_on_different_texts():
     """What heads pay on the measured half chooses none of them."""
     given = evidence(study())
-    gram, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    gram, tokens = claims_sinks.sink_reader_writes(given, named("standard:no-bos"))
     assert gram.shape == (4, len(tokens), len(tokens))
     chosen_on, measured_on = holdout(N, 0, list(range(N)))
-    share = given.data["standard:no-bos:a_1_64"].values
+    share = given.arms[named("standard:no-bos")].writes["a_1_64"].values
     share[..., measured_on] = 1 - share[..., measured_on]
-    again, _ = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    again, _ = claims_sinks.sink_reader_writes(given, named("standard:no-bos"))
     np.testing.assert_array_equal(again, gram)
     share[..., chosen_on] = 0
-    assert len(claims_sinks.sink_reader_writes(given, "standard:no-bos")[0]) == 0
+    assert len(claims_sinks.sink_reader_writes(given, named("standard:no-bos"))[0]) == 0
 
 
 def test_the_halves_of_fingerprint_can_be_exchanged():
     given = evidence(study())
     given.tokens[:] = np.arange(N) // 2  # each token twice
     chosen_on, measured_on = holdout(N, 0, list(range(N)))
-    given.data["standard:no-bos:a_1_64"].values[..., measured_on] = 0
-    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    given.arms[named("standard:no-bos")].writes["a_1_64"].values[..., measured_on] = 0
+    _, tokens = claims_sinks.sink_reader_writes(given, named("standard:no-bos"))
     assert np.isin(tokens, given.tokens[measured_on]).all()
-    gram, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos", exchanged=True)
+    exchanged = replace(given, exchanged=True)
+    gram, tokens = claims_sinks.sink_reader_writes(exchanged, named("standard:no-bos"))
     assert len(gram) == 0, "chosen where none reads"
     values, counts = np.unique(given.tokens[chosen_on], return_counts=True)
     np.testing.assert_array_equal(np.unique(tokens), values[counts > 1])
-    rows = list(choices.exchanged_fingerprint(given))
+    rows = list(fingerprint(exchanged))
     assert rows[-1]["note"].startswith(f"{len(tokens)} texts share")
 
 
@@ -802,10 +795,10 @@ def test_only_one_text_of_a_document_counts():
     given = evidence(plan)
     given.tokens[:] = np.arange(N)  # which text is which; each token twice below
     given.tokens[1::2] = given.tokens[::2]
-    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    _, tokens = claims_sinks.sink_reader_writes(given, named("standard:no-bos"))
     assert len(tokens) == 0, "no token comes in two documents"
     given.tokens[:] = 5
-    _, tokens = claims_sinks.sink_reader_writes(given, "standard:no-bos")
+    _, tokens = claims_sinks.sink_reader_writes(given, named("standard:no-bos"))
     assert len(tokens) == N // 4, "half of the documents, once each"
 
 
@@ -902,7 +895,7 @@ def test_tokens_that_decode_to_nothing(tokens):
 
 def test_no_head_that_reads_a_sink():
     given = evidence(study())
-    given.data["standard:no-bos:a_1_64"].values[:] = 0.1
+    given.arms[named("standard:no-bos")].writes["a_1_64"].values[:] = 0.1
     row = judged("fingerprint", given).iloc[-1]
     assert row["verdict"] == "not testable"
     assert "0 heads read a sink" in row["note"]
@@ -913,8 +906,8 @@ def test_no_head_that_reads_a_sink():
 
 def test_intervals_and_p_values_of_a_row():
     given = evidence(study(), confidence=0.9)
-    values = slots(0.02, "x", noise=0.5)
-    row = measured(given, "c", ["standard:bos"], "n", values, Claimed(), lens="log")
+    values = replicates(0.02, "x", noise=0.5)
+    row = measured(given, [named("standard:bos")], "n", values, Claimed(), lens="log")
     reach = stats.t.ppf(0.95, N - 1) * 0.01
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.02 - reach, 0.02 + reach))
     assert row["p_value"] == pytest.approx(2 * stats.t.sf(2, N - 1))
@@ -924,8 +917,8 @@ def test_intervals_and_p_values_of_a_row():
 
 def test_a_row_counts_the_inputs_of_its_smallest_arm():
     given = evidence(study())
-    arms = ["standard:bos", "standard:control-noop"]
-    assert measured(given, "c", arms, "n", slots(1, "x"), None)["n_inputs"] == 8
+    arms = [named("standard:bos"), named("standard:control-noop")]
+    assert measured(given, arms, "n", replicates(1, "x"), None)["n_inputs"] == 8
 
 
 @pytest.mark.parametrize(("number", "noted"), [(128, True), (64, True), (63, False)])
@@ -933,7 +926,7 @@ def test_a_handful_of_inputs_that_carry_the_result_are_told(number, noted):
     given = evidence(study(), number=number)
     values = np.ones(number + 1)
     values[[3, 9]] = 5
-    row = measured(given, "c", ["standard:bos"], "n", no_halves(values), Claimed())
+    row = measured(given, [named("standard:bos")], "n", no_halves(values), Claimed())
     assert ("five inputs carry" in row["note"]) == noted
 
 
@@ -949,7 +942,7 @@ def written(tmp_path_factory):
     for i, plan in enumerate(plans):
         given = evidence(plan)
         paths = [tmp_path / f"{i}.zarr", tmp_path / f"{i}.json", tmp_path / f"{i}-inputs.zarr"]
-        save_dataset(given.data, *paths[:2])
+        save_replicates(given.arms, *paths[:2])
         tokens = xr.Dataset({"tokens": (("input", "position"), given.tokens[:, None])})
         save_dataset(tokens, paths[2], tmp_path / f"{i}-inputs.json")
         made.append(paths)
@@ -958,7 +951,7 @@ def written(tmp_path_factory):
         tmp_path / "claims.csv",
         tmp_path / "swaps.csv",
         tmp_path / "changes.csv",
-        tmp_path / "guards.csv",
+        tmp_path / "controlled_effects.csv",
         models=[("a", "0123"), ("b", "main")],
         variants=VARIANTS,
         swap_tokens=TOKENS,
@@ -1040,8 +1033,8 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
     tabulate(
         [s.store for s in stores],
         [s.manifest for s in stores],
-        tmp_path / "slots.zarr",
-        tmp_path / "slots.json",
+        tmp_path / "replicates.zarr",
+        tmp_path / "replicates.json",
         arms=list(arms.values()),
         model="tiny",
         revision="seed-0",
@@ -1055,13 +1048,13 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
         for name, window in (("standard", None), ("window", 6))
     }
     judge(
-        [tmp_path / "slots.zarr"],
-        [tmp_path / "slots.json"],
+        [tmp_path / "replicates.zarr"],
+        [tmp_path / "replicates.json"],
         [windows.store],
         tmp_path / "claims.csv",
         tmp_path / "swaps.csv",
         tmp_path / "changes.csv",
-        tmp_path / "guards.csv",
+        tmp_path / "controlled_effects.csv",
         models=[("tiny", "seed-0")],
         variants=variants,
         swap_tokens=[],
@@ -1083,4 +1076,4 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
         key = (row["arms"].split("/")[0], "bos", "early", row["lens"], component, row["summary"])
         assert row["estimate"] == pytest.approx(sizes[key])
     assert pd.read_csv(tmp_path / "swaps.csv").empty
-    assert "facts" in open_dataset(tmp_path / "slots.zarr").attrs
+    assert list(open_replicates(tmp_path / "replicates.zarr")) == [Arm(*a) for a in arms.values()]

@@ -1,4 +1,6 @@
-"""Each control of position beside the effect that it guards: how far R moves from bos.
+"""Effects beside the controls of position: how far each moves R from bos.
+
+Controls that must do nothing, and whether they did, are in abspos.statistics.controls.
 
 Source: docs/method.md, section 4.
 """
@@ -9,14 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from abspos.claims.estimands import swap_slots
-from abspos.claims.evidence import LENSES, Evidence, Row
-from abspos.statistics.replicates import SUMMARIES, slot_interval
+from abspos.claims.estimands import swap_replicates
+from abspos.claims.evidence import BOS, Evidence, Row
+from abspos.components.lenses import LENSES
+from abspos.statistics.replicates import SUMMARIES, replicate_interval
+from abspos.statistics.store import Arm
 from abspos.study.conditions import TABLE
 
 #: What each control says of the effect beside it.
 CONTROLS = {row.name: row.says for row in TABLE if row.says}
-#: Arms whose effect they guard: another token, a random one, at position 0.
+#: Conditions whose effect they control: another token, a random one, at position 0.
 EFFECTS = ("swap-token-1", "swap-random", "swap-noise")
 NUMBERS = ("difference share", "energy reduction")
 COLUMNS = [
@@ -35,13 +39,13 @@ COLUMNS = [
 ]
 
 
-def guards(evidence: Evidence) -> Iterator[Row]:
-    """Change of early R against bos, under standard, of effects and controls (see swap_slots)."""
-    there = [c for c in (*EFFECTS, *CONTROLS) if evidence.has("standard:bos", f"standard:{c}")]
+def controlled_effects(evidence: Evidence) -> Iterator[Row]:
+    """Change of early R against bos, under standard, of effects and their controls."""
+    there = [c for c in (*EFFECTS, *CONTROLS) if evidence.has(BOS, Arm("standard", c))]
     if not any(condition in CONTROLS for condition in there):
         return
     for condition in there:
-        arm = f"standard:{condition}"
+        arm = Arm("standard", condition)
         about = {
             "condition": condition,
             "role": "control" if condition in CONTROLS else "effect",
@@ -49,13 +53,13 @@ def guards(evidence: Evidence) -> Iterator[Row]:
             "n_inputs": evidence.facts[arm]["inputs"],
         }
         for lens in LENSES:
-            bos, own = (evidence.slots(a, "early", lens) for a in ("standard:bos", arm))
-            cross = evidence.slots(arm, "cross", lens)
+            bos, own = (evidence.energies(a, "early", lens) for a in (BOS, arm))
+            cross = evidence.energies(arm, "cross", lens)
             for summary in SUMMARIES:
-                found = swap_slots(own, bos, cross, summary)
+                found = swap_replicates(own, bos, cross, summary)
                 for number in NUMBERS:
-                    slots = np.asarray(found[number], dtype=np.float64)
-                    one = slot_interval(slots, evidence.confidence, summary)
+                    replicates = np.asarray(found[number], dtype=np.float64)
+                    one = replicate_interval(replicates, evidence.confidence, summary)
                     yield about | {
                         "number": number,
                         "lens": lens,

@@ -1,4 +1,4 @@
-"""Statistical aggregation across inputs: the tables of one model, and of all models together.
+"""Aggregation across inputs: the tables of one model, and of all models together.
 
 Those of a single arm are made in abspos.statistics.arm_tables. Source: docs/method.md, section 3.
 """
@@ -10,17 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
+import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from abspos.arrays import open_dataset, save_dataset
+from abspos.arrays import open_dataset
 from abspos.csv_tables import read_csv, write_csv
 from abspos.progress import progress
 from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.controls import controls
-from abspos.statistics.store import slots_dataset
+from abspos.statistics.store import Arm, save_replicates
 from abspos.study.conditions import EXCHANGES
-
-Arm = tuple[str, str]
 
 
 def tabulate(
@@ -29,7 +28,7 @@ def tabulate(
     replicates: Path,
     replicates_manifest: Path,
     *,
-    arms: Sequence[Arm],
+    arms: Sequence[tuple[str, str]],
     model: str,
     revision: str,
     confidence: float,
@@ -37,11 +36,11 @@ def tabulate(
     seed: int,
     threads: int,
 ) -> None:
-    """Write all tables of one model and revision, and its slots for the claims.
+    """Write all tables of one model and revision, and its replicates for the claims.
 
     Args:
         stores: component stores, one per arm, and their manifests.
-        replicates: store of slots, by arm and bin (pair, layer, head, slot), and its manifest. The
+        replicates: store of replicates (see abspos.statistics.store), and its manifest. The
             tables go beside it: energies, layers, summary, profile, sinks, sink_share,
             position0, states, balance, loss and controls, each a CSV.
         arms: (variant, condition) of each store.
@@ -58,13 +57,12 @@ def tabulate(
     """
     keys = {"model": model, "revision": revision}
     opened = {
-        (variant, condition): open_dataset(store, manifest)
-        for (variant, condition), store, manifest in zip(arms, stores, manifests, strict=True)
+        Arm(*arm): open_dataset(store, manifest)
+        for arm, store, manifest in zip(arms, stores, manifests, strict=True)
     }
 
     def one(arm: Arm) -> ArmTables:
-        named = {**keys, "variant": arm[0], "condition": arm[1]}
-        return ArmTables(opened[arm], named, confidence, sign_flips, seed)
+        return ArmTables(opened[arm], keys | arm._asdict(), confidence, sign_flips, seed)
 
     # One team of threads: with BLAS's own beside it, they would take the cores from each other.
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
@@ -74,17 +72,18 @@ def tabulate(
         name: pd.concat([arm.tables[name] for arm in done], ignore_index=True)
         for name in done[0].tables
     }
-    tables["controls"] = controls(opened, tables["energies"], keys)
+    by_names: dict[tuple[str, str], xr.Dataset] = dict(opened.items())
+    tables["controls"] = controls(by_names, tables["energies"], keys)
     folder = Path(replicates).parent
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
     most = max(arm.number for arm in done)
-    exchanges = any(condition in EXCHANGES for _, condition in opened)
-    arms_done = (
-        (":".join(name), arm.store, arm.all_slots(exchanges and arm.number == most), arm.p_values)
-        for name, arm in zip(opened, done, strict=True)
-    )
-    save_dataset(slots_dataset(arms_done), replicates, replicates_manifest)
+    exchanges = any(arm.condition in EXCHANGES for arm in opened)
+    replicated = {
+        arm: own.for_claims(halves=exchanges and own.number == most)
+        for arm, own in zip(opened, done, strict=True)
+    }
+    save_replicates(replicated, replicates, replicates_manifest)
 
 
 def join(parts: Sequence[Path], joined: Sequence[Path]) -> None:

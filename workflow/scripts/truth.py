@@ -4,9 +4,9 @@ from abspos.audit.job import job, loading
 
 with job(snakemake):
     with loading():
-        from abspos.calibration.comparison import compare
+        from abspos.calibration.truth import write_truth
 
-    compare(
+    write_truth(
         snakemake.input.populations,
         snakemake.input.energies,
         snakemake.input.layers,

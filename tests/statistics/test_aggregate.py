@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +12,20 @@ import xarray as xr
 from scipy.stats import t
 
 from abspos.arrays import open_dataset
+from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
+from abspos.statistics import aggregate
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
-from abspos.statistics import store as replicates
-from abspos.statistics import tables
-from abspos.statistics.arm_tables import ArmTables, named
+from abspos.statistics.aggregate import tabulate
+from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.half_samples import SPLITS, in_first_half
-from abspos.statistics.replicates import slot_interval
+from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.sign_flips import sign_flip_p
-from abspos.statistics.tables import tabulate
+from abspos.statistics.store import mean_mask, open_replicates, save_replicates
+from abspos.stores import StoreError
 
-LENSES = ("log", "probability")
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
 KEYS = ["model", "revision", "variant", "condition"]
 COLUMNS = {
@@ -120,7 +122,7 @@ BOS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
 
 
 class Made(NamedTuple):
-    """The folder of the tables, the slots' manifest, and what tabulate was given."""
+    """The folder of the tables, the replicates' manifest, and what tabulate was given."""
 
     folder: object
     manifest: object
@@ -141,8 +143,12 @@ def made(components, tmp_path_factory):
         "seed": 3,
         "threads": 1,
     }
-    tabulate(replicates=folder / "slots.zarr", replicates_manifest=folder / "slots.json", **given)
-    return Made(folder, folder / "slots.json", given)
+    tabulate(
+        replicates=folder / "replicates.zarr",
+        replicates_manifest=folder / "replicates.json",
+        **given,
+    )
+    return Made(folder, folder / "replicates.json", given)
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +164,19 @@ def stores(components):
 
 
 @pytest.fixture(scope="module")
-def slots(made):
-    return open_dataset(made.folder / "slots.zarr", made.manifest).load()
+def replicates(made):
+    return open_replicates(made.folder / "replicates.zarr", made.manifest)
 
 
 def of(table, arm, **values):
     """Rows of one arm with these values."""
     values |= {"variant": arm[0], "condition": arm[1]}
     return table[np.logical_and.reduce([table[k] == v for k, v in values.items()])]
+
+
+def bin_of(store, which):
+    """The name in tables of a bin in stores."""
+    return sl.bin_columns(store, which)["bin"]
 
 
 def gram_of(store, which, lens, component):
@@ -233,7 +244,11 @@ def test_energies_of_every_head(read, stores, arm):
             for component in components_of(store, which):
                 gram = gram_of(store, which, lens, component)
                 found = of(
-                    read["energies"], arm, bin=named(which)[0], lens=lens, component=component
+                    read["energies"],
+                    arm,
+                    bin=bin_of(stores[arm], which),
+                    lens=lens,
+                    component=component,
                 )
                 assert list(zip(found["layer"], found["head"], strict=True)) == [
                     (layer, head) for layer in range(3) for head in range(4)
@@ -276,13 +291,13 @@ def test_parts_of_the_residual_add_up(read):
 
 @pytest.mark.parametrize("arm", ARMS.values())
 def test_layers_and_models(read, stores, arm):
-    """A layer is its median or mean head, slot by slot; a model the mean of its layers."""
+    """A layer is its median or mean head, a model the mean of its layers, in every replicate."""
     for which in stores[arm].attrs["bins"]:
         for lens in LENSES:
             gram = gram_of(stores[arm], which, lens, "residual")
             for summary, over in (("median", np.median), ("mean", np.mean)):
                 chosen = {
-                    "bin": named(which)[0],
+                    "bin": bin_of(stores[arm], which),
                     "lens": lens,
                     "component": "residual",
                     "summary": summary,
@@ -381,7 +396,7 @@ def test_position0(read, stores, arm):
 @pytest.mark.parametrize("arm", ARMS.values())
 def test_loss(read, stores, arm):
     loss = stores[arm]["loss"].values.astype(float)
-    wanted = slot_interval(sl.mean_slots(loss, None), 0.9)
+    wanted = replicate_interval(sl.mean_replicates(loss, None), 0.9)
     row = of(read["loss"], arm).iloc[0]
     assert row["loss"] == pytest.approx(loss.mean())
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((wanted.low, wanted.high))
@@ -428,7 +443,7 @@ def paired(stores):
 
 
 def kept_sets(documents):
-    """Inputs of each slot: all, without one document each, first and second halves of splits."""
+    """Inputs of each replicate: all, without one document each, both halves of splits."""
     names = np.array(list(dict.fromkeys(documents)))
     halves = [
         np.isin(documents, names[side])
@@ -446,18 +461,18 @@ def energy_of(gram, documents, kept):
 
 
 def test_documents_are_the_unit_everywhere(paired):
-    """Every slot equals the statistic of a store from which one document was dropped."""
+    """Every replicate equals the statistic of a store from which one document was dropped."""
     store, documents, arm = paired
-    assert {array.sizes["slot"] for array in arm.slots.values()} == {8 + 2 * SPLITS}
-    for slot, kept in enumerate(kept_sets(documents)):
+    assert {array.sizes["replicate"] for array in arm.bins.values()} == {8 + 2 * SPLITS}
+    for replicate, kept in enumerate(kept_sets(documents)):
         np.testing.assert_allclose(
-            arm.slots["early"].sel(pair="log/residual").values[..., slot],
+            arm.bins["early"].sel(lens="log", component="residual").values[..., replicate],
             energy_of(gram_of(store, "early", "log", "residual"), documents, kept),
             rtol=1e-6,
         )
         if kept.any():
             loss = store["loss"].values[kept].astype(float).mean()
-            assert arm.slots["loss"].values[slot] == pytest.approx(loss)
+            assert arm.loss_replicates.values[replicate] == pytest.approx(loss)
 
 
 def test_the_balance_pairs_its_two_energies_by_document(paired):
@@ -472,44 +487,48 @@ def test_the_balance_pairs_its_two_energies_by_document(paired):
             np.median(energy_of(g, documents, kept), axis=1).mean() for g in (residual, mask)
         )
         ratio.append(over / (over + under))
-    wanted = slot_interval(np.array(ratio), summary="median")
+    wanted = replicate_interval(np.array(ratio), summary="median")
     row = arm.tables["balance"].query("lens == 'log'").iloc[0]
     assert (row["balance"], row["ci_low"], row["ci_high"]) == pytest.approx(
         (float(wanted.estimate), float(wanted.low), float(wanted.high)), rel=1e-4
     )
 
 
-# slots and facts for the claims
+# replicates and facts for the claims
 
 
-def test_slots_start_with_the_estimate(slots, read):
+def test_replicates_start_with_the_estimate(replicates, read, stores):
     for arm in ARMS.values():
-        name = ":".join(arm)
         for which in ("early", "late", "beyond-6"):
-            found = slots[f"{name}:{which}"]
-            assert found.dims == tuple(
-                f"{name}:{which}:{d}" for d in ("pair", "layer", "head", "slot")
+            found = replicates[arm].bins[which]
+            assert found.dims == ("lens", "component", "layer", "head", "replicate")
+            assert found.sizes["replicate"] == 17 + 2 * SPLITS
+            rows = of(
+                read["energies"],
+                arm,
+                bin=bin_of(stores[arm], which),
+                lens="log",
+                component="residual",
             )
-            assert found.shape[-1] == 17 + 2 * SPLITS
-            pairs = list(found.coords[f"{name}:{which}:pair"].values)
-            rows = of(read["energies"], arm, bin=named(which)[0], lens="log", component="residual")
             np.testing.assert_allclose(
-                found[pairs.index("log/residual"), ..., 0].values.ravel(), rows["energy"], rtol=1e-7
+                found.sel(lens="log", component="residual")[..., 0].values.ravel(),
+                rows["energy"],
+                rtol=1e-7,
             )
-        assert slots[f"{name}:loss"].shape == (17 + 2 * SPLITS,)
+        assert replicates[arm].loss.shape == (17 + 2 * SPLITS,)
 
 
-def test_facts(slots, stores):
-    assert set(slots.attrs["facts"]) == {":".join(arm) for arm in ARMS.values()}
+def test_facts(replicates, stores):
+    assert list(replicates) == list(ARMS.values())
     for arm, store in stores.items():
-        facts = slots.attrs["facts"][":".join(arm)]
+        facts = replicates[arm].facts
         mask = -np.diff(store["denominator"].values.astype(float).mean(2), axis=-1)
         assert facts["mask_rise"] == pytest.approx(mask.max())
         z = store["denominator"].values.astype(float).mean(2)
         assert facts["mask_low"] == pytest.approx((z[..., -1:] - z).min())
         assert facts["inputs"] == 16
         assert facts["length"] == 32
-        assert facts["bins"] == store.attrs["bins"]
+        assert facts["beyond"] == store.attrs["beyond"] == {"beyond-6": 6}
         assert facts["window"] == [6 if arm[0] == "window" else None] * 3
         assert facts["identity_error"] == max(store.attrs["identity_error"]) < 1e-5
         assert facts["closed_error"] == max(store.attrs["closed_trajectory"])
@@ -518,26 +537,20 @@ def test_facts(slots, stores):
         assert facts["document"] == store["document"].values.tolist()
 
 
-def test_sign_flip_tests_of_what_claims_are_judged_on(slots, stores):
+def test_sign_flip_tests_of_what_claims_are_judged_on(replicates, stores):
     """The summary itself is tested: that of means is the energy of the mean Gram."""
     for arm, store in stores.items():
-        found = slots.attrs["facts"][":".join(arm)]["p_values"]
-        pairs = [
-            f"{lens}/{c}/{s}"
-            for lens in LENSES
-            for c in ("mask", "residual")
-            for s in ("median", "mean")
-        ]
-        assert sorted(found) == sorted(pairs)
-        for name, p in found.items():
-            lens, component, summary = name.split("/")
-            if summary == "mean":
-                gram = gram_of(store, "early", lens, component).mean((0, 1))
-                assert p == pytest.approx(float(sign_flip_p(gram, FLIPS, 3)))
+        found = replicates[arm].p_values
+        assert found.shape == (len(LENSES), 2, 2)
+        assert found.notnull().all()
+        for lens, component in product(LENSES, ("mask", "residual")):
+            gram = gram_of(store, "early", lens, component).mean((0, 1))
+            p = float(found.sel(lens=lens, component=component, summary="mean"))
+            assert p == pytest.approx(float(sign_flip_p(gram, FLIPS, 3)))
 
 
-def test_the_mask_falls_and_is_never_negative(slots):
-    for facts in slots.attrs["facts"].values():
+def test_the_mask_falls_and_is_never_negative(replicates):
+    for facts in (own.facts for own in replicates.values()):
         assert facts["mask_low"] >= 0
         assert facts["mask_rise"] <= 0
 
@@ -546,39 +559,67 @@ def test_a_mask_that_rises_is_seen():
     z = np.log(np.arange(1, 9.0))
     dims = ("layer", "head", "input", "query")
     falling = xr.Dataset({"denominator": (dims, z[None, None, None])}, attrs={"anchor": 7})
-    np.testing.assert_allclose(
-        replicates.mean_mask(falling), np.log(8 / np.arange(1, 9.0))[None, None]
-    )
+    np.testing.assert_allclose(mean_mask(falling), np.log(8 / np.arange(1, 9.0))[None, None])
     z[3] = 2.0
-    assert np.diff(replicates.mean_mask(falling), axis=-1).max() > 0
+    assert np.diff(mean_mask(falling), axis=-1).max() > 0
 
 
-def test_writes_of_no_bos_alone(slots, stores):
-    assert [n for n in slots if n.endswith(":write")] == ["standard:no-bos:write"]
-    store = stores["standard", "no-bos"]
-    np.testing.assert_array_equal(slots["standard:no-bos:write"], store["gram_write"])
-    np.testing.assert_array_equal(slots["standard:no-bos:a_1_64"], store["a_1_64"])
+def test_replicates_come_back_as_they_were_written(replicates, tmp_path):
+    """Arms in their order, which a folder does not keep; each labelled array as it was."""
+    arms = dict(reversed(replicates.items()))
+    save_replicates(arms, tmp_path / "replicates.zarr", tmp_path / "manifest.json")
+    found = open_replicates(tmp_path / "replicates.zarr", tmp_path / "manifest.json")
+    assert list(found) == list(arms)
+    for arm, own in arms.items():
+        again = found[arm]
+        assert again.facts == own.facts
+        assert again.bins.keys() == own.bins.keys()
+        for which in own.bins:
+            xr.testing.assert_equal(again.bins[which], own.bins[which])
+        xr.testing.assert_equal(again.loss, own.loss)
+        xr.testing.assert_equal(again.p_values, own.p_values)
+        assert (again.writes is None) == (own.writes is None)
 
 
-def test_cross_grams_become_slots(stores):
+def test_an_altered_store_of_replicates_is_refused(replicates, tmp_path):
+    store, manifest = tmp_path / "replicates.zarr", tmp_path / "manifest.json"
+    save_replicates(replicates, store, manifest)
+    files = (store / "standard/bos/early").rglob("*")
+    chunk = next(file for file in files if file.is_file() and file.suffix != ".json")
+    chunk.write_bytes(b"x" + chunk.read_bytes()[1:])
+    with pytest.raises(StoreError, match="altered"):
+        open_replicates(store, manifest)
+
+
+def test_writes_of_no_bos_alone(replicates, stores):
+    arm = ARMS["no-bos"]
+    assert [name for name, own in replicates.items() if own.writes is not None] == [arm]
+    for name in ("gram_write", "a_1_64"):
+        np.testing.assert_array_equal(replicates[arm].writes[name], stores[arm][name])
+
+
+def test_cross_grams_become_replicates(stores):
     store = stores["standard", "bos"]
-    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_slots(halves=True)
+    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins(halves=True)
     rng = np.random.default_rng(0)
     cross = {lens: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for lens in LENSES}
     dims = ("layer", "head", "input", "input_reference")
     named = {f"cross_{lens}": (dims, gram) for lens, gram in cross.items()}
     arm = ArmTables(store.assign(named), BOS, 0.95, 100, 0)
-    found = arm.all_slots(halves=True)
+    found = arm.all_bins(halves=True)
     _, half = holdout(16, 0, store["document"].values)
     for lens, gram in cross.items():
         for name, expected in (("cross", gram), ("half-cross", gram[..., half, :][..., half])):
             np.testing.assert_allclose(
-                found[name].sel(pair=f"{lens}/residual").isel(slot=0), statistics.energy(expected)
+                found[name].sel(lens=lens, component="residual").isel(replicate=0),
+                statistics.energy(expected),
             )
-    assert set(arm.all_slots(halves=False)) == set(found) - {"half", "half-cross"}
+    assert set(arm.all_bins(halves=False)) == set(found) - {"half", "half-cross"}
     own = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], 16)
     expected = statistics.energy(own[..., half, :][..., half])
-    np.testing.assert_allclose(found["half"].sel(pair="log/residual").isel(slot=0), expected)
+    np.testing.assert_allclose(
+        found["half"].sel(lens="log", component="residual").isel(replicate=0), expected
+    )
 
 
 # controls
@@ -607,7 +648,7 @@ def test_noop_that_does_nothing(stores):
     bos = stores["standard", "bos"]
     energies = pd.DataFrame(columns=["condition"])
     noop = {("standard", "control-noop"): some_inputs(bos, 8), ("standard", "bos"): bos}
-    found = tables.controls(noop, energies, {"model": "m"})
+    found = aggregate.controls(noop, energies, {"model": "m"})
     assert list(found.columns) == ["model", "variant", "condition", "check", "value", "passed"]
     assert found.loc[0, ["value", "passed"]].tolist() == [0, True]
 
@@ -620,7 +661,7 @@ def test_noop_that_does_something_is_refused(stores, name, change):
     changed[name][..., -1] += np.float64(change) * 1000
     noop = {("standard", "control-noop"): changed, ("standard", "bos"): bos}
     with pytest.raises(ValueError, match="standard/control-noop: differs from bos by") as error:
-        tables.controls(noop, pd.DataFrame(), {})
+        aggregate.controls(noop, pd.DataFrame(), {})
     assert "\n" not in str(error.value)
 
 
@@ -629,7 +670,9 @@ def test_noop_that_does_something_is_refused(stores, name, change):
 
 def test_the_number_of_threads_changes_nothing(made, tmp_path):
     given = made.given | {"threads": 3}
-    tabulate(replicates=tmp_path / "slots.zarr", replicates_manifest=tmp_path / "m.json", **given)
+    tabulate(
+        replicates=tmp_path / "replicates.zarr", replicates_manifest=tmp_path / "m.json", **given
+    )
     for name in COLUMNS:
         file = f"{name}.csv"
         assert (tmp_path / file).read_bytes() == (made.folder / file).read_bytes()
@@ -644,7 +687,7 @@ def test_joined_tables_keep_models_apart(made, tmp_path):
             frames[model, name] = frame
             write_csv(frame, tmp_path / model / f"{name}.csv")
     parts = [tmp_path / m / f"{n}.csv" for m in ("a", "b") for n in ("loss", "sinks")]
-    tables.join(parts, [tmp_path / "sinks.csv", tmp_path / "loss.csv"])
+    aggregate.join(parts, [tmp_path / "sinks.csv", tmp_path / "loss.csv"])
     for name in ("loss", "sinks"):
         found = pd.read_csv(tmp_path / f"{name}.csv", dtype=str)
         both = pd.concat([frames["a", name], frames["b", name]], ignore_index=True)
@@ -663,7 +706,7 @@ def test_a_shift_of_all_positions_is_rounding(stores, moved, passed):
     shifted = bos.copy(deep=True)
     shifted["a_1"][-1, 0, 3] -= np.float32(moved)
     given = {("standard", "bos"): bos, ("standard", "control-shift"): shifted}
-    (row,) = tables.controls(given, pd.DataFrame(columns=["condition"]), {}).to_dict("records")
+    (row,) = aggregate.controls(given, pd.DataFrame(columns=["condition"]), {}).to_dict("records")
     assert row["condition"] == "control-shift"
     assert row["check"].endswith("at most 0.001")
     assert row["value"] == pytest.approx(moved, abs=1e-6)

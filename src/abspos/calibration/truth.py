@@ -14,16 +14,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from abspos.arrays import open_dataset
+from abspos.claims import registry
 from abspos.claims.evidence import Evidence
-from abspos.claims.table import bos_swap, both_present, ntk_suppresses, window_accumulates
 from abspos.csv_tables import read_csv, write_csv
 from abspos.statistics.replicates import SUMMARIES
+from abspos.statistics.store import Arm, open_replicates
 
 RUN = ["model", "revision", "variant", "condition"]
 CELL = [*RUN, "bin", "lens", "component"]
-#: Claims whose numbers follow from energies.
-CLAIMS = (both_present, ntk_suppresses, window_accumulates, bos_swap)
 NUMBER = ["claim", "model", "revision", "arms", "number", "lens", "summary"]
 MEASURED = ["estimate", "ci_low", "ci_high", "n_inputs"]
 TRUTH_COLUMNS = [*CELL, "layer", "head", "summary", "truth", *MEASURED, "covered"]
@@ -68,36 +66,36 @@ def against(heads: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def true_evidence(evidence: Evidence, heads: pd.DataFrame) -> Evidence:
-    """Evidence of one model whose energies are the true ones, in every slot.
+    """Evidence of one model whose energies are the true ones, in every replicate.
 
     Args:
         evidence: of the study.
         heads: true energies of the heads of this model.
     """
-    data = {str(name): array for name, array in evidence.data.data_vars.items()}
-    for (variant, condition, which), rows in heads.groupby(["variant", "condition", "bin"]):
-        name = f"{variant}:{condition}:{which}"
-        if name not in data:
+    arms = dict(evidence.arms)
+    axes = ["lens", "component", "layer", "head"]
+    for names, rows in heads.groupby(["variant", "condition", "bin"]):
+        variant, condition, which = map(str, names)
+        arm = Arm(variant, condition)
+        if arm not in arms or which not in arms[arm].bins:
             continue
-        pair = rows["lens"] + "/" + rows["component"]
-        index = pd.MultiIndex.from_arrays(
-            [pair, rows["layer"], rows["head"]], names=["pair", "layer", "head"]
-        )
-        truth = xr.DataArray.from_series(pd.Series(rows["truth"].to_numpy(), index))
-        own = data[name]
-        axes = {axis: f"{name}:{axis}" for axis in truth.dims}
-        named = truth.sel(pair=own[axes["pair"]].values).drop_vars(["layer", "head"]).rename(axes)
-        data[name] = (xr.zeros_like(own) + named).transpose(*own.dims)
-    return replace(evidence, data=xr.Dataset(data, attrs=evidence.data.attrs))
+        own = arms[arm].bins[which]
+        truth = xr.DataArray.from_series(rows.set_index(axes)["truth"])
+        truth = truth.sel(lens=own["lens"], component=own["component"])
+        spread = xr.zeros_like(own) + truth.drop_vars(["layer", "head"])
+        bins = {**arms[arm].bins, which: spread.transpose(*own.dims)}
+        arms[arm] = replace(arms[arm], bins=bins)
+    return replace(evidence, arms=arms)
 
 
 def numbers(evidence: Evidence) -> Iterator[dict[str, Any]]:
     """Rows of all claims that follow from energies; the others have no lens, or no number."""
-    for claim in CLAIMS:
-        yield from (row for row in claim(evidence) if row["lens"] and "number" in row)
+    for claim in registry.CLAIMS:
+        if claim.from_energies:
+            yield from (row for row in claim.judge(evidence) if row["lens"] and "number" in row)
 
 
-def compare(
+def write_truth(
     truths: Sequence[Path],
     energies: Path,
     layers: Path,
@@ -123,7 +121,7 @@ def compare(
         layers: see energies.
         summary: see energies.
         claims: see energies.
-        replicates: stores of slots of the same models, and their manifests.
+        replicates: stores of replicates of the same models, and their manifests.
         manifests: see replicates.
         table: where truth.csv goes.
         numbers_table: where numbers.csv goes.
@@ -145,7 +143,7 @@ def compare(
         frames, replicates, manifests, models, strict=True
     ):
         evidence = Evidence(
-            open_dataset(store, manifest).load(),
+            open_replicates(store, manifest),
             np.empty(0),
             swap_tokens,
             variants,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import product
 
 import numpy as np
@@ -9,17 +10,18 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from abspos.calibration.comparison import CELL, against, covered, numbers, true_evidence
+from abspos.calibration.truth import CELL, against, covered, numbers, true_evidence
 from abspos.claims import estimands
 from abspos.claims.evidence import Evidence
+from abspos.statistics.arm_tables import untested
 from abspos.statistics.half_samples import SPLITS
-from abspos.statistics.replicates import over_heads, over_model
-from abspos.statistics.store import named
+from abspos.statistics.replicates import over_heads, over_model, stack
+from abspos.statistics.store import Arm, ArmReplicates
 
 LAYERS, HEADS, INPUTS = 3, 4, 8
-SLOTS = 1 + INPUTS + 2 * SPLITS
+REPLICATES = 1 + INPUTS + 2 * SPLITS
 ARMS = [("standard", "bos"), ("standard", "swap-token-1"), ("ntk", "bos")]
-PAIRS = [f"{lens}/{part}" for lens in ("log", "probability") for part in ("mask", "residual")]
+PAIRS = list(product(("log", "probability"), ("mask", "residual")))
 VARIANTS = {"standard": {}, "ntk": {"rope": {"rope_type": "ntk", "factor": 8.0}}}
 
 
@@ -30,7 +32,7 @@ def heads() -> pd.DataFrame:
     base = {p: rng.uniform(1, 2, size=(LAYERS, HEADS)) for p in PAIRS}
     rows = []
     for (variant, condition), pair in product(ARMS, PAIRS):
-        lens, component = pair.split("/")
+        lens, component = pair
         share = 1.0 if component == "mask" or (variant, condition) == ARMS[0] else 0.36
         for which in ("early", "cross") if component == "residual" else ("early",):
             if which == "cross" and not condition.startswith("swap"):
@@ -58,30 +60,29 @@ def heads() -> pd.DataFrame:
 def evidence(heads) -> Evidence:
     """A study whose estimates are noise."""
     rng = np.random.default_rng(1)
-    data, facts = {}, {}
-    for variant, condition in ARMS:
-        arm = f"{variant}:{condition}"
-        bins = ["early", *(["cross"] if condition.startswith("swap") else [])]
-        slots = {
-            which: xr.DataArray(
-                rng.uniform(1, 2, size=(len(pairs), LAYERS, HEADS, SLOTS)),
-                dims=("pair", "layer", "head", "slot"),
-                coords={"pair": pairs},
-            )
-            for which in bins
-            for pairs in [PAIRS if which == "early" else [p for p in PAIRS if "residual" in p]]
-        }
-        data |= named(arm, slots | {"loss": xr.DataArray(np.ones(SLOTS), dims="slot")})
-        facts[arm] = {
+    arms = {}
+    for arm in (Arm(*names) for names in ARMS):
+        bins = {"early": PAIRS}
+        if arm.condition.startswith("swap"):
+            bins["cross"] = [pair for pair in PAIRS if pair[1] == "residual"]
+        shape = (LAYERS, HEADS, REPLICATES)
+        facts = {
             "inputs": INPUTS,
             "kind": ["full"] * LAYERS,
             "window": [None] * LAYERS,
             "length": 16,
-            "bins": {"early": [1, 4]},
-            "p_values": {f"{p}/{s}": 0.01 for p in PAIRS for s in ("median", "mean")},
+            "beyond": {},
         }
-    made = xr.Dataset(data, attrs={"facts": facts})
-    return Evidence(made, np.empty(0), ["a"], VARIANTS, 0.95, 0)
+        arms[arm] = ArmReplicates(
+            facts,
+            {
+                which: stack({p: rng.uniform(1, 2, shape) for p in own})
+                for which, own in bins.items()
+            },
+            xr.DataArray(np.ones(REPLICATES), dims="replicate"),
+            untested().fillna(0.01),
+        )
+    return Evidence(arms, np.empty(0), ["a"], VARIANTS, 0.95, 0)
 
 
 def by_name(evidence: Evidence) -> dict[tuple[str, ...], dict]:
@@ -111,9 +112,11 @@ def test_every_number_of_the_study_has_its_truth(heads, evidence):
 
 
 def test_the_studys_own_evidence_is_left_alone(heads, evidence):
-    before = evidence.data.copy(deep=True)
+    before = copy.deepcopy(evidence.arms)
     true_evidence(evidence, heads)
-    xr.testing.assert_identical(evidence.data, before)
+    for arm, own in before.items():
+        for which, array in own.bins.items():
+            xr.testing.assert_identical(evidence.arms[arm].bins[which], array)
 
 
 def test_truths_stand_beside_what_was_measured(heads):

@@ -1,0 +1,167 @@
+"""The claims on variants of the same weights: ntk-suppresses and window-accumulates.
+
+Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from abspos.claims import estimands
+from abspos.claims.evidence import Evidence, Row, measured, not_testable
+from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.components.lenses import LENSES
+from abspos.statistics.replicates import SUMMARIES, over_model
+from abspos.statistics.store import Arm
+
+#: ntk-suppresses is reproduced from a tenth on.
+TENTH = Claimed(least=0.10)
+#: A slope over fewer layers says nothing of depth.
+FEWEST_LAYERS = 3
+
+
+def changed(evidence: Evidence, key: str) -> list[str]:
+    """Names of the trained variants in which this one thing is changed: rope, window."""
+    return [
+        name
+        for name in evidence.trained()
+        if evidence.has(evidence.arm(name))
+        and evidence.variants[name].get(key)
+        and not any(evidence.variants[name].get(k) for k in {"rope", "window"} - {key})
+    ]
+
+
+def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
+    """Reduction of R's early energy under NTK scaling, with BOS; beside it mask and loss.
+
+    Of a model without BOS the same numbers are shown, and nothing is decided.
+    """
+    reference = evidence.arm("standard")
+    without = evidence.base != "bos"
+    factors = {
+        name: evidence.variants[name]["rope"]["factor"]
+        for name in changed(evidence, "rope")
+        if evidence.variants[name]["rope"]["rope_type"] == "ntk"
+    }
+    if without:
+        for lens in LENSES:
+            yield not_testable("is about BOS at position 0, which this model has not", lens)
+    elif not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
+        why = "needs an ntk variant of a factor above 1 and standard, both under bos"
+        for lens in LENSES:
+            yield not_testable(why, lens)
+    for name, factor in factors.items() if evidence.has(reference) else ():
+        arm = evidence.arm(name)
+        for lens in LENSES:
+            for component in ("residual", "mask"):
+                pair = [evidence.energies(a, "early", lens, component) for a in (arm, reference)]
+                for summary in SUMMARIES:
+                    beside = component == "mask" or factor < 1 or without
+                    yield measured(
+                        evidence,
+                        [arm, reference],
+                        f"reduction of {component} energy",
+                        estimands.reduction(*(over_model(x, summary) for x in pair)),
+                        None if beside else TENTH,
+                        lens=lens,
+                        summary=summary,
+                        primary=lens == "log" and summary == "median" and not beside,
+                    )
+        losses = [evidence.loss(a) for a in (arm, reference)]
+        row = measured(
+            evidence,
+            [arm, reference],
+            "rise of loss [nats per token]",
+            losses[0] - losses[1],
+            None,
+        )
+        yield row
+
+
+def window_accumulates(evidence: Evidence) -> Iterator[Row]:
+    """Slope with depth of the energy beyond the window: against standard, against untrained."""
+    tested = changed(evidence, "window")
+    if not tested:
+        for lens in LENSES:
+            yield not_testable(f"needs a window variant under {evidence.base}", lens)
+    for name in tested:
+        arm, window = evidence.arm(name), evidence.variants[name]["window"]
+        others = twins(evidence, window) or [evidence.arm("an untrained window")]
+        for other in (evidence.arm("standard"), *others):
+            why = unfit_for_slopes(evidence, arm, other, window)
+            if not why:
+                yield from compared_slopes(evidence, arm, other, window)
+                continue
+            for lens in LENSES:
+                yield not_testable(why, lens, arms=[arm, other])
+    yield from native_windows(evidence)
+
+
+def twins(evidence: Evidence, window: int | None) -> list[Arm]:
+    """Arms of untrained weights with a variant's window, or with none but the model's own."""
+    return [
+        evidence.arm(name)
+        for name, variant in evidence.variants.items()
+        if variant.get("untrained") and variant.get("window") == window and not variant.get("rope")
+    ]
+
+
+def native_windows(evidence: Evidence) -> Iterator[Row]:
+    """Slopes of a model with windows of its own, as published against untrained; beside the claim.
+
+    It has no counterpart without windows, and in hybrids position 0 stays visible through the full
+    layers, so nothing is decided by it.
+    """
+    arm = evidence.arm("standard")
+    windows = evidence.facts[arm]["window"] if evidence.has(arm) else []
+    for window in {w for w in windows if w is not None}:
+        for other in twins(evidence, None):
+            if not unfit_for_slopes(evidence, arm, other, window):
+                yield from compared_slopes(evidence, arm, other, window, decides=False)
+
+
+def unfit_for_slopes(evidence: Evidence, arm: Arm, other: Arm, window: int) -> str:
+    """Why the slopes of two arms cannot be compared; empty if they can."""
+    if not evidence.has(other):
+        return f"needs {other}"
+    if not (evidence.beyond(arm, window) and evidence.beyond(other, window)):
+        return f"no early query lies beyond {window} keys"
+    reached = int(reached_layers(evidence, arm).sum())
+    if reached < FEWEST_LAYERS:
+        return f"position 0 can have reached {reached} layers, a slope needs {FEWEST_LAYERS}"
+    return ""
+
+
+def reached_layers(evidence: Evidence, arm: Arm) -> np.ndarray:
+    """Sliding layers of an arm that position 0 can have reached (layer) bool."""
+    windows = evidence.facts[arm]["window"]
+    slides = np.array([window is not None for window in windows])
+    return slides & estimands.reachable(windows, evidence.facts[arm]["length"] // 2)
+
+
+def compared_slopes(
+    evidence: Evidence, arm: Arm, other: Arm, window: int, decides: bool = True
+) -> Iterator[Row]:
+    """Difference of the two arms' slopes, in both lenses and summaries."""
+    layers = reached_layers(evidence, arm)
+    full = evidence.facts[arm]["window"].count(None)
+    chosen = f"{layers.sum()} sliding layers of {len(layers)}"
+    chosen += f"; position 0 stays visible through {full} full layers" if full else ""
+    for lens in LENSES:
+        pair = [evidence.energies(a, evidence.beyond(a, window) or "", lens) for a in (arm, other)]
+        for summary in SUMMARIES:
+            slopes = [estimands.accumulation(x, layers, summary) for x in pair]
+            yield measured(
+                evidence,
+                [arm, other],
+                "difference of slopes [energy per layer]",
+                slopes[0] - slopes[1],
+                POSITIVE,
+                lens=lens,
+                summary=summary,
+                note=f"queries beyond a window of {window} keys",
+                layers="" if decides else chosen,
+                primary=decides and lens == "log" and summary == "median",
+            )
