@@ -36,7 +36,7 @@ STAGES = {
     "checkpoints": "report",
     "choices": "claims",
     "claims": "claims",
-    "comparison": "calibration",
+    "truth": "calibration",
     "components": "components",
     "corpus": "inputs",
     "figures": "figures",

@@ -6,8 +6,11 @@ Source: docs/method.md, sections 2 and 3.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the config, which reads MIN_INPUTS, is read at every start
+    import numpy as np
+    from numpy.typing import ArrayLike
 
 #: Below this many inputs every verdict is preliminary.
 MIN_INPUTS = 128
@@ -15,6 +18,8 @@ MIN_INPUTS = 128
 
 def unit_codes(documents: ArrayLike | None, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Unit of each input, numbered by first appearance (N,), and the number of inputs per unit."""
+    import numpy as np
+
     if documents is None:
         return np.arange(number), np.ones(number)
     labels = np.asarray(documents)
@@ -37,6 +42,8 @@ def holdout(
     Complementary, of equal size to within one unit; no document stands in both. Raises ValueError
     below 2 documents. Source: docs/method.md, section 3 (selection).
     """
+    import numpy as np
+
     codes, sizes = unit_codes(documents, number)
     require_documents("holdout", len(sizes), 2)
     order = np.random.default_rng(seed).permutation(len(sizes))

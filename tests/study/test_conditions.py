@@ -169,7 +169,7 @@ setting = Setting(torch.ones(5, 3), bos=1, token=None, later=4, shift=64, seed=0
 batch = Batch(torch.zeros(2, 8, 3), range(2))
 assert apply("swap-halved", batch, setting).embeddings[:, 0].eq(0.5).all()
 
-from abspos.claims.table import replacements
+from abspos.claims.swaps import replacements
 evidence = SimpleNamespace(conditions=lambda variant: ["bos", "swap-halved", "swap-mean"])
 assert replacements(evidence) == {"swap-halved": ["swap-halved"], "swap-mean": ["swap-mean"]}
 """,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 
 import pytest
@@ -113,3 +114,25 @@ def test_what_cannot_be_swapped_in_is_refused_before_the_first_pass(fresh) -> No
     assert text.splitlines()[-1] == (
         "models[toy]: swap_tokens: 'ab' is 2 tokens for this tokenizer; list single tokens"
     )
+
+
+def test_a_key_that_stands_twice_is_refused_in_a_study_and_in_the_default_one(fresh) -> None:
+    study = fresh.root / "studies/tiny.yaml"
+    study.write_text(study.read_text() + "dtype: float32\ndtype: bfloat16\n")
+    default = fresh.root / "config.yaml"
+    default.write_text(default.read_text() + "seed: 3\n")
+    code, text = fresh.snakemake()
+    assert code != 0
+    first, second = text.partition("config: 2 to correct\n")[2].splitlines()[:2]
+    assert re.match(r"config\.yaml, line \d+: key 'seed' is already set in line \d+; keep", first)
+    assert re.match(r"studies/tiny\.yaml, line \d+: key 'dtype' is already set in line", second)
+    assert not (fresh.root / "results").exists()
+
+
+def test_a_study_without_a_name_is_called_after_its_file(fresh) -> None:
+    study = fresh.root / "studies/tiny.yaml"
+    study.write_text(study.read_text().replace("study: tiny\n", ""))
+    code, text = fresh.snakemake("-n")
+    assert code == 0, text
+    assert "results/tiny/claims.csv" in text
+    assert "results/default/" not in text

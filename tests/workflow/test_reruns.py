@@ -224,6 +224,13 @@ def test_other_swap_tokens_rerun_their_arms(project) -> None:
     assert plan.rules == {"activations": 1, "components": 1, **COUNTED}
 
 
+def test_one_more_swap_token_extracts_one_more_arm(project) -> None:
+    project.configure(swap_tokens=[*project.study["swap_tokens"], "k"])
+    plan = project.plan()
+    assert plan.arms("activations") == plan.arms("components") == ["standard/swap-token-2"]
+    assert plan.rules == {"activations": 1, "components": 1, **COUNTED}
+
+
 def test_a_new_arm_plans_its_own_jobs_and_the_aggregates(project) -> None:
     variants = json.loads(json.dumps(project.study["variants"]))
     variants[1]["conditions"].append("no-bos")

@@ -28,7 +28,7 @@ def nearest(word: Any, options: Iterable[str]) -> str | None:
 
 def _near(word: str, option: str) -> bool:
     """Whether each part of an option is near, of one that is near as a whole."""
-    parts = [re.split("[-_. /]", text) for text in (word, option)]
+    parts = [re.split("[-_]", text) for text in (word, option)]
     return len(parts[0]) != len(parts[1]) or all(
         (abs(len(a) - len(b)) == 1 and (a in b or b in a))  # one letter too few or too many
         or _same_letters(a, b)
