@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from abspos.figures import FIGURES
+from abspos.planning import costs
 from abspos.planning import forecast as plan
 from abspos.planning import requests as resources
+from abspos.planning.costs import Load, Machine
 from abspos.planning.forecast import Job
 from abspos.planning.layout import ONLY_WITH, Layout
-from abspos.planning.requests import Load, Machine
 from abspos.planning.sizes import Sizes
 from abspos.study.config import load_study
 from abspos.study.files import merged
@@ -73,8 +74,8 @@ def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, 
     monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
     (runs,) = plan.loads(study(), tmp_path).values()
     activations, components = STORES[arm]
-    assert resources.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
-    assert resources.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
+    assert costs.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
+    assert costs.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
 
 
 def test_jobs_are_those_of_the_workflow(small: plan.Plan) -> None:
@@ -125,14 +126,14 @@ def test_times_follow_the_machine_in_closed_form() -> None:
     # Weights 2 (64 16 2 6 + 3 64 128); logits of every eighth position; T / 2 keys, twice.
     weights = 2 * (12288 + 24576)
     flops = 8 * 32 * (2 * (weights + 256 * 64 // 8) + 2 * 32 * 64 * 2)
-    assert resources.forward_flops(load) == flops
+    assert costs.forward_flops(load) == flops
     quick = Machine(disk=1e30)
-    assert resources.seconds("activations", load, quick) == pytest.approx(flops / (2 * 8.3e10))
+    assert costs.seconds("activations", load, quick) == pytest.approx(flops / (2 * 8.3e10))
     half = replace(load, dtype="bfloat16", device="cuda")
-    assert resources.seconds("activations", half, quick) == pytest.approx(flops / 1e14)
+    assert costs.seconds("activations", half, quick) == pytest.approx(flops / 1e14)
     slow = Machine(cpu_flops=1e30, cpu_fields=1e30, disk=1e3)
-    moved = resources.activation_bytes(load) + resources.component_bytes(load)
-    assert resources.seconds("components", load, slow) == pytest.approx(moved / 1e3)
+    moved = costs.activation_bytes(load) + costs.component_bytes(load)
+    assert costs.seconds("components", load, slow) == pytest.approx(moved / 1e3)
 
 
 def test_wall_time_is_that_of_the_busiest_or_of_the_longest_chain() -> None:

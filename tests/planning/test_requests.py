@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from abspos.planning import costs
 from abspos.planning import requests as resources
 from abspos.planning import sizes as shapes
+from abspos.planning.costs import STAGES, Load
 from abspos.planning.partitions import Limit, Request, ResourceError, minutes, read_limits
-from abspos.planning.requests import STAGES, Load, request
+from abspos.planning.requests import request
 from abspos.planning.sizes import Sizes
 from abspos.study.config import load_study
 
@@ -76,9 +78,9 @@ def test_bytes_on_disk_are_close_to_those_of_real_stores(
     # Those stores also held sums of hidden states (depth, position, hidden) in float64, since gone.
     sums = 8 * (load.sizes.layers + 1) * load.length * load.sizes.hidden / 1e6
     stored = seen["activations"][2] - sums
-    assert resources.activation_bytes(load) / 1e6 == pytest.approx(stored, rel=0.06)
-    assert resources.component_bytes(load) / 1e6 <= 3 * seen["components"][2]
-    assert resources.component_bytes(load) / 1e6 >= 0.8 * seen["components"][2]
+    assert costs.activation_bytes(load) / 1e6 == pytest.approx(stored, rel=0.06)
+    assert costs.component_bytes(load) / 1e6 <= 3 * seen["components"][2]
+    assert costs.component_bytes(load) / 1e6 >= 0.8 * seen["components"][2]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -89,16 +91,16 @@ def test_bytes_on_disk_are_close_to_those_of_real_stores(
 def test_more_work_never_asks_for_less(stage: str, key: str, more: object) -> None:
     small = dataclasses.replace(LOAD, sizes=Sizes(2, 4, 2, 16, 64, 128, 258))
     large = dataclasses.replace(small, **{key: more})
-    assert resources.memory(stage, large) >= resources.memory(stage, small)
-    assert resources.seconds(stage, large) >= resources.seconds(stage, small)
+    assert costs.memory(stage, large) >= costs.memory(stage, small)
+    assert costs.seconds(stage, large) >= costs.seconds(stage, small)
 
 
 def test_bfloat16_halves_activations_and_a_gpu_is_faster() -> None:
     half = dataclasses.replace(LOAD, dtype="bfloat16")
-    assert resources.activation_bytes(half) < 0.6 * resources.activation_bytes(LOAD)
+    assert costs.activation_bytes(half) < 0.6 * costs.activation_bytes(LOAD)
     cuda = dataclasses.replace(LOAD, device="cuda")
     for stage in resources.ON_DEVICE:
-        assert resources.seconds(stage, cuda) < resources.seconds(stage, LOAD)
+        assert costs.seconds(stage, cuda) < costs.seconds(stage, LOAD)
 
 
 def test_each_attempt_asks_for_twice_as_much_of_memory_and_time_alone() -> None:
@@ -164,7 +166,7 @@ def test_a_guess_is_cut_down_instead_of_refused() -> None:
 
 def test_the_default_study_asks_for_little(tmp_path: Path) -> None:
     study = load_study(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
-    load = resources.load_of(study, "smollm2-135m", tmp_path, 14)
+    load = costs.load_of(study, "smollm2-135m", tmp_path, 14)
     assert load.packed
     assert load.bins == 3
     assert all(request(stage, load, 1, [CPU]).mem_mb < 8000 for stage in STAGES)
@@ -216,6 +218,6 @@ def test_blocks_are_those_of_a_decomposition() -> None:
     from abspos.components import stack as layers
     from abspos.components import store as component_store
 
-    assert resources.BLOCK_BYTES == component_store.BLOCK_BYTES
-    assert resources.READ_BYTES == component_store.READ_BYTES
-    assert resources.STACK_BYTES == layers.STACK_BYTES
+    assert costs.BLOCK_BYTES == component_store.BLOCK_BYTES
+    assert costs.READ_BYTES == component_store.READ_BYTES
+    assert costs.STACK_BYTES == layers.STACK_BYTES

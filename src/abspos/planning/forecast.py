@@ -12,10 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from abspos.planning.layout import Layout
-from abspos.planning.requests import (
-    ON_DEVICE,
-    ON_THREADS,
+from abspos.planning.costs import (
     Load,
     Machine,
     activation_bytes,
@@ -28,6 +25,8 @@ from abspos.planning.requests import (
     seconds,
     table_bytes,
 )
+from abspos.planning.layout import Layout
+from abspos.planning.requests import ON_DEVICE, ON_THREADS
 from abspos.study.conditions import condition_of
 
 #: Jobs that only gather what others computed: seconds and bytes of memory of each.

@@ -1,0 +1,380 @@
+"""What a job costs: memory, time and bytes on disk, expected from model and study.
+
+Constants were fitted to peaks and times in ledgers of real runs. Nothing heavy is imported, since
+the Snakefile uses this module at every start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from abspos.planning.sizes import Sizes, sizes
+from abspos.study import grid
+from abspos.study.config import Study
+
+#: Python with torch and transformers imported.
+BASE_BYTES = 700e6
+#: Bytes of logits in one block of a decomposition, by device, and of q and k held at the same time.
+BLOCK_BYTES, READ_BYTES = {"cpu": 2**23, "cuda": 2**28}, 2**30
+#: Copies of a block's logits, and of its heads' fields of all inputs, held at the same time.
+LOGIT_COPIES, FIELD_COPIES = 7, 12
+#: A decomposition stores an array of all layers in a file if it has at least this many bytes.
+STACK_BYTES = 2**28
+ITEM = {"float32": 4, "bfloat16": 2}
+#: Time of a decomposition in float64 and without a store, over that of one with a store.
+IN_DOUBLE = 3.0
+#: Bytes of planted logits drawn and stored per second on one core.
+DRAWN = 2e8
+#: One position in this many has its next token scored (see activations.scored_positions).
+SCORED = 8
+#: Certificates: inputs, positions whose output logits are compared at a time, and bytes of
+#: attention weights that are held at a time (abspos.activations.certificates).
+CHECKED_INPUTS, CHECKED_LOGITS, CHECKED_BYTES = 2, 64, 2**26
+#: Copies of each that live at a time.
+CHECKED_COPIES = 6
+#: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
+FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates of a machine, per second. CPU rates were fitted to ledgers of runs on two cores; GPU
+    rates are commonly seen on one large accelerator and were not measured by this project.
+
+    Attributes:
+        cpu_flops: floating-point operations of one core in float32.
+        cpu_half: rate of bfloat16 over that of float32 on a CPU.
+        gpu_flops: floating-point operations of one GPU in float32.
+        gpu_half: rate of bfloat16 over that of float32 on a GPU.
+        cpu_fields: numbers by (input, layer, head, query, key) that one core decomposes.
+        gpu_fields: numbers that one GPU decomposes.
+        statistics: bytes of component stores that one core turns into tables.
+        disk: bytes to and from disk.
+        network: bytes from the network.
+        start: seconds (not a rate) from a job's submission to the end of its imports.
+    """
+
+    cpu_flops: float = 8.3e10
+    cpu_half: float = 0.25
+    gpu_flops: float = 1e13
+    gpu_half: float = 10.0
+    cpu_fields: float = 2e8
+    gpu_fields: float = 3e9
+    statistics: float = 8e7
+    disk: float = 5e8
+    network: float = 1e7
+    start: float = 2.0
+
+    def flops(self, load: Load) -> float:
+        """Operations per second of the model of a job, in its dtype on its device."""
+        if load.device == "cuda":
+            return self.gpu_flops * (self.gpu_half if load.dtype == "bfloat16" else 1)
+        half = self.cpu_half if load.dtype == "bfloat16" else 1
+        return self.cpu_flops * half * load.threads
+
+
+@dataclass(frozen=True)
+class Load:
+    """The work of one job.
+
+    Attributes:
+        sizes: sizes of the model.
+        inputs: N.
+        length: T.
+        batch: inputs per forward pass.
+        dtype: precision in which the model runs.
+        device: ``cpu`` or ``cuda``.
+        threads: cores.
+        arms: runs of the model.
+        bins: number of query bins: early, late, and one per window.
+        early: first query after the early bin.
+        anchored: whether the balance has an anchor other than the last early query.
+        source: type of the model's source.
+        packed: whether the checkpoint is converted from a GGUF file.
+        fields: whether early fields are stored, so that other arms can be compared with them.
+        compared: whether early fields are compared with those of another arm.
+        writes: whether the heads' writes from position 0 are stored.
+    """
+
+    sizes: Sizes
+    inputs: int
+    length: int
+    batch: int = 8
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int = 1
+    arms: int = 1
+    bins: int = 3
+    early: int = 32
+    anchored: bool = False
+    source: str = "packaged"
+    packed: bool = False
+    fields: bool = True
+    compared: bool = False
+    writes: bool = True
+
+    @property
+    def half(self) -> int:
+        """T // 2, the number of offsets."""
+        return self.length // 2
+
+    @property
+    def references(self) -> int:
+        """Number of sampled reference queries (abspos.study.grid)."""
+        return len(grid.references(self.length))
+
+    @property
+    def explained(self) -> int:
+        """Number of explained early queries, without a few that the study adds."""
+        return len(grid.explained(self.length, self.early))
+
+    @property
+    def elements(self) -> int:
+        """Elements of a field of explained queries, per head and input."""
+        return grid.elements(grid.explained(self.length, self.early))
+
+    @property
+    def shown(self) -> int:
+        """Number of early queries whose mean fields are stored."""
+        return len(grid.shown(grid.explained(self.length, self.early)))
+
+    @property
+    def early_elements(self) -> int:
+        """Numbers in the early bin of a field: queries 1 to early - 1 with all their keys."""
+        early = min(self.early, self.half)
+        return early * (early + 1) // 2 - 1
+
+
+# Bytes on disk
+
+
+def checkpoint_bytes(s: Sizes) -> int:
+    """Bytes of a checkpoint folder; weights keep their precision, at most 4 bytes each."""
+    return 4 * s.parameters + 10**7
+
+
+def input_bytes(load: Load) -> int:
+    """Bytes of the store of windows and its attributes."""
+    return 4 * load.inputs * (load.length + 4) + 2**15
+
+
+def activation_bytes(load: Load) -> int:
+    """Bytes of one activation store: q and k of all layers, states of position 0."""
+    s = load.sizes
+    qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
+    v0 = 4 * load.inputs * s.kv_heads * s.head_size
+    write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
+    states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
+    return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
+
+
+def component_bytes(load: Load) -> int:
+    """Bytes of one component store: packed Grams, mean fields, early fields of a reference."""
+    n, half = load.inputs, load.half
+    # mask, residual, row, sink and the anchored mask; mask and residual; residual beyond a window
+    kinds = 4 + load.anchored + 2 + load.bins - 2
+    grams = (2 * kinds + load.writes) * n * (n + 1) // 2
+    profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
+    fields = 4 * load.shown * half + half + n * half + 4 * n
+    early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
+    return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
+
+
+def table_bytes(load: Load) -> int:
+    """Bytes of a model's tables and of the replicates that its claims are made of."""
+    s = load.sizes
+    return load.arms * s.layers * (s.heads * 6000 + load.inputs * 1300)  # fitted to runs
+
+
+# Memory, in bytes
+
+
+def _models_memory(load: Load) -> float:
+    weights = 4 * load.sizes.parameters
+    return BASE_BYTES + (2.2 * weights if load.packed else 0.5 * weights)
+
+
+def _inputs_memory(load: Load) -> float:
+    return BASE_BYTES
+
+
+def _planted_bytes(load: Load) -> int:
+    """Bytes of the planted logits of all inputs, drawn in float64."""
+    return 8 * load.inputs * load.sizes.layers * load.sizes.heads * load.length**2
+
+
+def _planted_memory(load: Load) -> float:
+    return BASE_BYTES + 4 * _planted_bytes(load) * min(1, load.batch / load.inputs)
+
+
+def _activations_memory(load: Load) -> float:
+    s, item = load.sizes, ITEM[load.dtype]
+    tokens = load.batch * load.length
+    states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
+    working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
+    logits = 3 * 4 * tokens // SCORED * s.vocabulary
+    kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
+    sums = 4 * s.layers * load.length * s.hidden
+    passing = max(working + logits, _certificate_memory(load))
+    return BASE_BYTES + item * s.parameters + passing + kept + sums
+
+
+def _certificate_memory(load: Load) -> float:
+    s, inputs = load.sizes, min(CHECKED_INPUTS, load.batch)
+    weights = min(CHECKED_BYTES, 4 * inputs * s.heads * load.length**2)
+    logits = 4 * inputs * CHECKED_LOGITS * s.vocabulary
+    masks = 8 * inputs * load.length**2
+    states = (s.layers + 4) * s.hidden + 3 * s.inner + 2 * (s.heads + s.kv_heads) * s.head_size
+    return CHECKED_COPIES * (weights + logits) + masks + 4 * inputs * load.length * states
+
+
+def _components_memory(load: Load) -> float:
+    s = load.sizes
+    group, most = s.heads // s.kv_heads, BLOCK_BYTES[load.device]
+    field = 4 * load.inputs * load.elements
+    heads = min(s.heads, max(group, most // field))
+    rows = 4 * heads * load.references * load.length
+    block = min(max(most, rows), load.inputs * rows)
+    layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
+    # On a CPU every thread has its own layer, and all share the limit of READ_BYTES.
+    abreast = 1 if load.device == "cuda" else load.threads
+    held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
+    # Four fields, stored in files if they are large.
+    means = 16 * s.layers * s.heads * load.shown * load.half
+    kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
+    working = abreast * (LOGIT_COPIES * block + FIELD_COPIES * heads * field)
+    return BASE_BYTES + working + 2 * held + kept
+
+
+def _statistics_memory(load: Load) -> float:
+    return BASE_BYTES + 2 * component_bytes(load)
+
+
+# Time, in seconds
+
+
+def _models_seconds(load: Load, machine: Machine) -> float:
+    fetched = FETCHED[load.source] * load.sizes.parameters / machine.network
+    # Reading, converting and writing; converting costs about as much again.
+    return fetched + 8 * checkpoint_bytes(load.sizes) / machine.disk
+
+
+def _inputs_seconds(load: Load, machine: Machine) -> float:
+    return 3.0
+
+
+def forward_flops(load: Load) -> float:
+    """Operations of one forward pass over all inputs, with the logits of scored positions."""
+    s, tokens = load.sizes, load.inputs * load.length
+    attention = 2 * load.length * s.heads * s.head_size * s.layers  # causal: half of T x T, twice
+    scored = s.vocabulary * s.hidden // SCORED
+    return 2.0 * tokens * (s.body + scored) + tokens * attention
+
+
+def decomposition_flops(load: Load) -> float:
+    """Operations of the matrix products of one decomposition: logits, predicted, Grams."""
+    s, n = load.sizes, load.inputs
+    queries = load.references + load.explained
+    logits = 2 * n * queries * load.length * s.head_size
+    predicted = 2 * n * load.references * load.elements
+    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * load.elements
+    return float(s.layers * s.heads * (logits + predicted + grams))
+
+
+def _planted_seconds(load: Load, machine: Machine) -> float:
+    moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
+    return _planted_bytes(load) / DRAWN + moved / machine.disk
+
+
+def _activations_seconds(load: Load, machine: Machine) -> float:
+    moved = activation_bytes(load) + checkpoint_bytes(load.sizes)
+    return forward_flops(load) / machine.flops(load) + moved / machine.disk
+
+
+def _components_seconds(load: Load, machine: Machine) -> float:
+    queries = load.references + load.explained
+    fields = load.inputs * load.sizes.layers * load.sizes.heads * queries * load.length
+    on_gpu = load.device == "cuda"
+    rate = machine.gpu_fields if on_gpu else machine.cpu_fields * load.threads
+    flops = machine.gpu_flops if on_gpu else machine.cpu_flops * load.threads
+    moved = activation_bytes(load) + component_bytes(load)
+    return fields / rate + decomposition_flops(load) / flops + moved / machine.disk
+
+
+def _statistics_seconds(load: Load, machine: Machine) -> float:
+    stores = load.arms * component_bytes(load)
+    return stores / (machine.statistics * load.threads)
+
+
+def population_seconds(runs: Sequence[Load], inputs: int, machine: Machine) -> float:
+    """Seconds for the true energies of a synthetic model: one population per run."""
+    load = runs[0]
+    fields = inputs * load.sizes.layers * load.sizes.heads * load.length**2 * len(runs)
+    return IN_DOUBLE * fields / (machine.cpu_fields * load.threads)
+
+
+_MEMORY = {
+    "models": _models_memory,
+    "inputs": _inputs_memory,
+    "activations": _activations_memory,
+    "planted": _planted_memory,
+    "components": _components_memory,
+    "statistics": _statistics_memory,
+}
+_SECONDS = {
+    "models": _models_seconds,
+    "inputs": _inputs_seconds,
+    "activations": _activations_seconds,
+    "planted": _planted_seconds,
+    "components": _components_seconds,
+    "statistics": _statistics_seconds,
+}
+STAGES = tuple(_MEMORY)
+
+
+def stages(load: Load) -> tuple[str, ...]:
+    """Stages that a model goes through: its activations are computed, or planted."""
+    other = "activations" if load.source == "synthetic" else "planted"
+    return tuple(stage for stage in STAGES if stage != other)
+
+
+def memory(stage: str, load: Load) -> float:
+    """Estimated peak memory of a job of this stage, in bytes."""
+    return _MEMORY[stage](load)
+
+
+def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
+    """Estimated seconds of a job of this stage, without its start."""
+    return _SECONDS[stage](load, machine or Machine())
+
+
+def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
+    """The work of a job of one model of a study; every arm counts as one with all inputs.
+
+    Args:
+        study: the study.
+        model: its name.
+        folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
+        arms: runs of the model.
+    """
+    source = study.model(model).source.model_dump(mode="json")
+    windows = {v.window for v in study.variants if v.window}
+    inputs = study.inputs
+    return Load(
+        sizes=sizes(source, folder, inputs.length),
+        inputs=inputs.number,
+        length=inputs.length,
+        batch=inputs.batch,
+        dtype=study.dtype,
+        device=study.device,
+        threads=study.threads,
+        arms=arms,
+        bins=2 + len(windows),
+        early=study.bins.early,
+        anchored=study.anchor < inputs.length // 2 - 1,
+        source=source["type"],
+        packed=source["type"] == "packaged" or str(source.get("path")).endswith(".gguf"),
+    )
