@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 
 import pyarrow as pa
 import pytest
@@ -67,10 +68,39 @@ def test_another_key_and_the_first_documents_only(fetched):
     assert [document.text for document in found] == ["one", "two"]
 
 
-@pytest.mark.parametrize("content", [b"{}\n", b"[1]\n", b'{"text": 5}\n', b"no json\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}\n",
+        b"[1]\n",
+        b'{"text": 5}\n',
+        b"no json\n",
+        b"\xff\n",
+        rb'{"text": "\ud800"}',
+        rb'{"text": "\u0000"}',
+        b'{"text": ' + b"[" * 100_000,
+    ],
+)
 def test_what_is_no_document_is_told(fetched, content, tmp_path):
     with pytest.raises(InputError, match=r"org/texts: a.jsonl line 2: not a document"):
         fetched({"a.jsonl": lines("one") + content})
+    assert not (tmp_path / "corpus").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.txt", b"\xff", r"not UTF-8 text \(byte 0"),
+        ("a.txt", b"a\0b", r"not a text \(character 1 is NUL\)"),
+        ("a.txt.gz", gzip.compress(b"text" * 99)[:-9], "cannot be read"),
+        ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.jsonl.gz", gzip.compress(lines("one"))[:10] + b"\xff" * 20, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_text_is_told_in_a_line(fetched, name, content, told, tmp_path):
+    with pytest.raises(InputError, match=f"org/texts: {re.escape(name)}: {told}") as error:
+        fetched({name: content})
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "corpus").exists()
 
 
@@ -127,6 +157,7 @@ def test_of_parquet_no_other_column_and_no_later_row_group_is_read(fetched):
         (table(text=[1, 2], body=["a", "b"]), "'text' holds int64, not text; .*of text: body"),
         (table(text=[[1], [2]]), "not text; .*there is none"),
         (table(text=["a", None]), " row 2: its 'text' is null, no document"),
+        (table(text=["a", "\0"]), r" row 2: its 'text' is no text \(character 0 is NUL\)"),
         (table(text=TEXTS)[:-9], "cannot be read as Parquet"),
         (b"no parquet", "cannot be read as Parquet"),
         (b"", "cannot be read as Parquet"),
