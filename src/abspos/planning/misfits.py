@@ -14,6 +14,7 @@ from typing import Any
 from abspos.models import gguf_file, local
 from abspos.models.families import REFUSED, ModelError, require_numbers, says
 from abspos.models.revisions import unclear
+from abspos.planning.at_hand import at_hand
 from abspos.planning.layout import Layout
 from abspos.planning.sizes import of_checkpoint
 from abspos.study.conditions import needs_bos
@@ -53,7 +54,7 @@ def statements(
     """
     if model in layout.sweeps:
         yield layout.sweeps[model].pin(revision).get("says", {})
-    place = layout.at_hand(model, revision, checkpoints)
+    place = at_hand(layout, model, revision, checkpoints)
     if place is not None:
         said = gguf_file.says(gguf_file.head(place)) if local.is_gguf(place) else says(place)
         yield said

@@ -372,7 +372,7 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
     Args:
         study: the study.
         model: its name.
-        folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
+        folder: where its small files are at hand (abspos.planning.at_hand), or None.
         arms: runs of the model.
     """
     source = study.model(model).source.model_dump(mode="json")
