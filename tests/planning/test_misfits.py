@@ -15,6 +15,7 @@ from abspos.activations.interventions import InterventionError
 from abspos.models import lock
 from abspos.models.sources import byte_tokenizer
 from abspos.planning import misfits as module
+from abspos.planning.at_hand import at_hand
 from abspos.planning.forecast import Machine, plan
 from abspos.planning.layout import Layout
 from abspos.planning.misfits import misfits
@@ -173,7 +174,7 @@ def test_a_checkpoint_of_another_source_says_nothing(checkpoint, tmp_path):
         lock.write({"model": {"org/a-7b": {"seed-0": pin}}}, path)
         layout = Layout(layout.study, tmp_path)
         assert len(misfits(layout, tmp_path)) == lines
-        assert (layout.at_hand("m", "seed-0", tmp_path) is None) == (lines == 0)
+        assert (at_hand(layout, "m", "seed-0", tmp_path) is None) == (lines == 0)
         found = plan(layout, tmp_path, Machine(), 1, 0)
         assert ("m" in found.guessed) == (lines == 0), "and its size is a guess"
 

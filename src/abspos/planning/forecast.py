@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from abspos.planning.at_hand import at_hand
 from abspos.planning.costs import (
     Load,
     Machine,
@@ -87,7 +88,7 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
     found: dict[tuple[str, str], dict[tuple[str, str], Load]] = {}
     for model, revision in layout.models():
         runs = layout.runs(model)
-        folder = layout.at_hand(model, revision, checkpoints)
+        folder = at_hand(layout, model, revision, checkpoints)
         whole = load_of(layout.study, model, folder, len(runs))
         found[model, revision] = {
             (run.variant, run.condition): replace(

@@ -98,29 +98,6 @@ class Layout:
         """Revisions of models that have one, by model: one plan sees one content of a folder."""
         return {}
 
-    def at_hand(self, model: str, revision: str, checkpoints: Path) -> Path | None:
-        """Where the small files of a checkpoint can be read before any job, or None.
-
-        A folder in ``checkpoints`` counts if what is in it is of this very source: revisions of
-        local and packaged models are named after their content, and those of the hub are held
-        against the lock. What other studies fetched under the same names says nothing here.
-
-        Args:
-            model: a model of the study.
-            revision: one of its revisions.
-            checkpoints: the folder of checkpoints, by model and revision.
-        """
-        source = self.study.model(model).source
-        folder = checkpoints / model / revision
-        if source.type == "local":
-            return local.place(source.model_dump(), self.root)
-        if source.type == "packaged":
-            return folder if folder.is_dir() else None
-        if model in self.sweeps:
-            facts = self.sweeps[model].pin(revision).get("files", {}).get("config.json")
-            return folder if facts and lock.holds(folder / "config.json", facts) else None
-        return None
-
     def checkpoints(self) -> list[dict[str, Any]]:
         """All that the study names, gaps included, in the config's order, as rows of a table.
 
@@ -191,7 +168,9 @@ class Layout:
         """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
-        return self.study.model(model).source.model_dump(mode="json", exclude={"left"})
+        found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
+        # A source in one wheel is what it was before there were parts: nothing is fetched anew.
+        return {key: value for key, value in found.items() if key != "parts" or value}
 
     def inputs(self) -> dict[str, Any]:
         """What the windows of text depend on."""

@@ -15,6 +15,7 @@ from abspos.models import gguf_file, local
 from abspos.models.families import REFUSED, ModelError, read, require_numbers, says
 from abspos.models.revisions import unclear
 from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
+from abspos.planning.at_hand import at_hand
 from abspos.planning.layout import Layout
 from abspos.planning.sizes import of_checkpoint
 from abspos.stores import file_digest
@@ -42,7 +43,7 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
             for revision in layout.revisions(model.name):
                 for said in statements(layout, model.name, revision, checkpoints):
                     found |= dict.fromkeys(misfits_of(layout, model.name, said))
-                place = layout.at_hand(model.name, revision, checkpoints)
+                place = at_hand(layout, model.name, revision, checkpoints)
                 if place is None or local.is_gguf(place):
                     continue
                 files = sorted(path for path in place.glob("tokenizer*.json") if path.is_file())
@@ -65,7 +66,7 @@ def statements(
     """
     if model in layout.sweeps:
         yield layout.sweeps[model].pin(revision).get("says", {})
-    place = layout.at_hand(model, revision, checkpoints)
+    place = at_hand(layout, model, revision, checkpoints)
     if place is not None:
         said = gguf_file.says(gguf_file.head(place)) if local.is_gguf(place) else says(place)
         yield said

