@@ -221,3 +221,14 @@ def test_blocks_are_those_of_a_decomposition() -> None:
     assert costs.BLOCK_BYTES == component_store.BLOCK_BYTES
     assert costs.READ_BYTES == component_store.READ_BYTES
     assert costs.STACK_BYTES == layers.STACK_BYTES
+
+
+def test_certificates_count_where_they_take_more_than_a_pass():
+    """One input at a time: what is compared of a large vocabulary is larger than what is scored."""
+    small, large = (
+        Load(dataclasses.replace(SMOLLM, vocabulary=tokens), 8, 256, batch=1)
+        for tokens in (1000, 262144)
+    )
+    extra = costs.memory("activations", large) - costs.memory("activations", small)
+    weights = 4 * (large.sizes.parameters - small.sizes.parameters)
+    assert extra - weights > 4 * 64 * 261144 * 3, "three copies of 64 positions' logits at least"
