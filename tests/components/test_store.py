@@ -262,6 +262,7 @@ def test_attributes(found, activations):
         assert dataset.attrs["anchor"] == HALF - 1, "the anchor asked for lies beyond half"
         assert dataset.attrs["length"] == LENGTH
         assert dataset.attrs["bins"] == {"early": [1, 8], "late": [8, 16], "beyond-6": [6, 16]}
+        assert dataset.attrs["beyond"] == {"beyond-6": 6}
         np.testing.assert_array_equal(dataset["loss"], source["loss"])
     assert (found["bos"]["state_variance"] == 0).all()
     assert (found["no-bos"]["state_variance"] > 0).all()
@@ -281,6 +282,7 @@ def test_inputs_of_one_document_never_pair(activations, windows, decompose_into,
     documents = inputs["document"].values
     others = documents[:, None] != documents
     edges = [[int(edge) for edge in name.split("-")] for name in paired["query_bin"].values]
+    np.testing.assert_array_equal(paired["query_edges"] - [0, 1], edges)
     queries = [last - first + 1 for first, last in edges]
     for lens in LENSES:
         early, late = (stored_grams(paired, which, lens, "residual") for which in ("early", "late"))
