@@ -45,7 +45,7 @@ def study(**changes: Any) -> Layout:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch) -> plan.Plan:
     """The default study's plan, with the shape of its model known."""
-    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
+    monkeypatch.setattr(costs, "sizes", lambda *given: SMOLLM)
     return plan.plan(study(), tmp_path, Machine(), cores=2)
 
 
@@ -73,7 +73,7 @@ def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
 
 @pytest.mark.parametrize("arm", STORES)
 def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, str]) -> None:
-    monkeypatch.setattr(resources, "sizes", lambda *given: SMOLLM)
+    monkeypatch.setattr(costs, "sizes", lambda *given: SMOLLM)
     (runs,) = plan.loads(study(), tmp_path).values()
     activations, components = STORES[arm]
     assert costs.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
@@ -233,7 +233,8 @@ def test_the_command_refuses_what_has_no_model_and_never_guesses_a_file_that_is_
         change = tmp_path / "study.yaml"
         source = {"type": "local", "path": str(path)}
         models = [{"name": "m", "source": source}]
-        change.write_text(json.dumps({"models": models, "inputs": {"number": 16}}))
+        given = {"models": models, "inputs": {"number": 16}, "swap_tokens": ["a", "b", "c", "d"]}
+        change.write_text(json.dumps(given))
         try:
             found = main(["plan", "--project", str(ROOT), "--configfile", str(change)])
         except SystemExit as stop:
