@@ -5,12 +5,16 @@ Source: docs/method.md, sections 1 and 6.
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 
 
 def rebuilt_logits(
-    query: Tensor, key: Tensor, scale: float, softcap: float | None = None
-) -> Tensor:
+    query: Float[Tensor, "input head query feature"],
+    key: Float[Tensor, "input kv_head key feature"],
+    scale: float,
+    softcap: float | None = None,
+) -> Float[Tensor, "input head query key"]:
     """Logits (input, head, query, key) of q and k after RoPE; K/V heads serve groups of heads.
 
     Args:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from abspos.components.decomposition import (
@@ -23,12 +24,12 @@ from abspos.study import grid
 
 
 def block_parts(
-    q: Tensor,
-    k: Tensor,
+    q: Float[Tensor, "input head position feature"],
+    k: Float[Tensor, "input kv_head position feature"],
     scale: float,
     window: int | None,
     softcap: float | None = None,
-    queries: Tensor | None = None,
+    queries: Int[Tensor, " query"] | None = None,
 ) -> tuple[Parts, Tensor]:
     """Decompose a block of heads, and what each query pays to position 0.
 
@@ -52,12 +53,12 @@ def block_parts(
 
 
 def block_bands(
-    q: Tensor,
-    k: Tensor,
+    q: Float[Tensor, "input head position feature"],
+    k: Float[Tensor, "input kv_head position feature"],
     scale: float,
     window: int | None,
     softcap: float | None,
-    queries: Tensor,
+    queries: Int[Tensor, " query"],
     bands: Sequence[slice],
 ) -> tuple[list[Parts], Tensor]:
     """The same with explained queries in bands: the parts of each, and attention to position 0.
@@ -93,7 +94,9 @@ def steps(numbers: list[int]) -> slice | list[int]:
     return slice(numbers[0], numbers[-1] + 1, step) if even else numbers
 
 
-def early_by_offset(rows: Tensor, queries: list[int]) -> Tensor:
+def early_by_offset(
+    rows: Float[Tensor, "*heads query key"], queries: list[int]
+) -> Float[Tensor, "*heads query offset"]:
     """Logits by offset of early queries, (..., query, offset); arbitrary where not visible.
 
     Args:
@@ -131,8 +134,8 @@ def late_to_first(logits: Tensor, taken: range, window: int | None, cut: Truncat
 
 
 def identity_error(
-    q: Tensor,
-    k: Tensor,
+    q: Float[Tensor, "input head position feature"],
+    k: Float[Tensor, "input kv_head position feature"],
     scale: float,
     window: int | None,
     parts: Parts,

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -42,21 +43,21 @@ class Parts:
         valid: (query, offset) bool.
     """
 
-    queries: Tensor
+    queries: Int[Tensor, " query"]
     window: int | None
-    relative: Tensor
-    denominator: Tensor
-    residual: Tensor
-    attention: Tensor
-    predicted: Tensor
-    valid: Tensor
+    relative: Float[Tensor, "*heads half"]
+    denominator: Float[Tensor, "*heads half"]
+    residual: Float[Tensor, "*heads query offset"]
+    attention: Float[Tensor, "*heads query offset"]
+    predicted: Float[Tensor, "*heads query offset"]
+    valid: Bool[Tensor, "query offset"]
 
     @property
-    def keys(self) -> Tensor:
+    def keys(self) -> Int[Tensor, " query"]:
         """How many keys each query sees (query): min(i + 1, W)."""
         return (self.queries + 1).clamp_max(self.window or self.denominator.shape[-1])
 
-    def mask(self, anchor: int | None = None) -> Tensor:
+    def mask(self, anchor: int | None = None) -> Float[Tensor, "*heads query"]:
         """mask_i = M_i - M_anchor, (..., query); the anchor is half - 1 unless given."""
         last = self.denominator.shape[-1] - 1 if anchor is None else anchor
         return self.denominator[..., last, None] - self.denominator[..., self.queries]
@@ -65,12 +66,16 @@ class Parts:
         """Where a query stands among those explained; it must be one of them."""
         return int(torch.searchsorted(self.queries, query))
 
-    def at_first(self, field: Tensor) -> Tensor:
+    def at_first(
+        self, field: Float[Tensor, "*heads query offset"]
+    ) -> Float[Tensor, "*heads query"]:
         """A field (..., query, offset) at position 0 of every query, (..., query)."""
         return field.gather(-1, self.queries.expand(field.shape[:-1])[..., None])[..., 0]
 
 
-def by_offset(rows: Tensor, first: int, offsets: int) -> Tensor:
+def by_offset(
+    rows: Float[Tensor, "*heads query key"], first: int, offsets: int
+) -> Float[Tensor, "*heads query offset"]:
     """Rows of logits (..., query, key) of queries first, first+1, ... by offset (..., query, d).
 
     What stands at offsets that reach before position 0 is arbitrary.
@@ -78,7 +83,9 @@ def by_offset(rows: Tensor, first: int, offsets: int) -> Tensor:
     return backwards_by_offset(rows.flip(-1), first, offsets)
 
 
-def backwards_by_offset(rows: Tensor, first: int, offsets: int, step: int = 1) -> Tensor:
+def backwards_by_offset(
+    rows: Float[Tensor, "*heads query key"], first: int, offsets: int, step: int = 1
+) -> Float[Tensor, "*heads query offset"]:
     """Logits by offset, as a view of rows whose keys run backwards.
 
     Args:
@@ -105,21 +112,24 @@ def visible(
     half: int,
     window: int | None,
     device: torch.device | str = "cpu",
-    queries: Tensor | None = None,
-) -> Tensor:
+    queries: Int[Tensor, " query"] | None = None,
+) -> Bool[Tensor, "query half"]:
     """Which offsets each early query has: (query, offset) bool, d < min(i + 1, W)."""
     d = torch.arange(half, device=device)
     last = (d if queries is None else queries).clamp_max((window or half) - 1)
     return d[None, :] <= last[:, None]
 
 
-def hiding(seen: Tensor, dtype: torch.dtype) -> Tensor:
+def hiding(seen: Bool[Tensor, "query offset"], dtype: torch.dtype) -> Float[Tensor, "query offset"]:
     """What is added to logits so that those not seen get no attention: 0 or a large negative."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -1e30)
 
 
 def split(
-    early: Tensor, reference: Tensor, window: int | None, queries: Tensor | None = None
+    early: Float[Tensor, "*heads query half"],
+    reference: Float[Tensor, "*heads reference half"],
+    window: int | None,
+    queries: Int[Tensor, " query"] | None = None,
 ) -> Parts:
     """Decompose logits that are given by offset.
 
@@ -153,17 +163,17 @@ class Truncated:
             weights would vanish.
     """
 
-    queries: Tensor
+    queries: Int[Tensor, " query"]
     window: int | None
-    logits: Tensor
-    weights: Tensor
-    growth: Tensor
-    whole: Tensor
-    mean_logit: Tensor
-    denominator: Tensor
-    far: Tensor
+    logits: Float[Tensor, "*heads reference half"]
+    weights: Float[Tensor, "*heads reference half"]
+    growth: Float[Tensor, "*heads reference query"]
+    whole: Float[Tensor, "*heads reference"]
+    mean_logit: Float[Tensor, "*heads half"]
+    denominator: Float[Tensor, "*heads half"]
+    far: Bool[Tensor, "*heads"]
 
-    def predicted(self, which: slice, offsets: int) -> Tensor:
+    def predicted(self, which: slice, offsets: int) -> Float[Tensor, "*heads query offset"]:
         """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible."""
         found = self.growth[..., which].mT @ self.weights[..., :offsets]
         if bool(self.far.any()):
@@ -174,12 +184,16 @@ class Truncated:
         return found
 
 
-def last_offsets(queries: Tensor, window: int | None) -> Tensor:
+def last_offsets(queries: Int[Tensor, " query"], window: int | None) -> Int[Tensor, " query"]:
     """The last offset that each query sees."""
     return queries if window is None else queries.clamp_max(window - 1)
 
 
-def truncate(reference: Tensor, window: int | None, queries: Tensor) -> Truncated:
+def truncate(
+    reference: Float[Tensor, "*heads reference half"],
+    window: int | None,
+    queries: Int[Tensor, " query"],
+) -> Truncated:
     """Cut reference queries down to the keys of early queries.
 
     From one softmax of each row and its sums from the left; where the nearest keys would vanish in
@@ -216,7 +230,7 @@ def truncate(reference: Tensor, window: int | None, queries: Tensor) -> Truncate
     )
 
 
-def explain(early: Tensor, cut: Truncated, which: slice) -> Parts:
+def explain(early: Float[Tensor, "*heads query offset"], cut: Truncated, which: slice) -> Parts:
     """Decompose some early queries.
 
     Args:
@@ -248,7 +262,10 @@ def explain(early: Tensor, cut: Truncated, which: slice) -> Parts:
     )
 
 
-def truncated_attention(reference: Tensor, log_z: Tensor) -> Tensor:
+def truncated_attention(
+    reference: Float[Tensor, "*heads reference offset"],
+    log_z: Float[Tensor, "*heads reference query"],
+) -> Float[Tensor, "*heads query offset"]:
     """P_i(d), the mean over reference queries of exp(s[q, q-d] - log Z_i(q)), whatever the logits.
 
     One matrix product over queries, exact as long as no truncated denominator is so far below
@@ -305,7 +322,7 @@ def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
     return as_dataset(parts)
 
 
-def as_tensor(logits: Any) -> Tensor:
+def as_tensor(logits: Any) -> Float[Tensor, "input head query key"]:
     """Logits as a float tensor (input, head, query, key)."""
     if isinstance(logits, xr.DataArray):
         logits = logits.transpose("input", "head", "query", "key").values
@@ -339,7 +356,9 @@ def as_dataset(parts: Parts) -> xr.Dataset:
     )
 
 
-def row_and_sink(residual: Tensor, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def row_and_sink(
+    residual: Float[Tensor, "*heads query offset"], queries: Int[Tensor, " query"] | None = None
+) -> tuple[Float[Tensor, "*heads query"], Float[Tensor, "*heads query"]]:
     """The row part and the sink part of R under full causal attention, both (..., query).
 
     row_i is the mean of R_i over 0 <= d < i, the sink's share of the denominator; the sink part

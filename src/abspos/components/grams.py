@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from abspos.components.decomposition import Parts, row_and_sink
@@ -75,13 +76,13 @@ def profile_bins(half: int) -> list[Bin]:
     return [Bin(f"{a}-{b - 1}", a, b) for a, b in pairwise(edges)]
 
 
-def predicted_at(bands: Sequence[Parts], query: int) -> Tensor:
+def predicted_at(bands: Sequence[Parts], query: int) -> Float[Tensor, "input head offset"]:
     """P of one explained query, (input, head, offset), 0 from its last key on."""
     own = next(parts for parts in bands if query <= int(parts.queries[-1]))
     return own.predicted[:, :, own.place(query)]
 
 
-def fitted(row: Tensor, offsets: int) -> Tensor:
+def fitted(row: Float[Tensor, "*axes wide"], offsets: int) -> Float[Tensor, "*axes offset"]:
     """A row (..., offset) cut, or filled with zeros, to so many offsets."""
     return torch.nn.functional.pad(row, (0, offsets - row.shape[-1]))
 
@@ -182,17 +183,23 @@ def spread(found: Fields, gaps: Tensor) -> Fields:
     return {key: x * gaps.sqrt().to(x).reshape(-1, *[1] * (x.ndim - 3)) for key, x in found.items()}
 
 
-def flatten(field: Tensor, rows: slice = slice(None)) -> Tensor:
+def flatten(
+    field: Float[Tensor, "input head query *offset"], rows: slice = slice(None)
+) -> Float[Tensor, "head input element"]:
     """Some queries of a field (input, head, query, ...) as vectors (head, input, element)."""
     return field[:, :, rows].flatten(2).transpose(0, 1)
 
 
-def gram(x: Tensor, y: Tensor | None = None) -> Tensor:
+def gram(
+    x: Float[Tensor, "*axes input element"], y: Float[Tensor, "*axes other element"] | None = None
+) -> Float[Tensor, "*axes input _"]:
     """Gram matrices (head, input, input) of flattened fields (head, input, element)."""
     return x @ (x if y is None else y).mT
 
 
-def with_others(gram: Tensor, others: Tensor) -> Tensor:
+def with_others(
+    gram: Float[Tensor, "*axes input input"], others: Bool[Tensor, "input input"]
+) -> Float[Tensor, "*axes input"]:
     """Row sums of Gram matrices over inputs of other documents (head, input).
 
     Args:
@@ -282,7 +289,7 @@ def in_sight(parts: Parts, which: Bin) -> bool:
     return parts.window is None or parts.window >= which.stop
 
 
-def pack(gram: Tensor) -> Tensor:
+def pack(gram: Float[Tensor, "*axes input input"]) -> Float[Tensor, "*axes packed"]:
     """Symmetric (..., N, N) as its upper triangle with diagonal (..., N (N + 1) / 2)."""
     rows, columns = torch.triu_indices(*gram.shape[-2:], device=gram.device)
     return gram[..., rows, columns]

@@ -8,12 +8,19 @@ Source: docs/method.md, section 3.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from abspos.logits import rebuilt_logits
 
 
-def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries: Tensor) -> Tensor:
+def logit_map(
+    q: Float[Tensor, "input head position feature"],
+    k: Float[Tensor, "input kv_head position feature"],
+    scale: float,
+    softcap: float | None,
+    queries: Int[Tensor, " query"],
+) -> Tensor:
     """The map of a block of heads, of some early queries, by offset.
 
     Args:
@@ -38,7 +45,12 @@ def logit_map(q: Tensor, k: Tensor, scale: float, softcap: float | None, queries
     return (found - found.sum(1, keepdim=True) / there.sum(0).clamp_min(1)) * there
 
 
-def mean_logits(q: Tensor, k: Tensor, scale: float, softcap: float | None) -> Tensor:
+def mean_logits(
+    q: Float[Tensor, "input head query feature"],
+    k: Float[Tensor, "input kv_head key feature"],
+    scale: float,
+    softcap: float | None,
+) -> Float[Tensor, "head query key"]:
     """Logits (head, query, key) averaged over inputs.
 
     One matrix product over inputs and features, unless the logits of each input are bounded first.

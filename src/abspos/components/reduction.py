@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from abspos.components import grams
@@ -270,7 +271,7 @@ def sinks(bands: Sequence[Parts], to_first: Tensor, plan: Plan) -> dict[str, Ten
     }
 
 
-def stands_for(queries: Tensor, length: int) -> Tensor:
+def stands_for(queries: Int[Tensor, " query"], length: int) -> Float[Tensor, " stood"]:
     """Share of all T queries that each explained and each reference query stands for: those since
     the one before it."""
     late = torch.tensor(grid.references(length), device=queries.device)
@@ -278,7 +279,9 @@ def stands_for(queries: Tensor, length: int) -> Tensor:
     return taken.diff(prepend=taken.new_full((1,), -1)).double() / length
 
 
-def write_gram(to_first: Tensor, write: Tensor) -> Tensor:
+def write_gram(
+    to_first: Float[Tensor, "head input"], write: Float[Tensor, "input head hidden"]
+) -> Float[Tensor, "head input input"]:
     """Gram matrices (head, input, input) of what heads write from position 0, a[i, 0] v_0 W_O.
 
     Args:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool, Float
 
 from abspos.activations.states import hidden_split
 
 
-def state_norm(state0: np.ndarray) -> np.ndarray:
+def state_norm(state0: Float[np.ndarray, "depth input hidden"]) -> Float[np.ndarray, "depth input"]:
     """Euclidean norm of the residual stream at position 0, (depth, input).
 
     Args:
@@ -20,7 +21,7 @@ def state_norm(state0: np.ndarray) -> np.ndarray:
     return np.linalg.norm(state0.astype(np.float64), axis=-1)
 
 
-def state_variance(state0: np.ndarray) -> np.ndarray:
+def state_variance(state0: Float[np.ndarray, "depth input hidden"]) -> Float[np.ndarray, " depth"]:
     """Variance across inputs of the state at position 0, summed over features, (depth).
 
     Taken about the first input, so that identical states give exactly zero.
@@ -30,7 +31,9 @@ def state_variance(state0: np.ndarray) -> np.ndarray:
     return (spread**2).sum(-1).mean(1)
 
 
-def massive(largest: np.ndarray, median: np.ndarray) -> np.ndarray:
+def massive(
+    largest: Float[np.ndarray, "*axes"], median: Float[np.ndarray, "*axes"]
+) -> Bool[np.ndarray, "*axes"]:
     """Whether there is a massive activation, (depth, input) bool.
 
     By the definition of Sun et al. (arXiv 2402.17762): a magnitude above 100 and above a thousand

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -98,7 +99,9 @@ def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
     return relabel(_leave_one_out(between, sizes), gram, REPLICATE)
 
 
-def _leave_one_out(between: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _leave_one_out(
+    between: Float[np.ndarray, "*axes unit unit"], sizes: Float[np.ndarray, " unit"]
+) -> Float[np.ndarray, "*axes unit"]:
     rows = between.sum(axis=-1)
     margins, total = rows + between.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
     return (total - margins) / (_pair_count(sizes) - 2 * sizes * (sizes.sum() - sizes))
@@ -320,7 +323,7 @@ def square(gram: ArrayLike) -> np.ndarray:
 
 def between_units(
     gram: ArrayLike, documents: ArrayLike | None, least: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "*axes unit unit"], Float[np.ndarray, " unit"]]:
     """Gram between units (..., D, D), float64 with zero diagonal, and the sizes of the units."""
     values = square(gram)
     codes, sizes = unit_codes(documents, values.shape[-1])

@@ -7,12 +7,13 @@ Source: docs/method.md, section 3.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
 SPLITS = ORDER - 1  # its rows but the first, which splits nothing
 
 
-def in_first_half(units: int) -> np.ndarray:
+def in_first_half(units: int) -> Bool[np.ndarray, "split {units}"]:
     """Balanced halves: whether each unit stands in the first half, (SPLITS, units) bool.
 
     Columns of a Hadamard matrix: over all splits any two units stand together as often as apart,
@@ -23,7 +24,9 @@ def in_first_half(units: int) -> np.ndarray:
     return np.bitwise_count(rows & columns) % 2 == 0
 
 
-def energies_of_halves(between: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def energies_of_halves(
+    between: Float[np.ndarray, "*axes unit unit"], sizes: Float[np.ndarray, " unit"]
+) -> Float[np.ndarray, "*axes half"]:
     """Energies of first halves of all splits, then of second ones, (..., 2 SPLITS) float64.
 
     NaN where a half has fewer than 2 units. With B the Gram, m its row and column sums together and
