@@ -232,7 +232,7 @@ def check(folder: Path, manifest: Path) -> None:
     if lines:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise StoreError(
-            f"{lines[0]}{more}; the manifest {manifest} says otherwise: "
+            f"{lines[0]}{more}; it does not match the manifest {manifest}: "
             f"delete {folder} and its manifest, and run again"
         )
 

@@ -98,7 +98,7 @@ def _one(
         digests = [_digest(path) for path in paths]
         for path, digest, ledger in zip(paths, digests, told, strict=True):
             if ledger.get(path, digest) != digest:
-                return Comparison(name, "altered", f"{path} is not as its ledger says")
+                return Comparison(name, "altered", f"{path} differs from its ledger entry")
         if digests[0] == digests[1]:
             return Comparison(name, "identical")
         read = {".zarr": _arrays, ".csv": _columns}.get(paths[0].suffix)

@@ -288,7 +288,7 @@ def _notes(chain: Chain) -> Iterator[str]:
     for record in chain.records.values():
         entry = record.entry
         if record.path not in chain.current:
-            made["of models, revisions or arms that nothing of the study was made from"].append(
+            made["of models, revisions or arms that no current result was made from"].append(
                 record.name
             )
             continue

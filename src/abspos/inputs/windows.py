@@ -198,7 +198,7 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         raise InputError(
             f"inputs.corpus: {held.sum()} of {len(tokens)} windows hold special tokens, such as "
             f"{mark!r} in document {names[first]!r}, which this tokenizer does not read as plain "
-            "text; take them out of the texts"
+            "text; remove them from the texts"
         )
     unknown = tokens == unknown_id(tokenizer)
     share = float(unknown.mean())
@@ -210,6 +210,6 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         )
         if share > MOST_UNKNOWN:
             raise InputError(
-                f"{line}; at most {MOST_UNKNOWN} may be: take texts in the model's languages"
+                f"{line}; allowed are {MOST_UNKNOWN}: use texts in the model's languages"
             )
         log.warning("%s", line)

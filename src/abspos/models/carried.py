@@ -44,9 +44,9 @@ def require_carried(stated: Mapping[str, Any], config: Any) -> None:
     """
     for key, value in lost(stated, config):
         raise ModelError(
-            f"config.json: {key} {value!r} would have no effect, for transformers has no such "
-            f"setting in model_type {config.model_type!r}; take it out if the model goes without, "
-            "or give the model_type that has it"
+            f"config.json: {key} {value!r} would have no effect: transformers has no such "
+            f"setting for model_type {config.model_type!r}; remove it if the model does not use "
+            "it, or state the model_type that has it"
         )
 
 

@@ -101,7 +101,7 @@ def _is_file(name: Any, facts: Mapping[str, Any]) -> bool:
 def _odd() -> str:
     """What an answer that is none means, and its cure."""
     return (
-        f"{constants.ENDPOINT} answers with something else than a repository's facts; check "
+        f"{constants.ENDPOINT} does not answer with a repository's metadata; check "
         "HF_ENDPOINT and the network's proxy, and run again"
     )
 
@@ -168,7 +168,7 @@ def _fetched(repo: str, commit: str, name: str, facts: Mapping[str, Any], kind: 
         found = digest_as(path, facts)
         if all(found[key] == facts[key] for key in found):
             return path
-        log.warning("%s: not the file that is listed; fetching it anew", what)
+        log.warning("%s: not the listed file; fetching it again", what)
     ((key, value),) = found.items()
     raise Gap(
         f"{what}: its {key} is {value}, the lock states {facts[key]}; the hub or the mirror serves "
@@ -242,7 +242,9 @@ def told(error: BaseException, what: str) -> RuntimeError:
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return Gap(f"{what}: no such file")
     if CUT_SHORT in str(error):
-        return Gap(f"{what}: the hub or the mirror sends less of it than it lists, every time")
+        return Gap(
+            f"{what}: the hub or the mirror sends fewer bytes than it lists, at every attempt"
+        )
     return HubError(
         f"{what}: {constants.ENDPOINT} does not serve it ({first_line(error.__cause__ or error)}); "
         "check the network and HF_ENDPOINT, and run again"

@@ -296,7 +296,7 @@ def _pinned(study: Study, name: Name, answer: Any, done: Pinning) -> Pin | None:
         reason = _lack(study, name, answer.files) or ""
         missing = True
     if reason and not (missing and gaps):
-        cure = ", or set on_missing: gap to go on without it" if kind == "model" else ""
+        cure = ", or set on_missing: gap to continue without it" if kind == "model" else ""
         cure = f"; correct it{cure}" if missing else ""
         done.failures.append(f"{repo} at {revision}: {reason}{cure}")
         return None

@@ -104,7 +104,7 @@ def tokenizer_of(folder: Path) -> Any:
         if "trust_remote_code" in str(error):
             raise TokenizerError(
                 f"{folder}: its tokenizer needs code of its own, which runs only with "
-                "allow_remote_code: true beside a hub source"
+                "allow_remote_code: true in a hub source"
             ) from error
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise TokenizerError(
@@ -127,5 +127,5 @@ def require_fit(folder: Path, largest: int) -> None:
     if size is not None and largest >= size:
         raise TokenizerError(
             f"{folder}: its tokenizer gives token id {largest}, its model has embeddings for 0 to "
-            f"{size - 1}; it is another model's tokenizer: give the source its own"
+            f"{size - 1}; it belongs to another model: give the source the right tokenizer"
         )
