@@ -70,12 +70,12 @@ class Panel:
     label="Claims: forest plot of all claims",
     caption=(
         "Every claim as numbers with intervals, log lens left, probability lens right (numbers "
-        "without a lens stand left); the median head where there is a choice, of bos-swap the "
+        "without a lens are left); the median head where there is a choice, and for bos-swap the "
         "energy reduction (all numbers: figure BOS swap and claims.csv). Each panel has a unit of "
         "its own. Several models share a row, each in its colour; marks show their verdicts, and "
-        "the text beside the row counts them. Orange marks show what is claimed: a bar a number, "
-        "a triangle more or less than. Verdicts in bold are those of numbers named primary "
-        "beforehand. Nothing is claimed of what is shown beside a claim."
+        "the text beside the row counts them. Orange marks show the claimed value: a bar for a "
+        "number, a triangle for a bound. Verdicts in bold belong to primary numbers, named "
+        "beforehand. Rows that only accompany a claim have no claimed value."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -67,7 +67,7 @@ def few(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def left_out(found: Sequence[tuple[str, str]]) -> str:
     """What a note says where a figure has no room for every revision; else empty."""
     number = getattr(found, "left_out", 0)
-    return f"; {number} further revisions are in the tables alone, for want of room" * bool(number)
+    return f"; {number} further revisions are only in the tables" * bool(number)
 
 
 def short(revision: str) -> str:
