@@ -18,7 +18,7 @@ from abspos.report.results import HEAD, markdown_table
 ROOT = Path(__file__).parents[3]
 BEGIN = "<!-- verdicts: from docs/results.md, by `python -m abspos.report.readme` -->\n"
 END = "\n<!-- end of verdicts -->"
-SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "what the number is"]
+SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "quantity"]
 
 #: Names of numbers in plain words; a number that is not listed keeps its own name.
 PLAIN = {
