@@ -193,10 +193,10 @@ def pin(options: argparse.Namespace) -> int:
 
 
 def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]) -> T:
-    """What a function makes of config.yaml and the files laid over it.
+    """Result of a function of config.yaml and the files merged over it.
 
     Raises:
-        UsageError: every mistake in them.
+        UsageError: lists all config errors.
     """
     from abspos.study.config import ConfigError
 

@@ -73,7 +73,7 @@ def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | Non
 
 
 def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
-    """What control-shift adds to all position ids: SHIFT, or less so that RoPE stays as it is.
+    """Shift of all position ids by control-shift: SHIFT, or less if RoPE would change.
 
     Raises:
         InterventionError: every shift would change the frequencies of RoPE.
@@ -97,7 +97,7 @@ def setting_for(
     seed: int,
     shift: int = SHIFT,
 ) -> Setting:
-    """What the conditions of this model draw on."""
+    """Data that the conditions of this model use."""
     return Setting(
         table=embedding_table(model),
         bos=bos,

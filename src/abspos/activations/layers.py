@@ -1,4 +1,4 @@
-"""What kind of attention each layer has, seen from one token and not read from a config.
+"""Kind of attention of each layer, measured on one token and not read from a config.
 
 Layers of different kinds are measured alike and never pooled unawares: stores and tables carry
 the kind of each layer, and numbers over layers of several kinds say so.
@@ -165,7 +165,7 @@ def native_window(
 def at_position(
     model: CausalLM, embedding: Tensor, position: int
 ) -> tuple[dict[int, Attention], Tensor]:
-    """What each layer sees of one token at a position, and its residual stream (depth, feature)."""
+    """Attention of each layer for one token at a position, and residual stream (depth, feature)."""
     found: dict[int, Attention] = {}
     with (
         torch.no_grad(),

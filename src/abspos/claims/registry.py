@@ -19,7 +19,7 @@ from abspos.claims.variants import ntk_suppresses, window_accumulates
 #: Choices other than the study's that need no other study (abspos.claims.choices): another end of
 #: the early bin, another anchor, the halves of selection exchanged, some of the inputs.
 ChoiceKind = Literal["early bin", "anchor", "halves", "inputs"]
-#: Of a choice: that it can change every number of a claim.
+#: The numbers of a choice that can change every number of a claim.
 ALL_NUMBERS: tuple[str, ...] = ()
 
 
@@ -142,5 +142,5 @@ CLAIMS = (
 
 
 def statements() -> dict[str, str]:
-    """What each claim says, by its name, in the order in which they are shown."""
+    """Statement of each claim, by name, in display order."""
     return {claim.name: claim.statement for claim in CLAIMS}

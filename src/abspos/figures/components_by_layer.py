@@ -135,7 +135,7 @@ def windows_of(rows: pd.DataFrame) -> list[float]:
 
 
 def place(which: str, window: float | None) -> str:
-    """What a bin is called in a title."""
+    """Name of a bin in a title."""
     if which != "beyond":
         return f"{which} queries"
     return f"queries beyond {window:g} keys"

@@ -1,4 +1,4 @@
-"""What goes through the heads that read position 0: sink readers, as many others, all heads."""
+"""Effects of exchanging position 0 in sink readers, as many other heads, or all heads."""
 
 from __future__ import annotations
 

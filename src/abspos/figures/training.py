@@ -106,7 +106,7 @@ def draw_model(
 
 
 def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
-    """What replacing the BOS embedding does, in both lenses."""
+    """Effect of replacing the BOS embedding, in both lenses."""
     if rows.empty:
         style.absent(ax, "no swap-token arm in this study")
         return

@@ -137,7 +137,7 @@ def points(ax: Axes, rows: pd.DataFrame, look: style.Look, size: float) -> None:
 
 
 def scale(ax: Axes, rows: pd.DataFrame) -> None:
-    """The same scale on both axes: logarithmic, and linear around 0.
+    """Set one scale for both axes: logarithmic, and linear around 0.
 
     A truth is not negative, an estimate may be: its axis reaches down to all of them, and what
     intervals have below is cut.

@@ -199,7 +199,7 @@ def broken(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a line, in a few words and without the line itself."""
+    """Short description of the fault in a line, without the line itself."""
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8, byte {error.start}"
     if isinstance(error, RecursionError):
@@ -238,7 +238,7 @@ def distinct(documents: Sequence[Document]) -> list[Document]:
 
 
 def check_corpus(folder: Path, number: int, length: int) -> None:
-    """Refuse, before any job, a corpus that certainly cannot hold the windows asked for.
+    """Refuse, before any job, a corpus that certainly cannot hold the requested windows.
 
     A token stands for at least one byte, so a text of fewer bytes than ``length`` is too short
     under any tokenizer. The exact check needs the tokenizer and is made by draw_windows.

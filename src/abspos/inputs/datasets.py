@@ -105,7 +105,7 @@ def rows(path: Path, what: str, name: str, text: str) -> Iterator[dict[str, str]
 
 
 def column(file: Any, name: str) -> Iterator[str | None]:
-    """The values of one column of a Parquet file, row group by row group, as they are asked for."""
+    """The values of one column of a Parquet file, row group by row group, on demand."""
     for group in range(file.num_row_groups):
         for batch in file.iter_batches(ROWS, [group], columns=[name], use_threads=False):
             yield from batch.column(name).to_pylist()

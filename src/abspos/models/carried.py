@@ -1,4 +1,4 @@
-"""What a config.json states about attention is in the config that transformers makes of it.
+"""Check that transformers keeps every attention setting of a config.json.
 
 A key that a family does not know is kept by transformers and never read: a window in the config of
 a Llama, say. A certificate cannot see it, for it compares the model with itself as loaded.

@@ -1,4 +1,4 @@
-"""What a checkpoint's small files say that decides whether, and how, it can be measured.
+"""Facts of a checkpoint's small files that decide whether, and how, it can be measured.
 
 Plans read it as well as jobs, so nothing is imported that they do not share.
 """
@@ -78,7 +78,7 @@ def says(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; empty where it is missing or unreadable, which its job will tell."""
+    """A JSON file's mapping; empty if it is missing or unreadable; its job reports that."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -44,7 +44,7 @@ class Head:
 
 
 def says(found: Head) -> dict[str, dict[str, Any]]:
-    """What a file states that decides (abspos.models.families.says), under the same names."""
+    """Decisive facts of a file, under the names of abspos.models.families.says."""
     family = found.architecture.replace("-", "_")
     stated = {"model_type": family, "max_position_embeddings": found.of("context_length")}
     return {"config": {key: value for key, value in stated.items() if value is not None}}

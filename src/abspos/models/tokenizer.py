@@ -17,7 +17,7 @@ class TokenizerError(RuntimeError):
 
 
 class Tokenizer(Protocol):
-    """What is needed of a tokenizer to read text."""
+    """Interface of a tokenizer for reading text."""
 
     def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any:
         """A mapping with the token ids of a text under ``input_ids``."""
@@ -83,13 +83,12 @@ def single_token(tokenizer: Any, text: str) -> int:
 
 
 def has_code(folder: Path) -> bool:
-    """Whether a checkpoint comes with code of its own that may run: it was put there only if the
-    study's config says so."""
+    """Whether a checkpoint has code of its own, which is only fetched if the config allows it."""
     return any(Path(folder).glob("*.py"))
 
 
 def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer of a checkpoint folder; nobody is asked whether code may run.
+    """The tokenizer of a checkpoint folder, loaded without a prompt about remote code.
 
     Raises:
         TokenizerError: there is none, or it cannot be read.

@@ -250,7 +250,7 @@ def _contents(files: Sequence[str | Path]) -> list[ConfigFile]:
 
 
 def _name(files: Sequence[ConfigFile]) -> Any:
-    """What the last file gives as name; where only config.yaml does, that of the first other file.
+    """Name in the last file that has one; if only config.yaml has one, the first other file's.
 
     Raises:
         ConfigError: that file's name is none for a study.
