@@ -70,8 +70,8 @@ def test_ids_that_the_model_has_no_embedding_for(copied, corpus, tmp_path):
     line = refused(prepare, corpus, copied, store, manifest, **settings)
     assert "belongs to another model" in line
     assert not store.exists()
-    tokens_for(copied, "no-bos", [])
-    assert "belongs to another model" in refused(tokens_for, copied, "no-bos", ["\n"])
+    tokens_for(copied, "no-bos", None)
+    assert "belongs to another model" in refused(tokens_for, copied, "no-bos", "\n")
 
 
 # what tokens mean to a study

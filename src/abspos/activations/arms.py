@@ -53,10 +53,10 @@ class Extraction:
 
 
 def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | None, int | None]:
-    """Token ids of BOS and of the swap token that the arm reads; None for what there is not.
+    """Token ids of BOS and of the swap token that the arm reads; None for a missing one.
 
     Raises:
-        InterventionError: there is no such condition, or it needs a BOS that the tokenizer has not.
+        InterventionError: there is no such condition, or it needs a missing BOS token.
         TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
             not one token of it.
     """
