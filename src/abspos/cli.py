@@ -76,11 +76,11 @@ def against(results: Path, options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """Print the provenance of one result."""
-    from abspos.audit.explain import explain as tell
+    from abspos.audit.explain import explain as lines_of
     from abspos.stores import StoreError
 
     try:
-        for line in tell(options.file, results_of(options, options.file), options.project):
+        for line in lines_of(options.file, results_of(options, options.file), options.project):
             say(line)
     except StoreError as error:
         say(f"error: {error}", file=sys.stderr)
@@ -193,10 +193,10 @@ def pin(options: argparse.Namespace) -> int:
 
 
 def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]) -> T:
-    """What a function makes of config.yaml and the files laid over it.
+    """Result of a function of config.yaml and the files merged over it.
 
     Raises:
-        UsageError: every mistake in them.
+        UsageError: lists all config errors.
     """
     from abspos.study.config import ConfigError
 
@@ -235,7 +235,9 @@ def parser() -> argparse.ArgumentParser:
         made[name] = commands.add_parser(name, help=text, description=text)
         if name not in ("name", "plan", "pin"):  # which need no results
             made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
-            made[name].add_argument("--study", metavar="NAME", help="the same, by its name")
+            made[name].add_argument(
+                "--study", metavar="NAME", help="name of the study, instead of --results"
+            )
         made[name].add_argument(
             "--project",
             type=Path,
@@ -249,14 +251,14 @@ def parser() -> argparse.ArgumentParser:
             nargs="+",
             default=[],
             metavar="FILE",
-            help="of the study, laid over config.yaml as for snakemake",
+            help="config file of the study, merged over config.yaml as by snakemake",
         )
     plan_options(made["plan"])
     which = made["pin"].add_mutually_exclusive_group()
     which.add_argument(
         "--moved",
         action="store_true",
-        help="only list the pinned revisions that now stand for another commit; pin nothing",
+        help="only list pinned revisions that now point to another commit; pin nothing",
     )
     which.add_argument(
         "--anew",

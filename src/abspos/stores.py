@@ -197,7 +197,7 @@ def read_manifest(manifest: Path) -> dict[str, Any]:
 
 
 def differences(folder: Path, manifest: Path) -> list[str]:
-    """What differs between a folder and its manifest, one line per file; empty if nothing."""
+    """Differences between a folder and its manifest, one line per file."""
     stated = read_manifest(manifest)["files"]
     if not Path(folder).is_dir():
         return [f"{folder}: missing"]
@@ -214,7 +214,7 @@ def differences(folder: Path, manifest: Path) -> list[str]:
 
 
 def irregular(folder: Path) -> list[Path]:
-    """What lies below a folder and is neither a file nor a folder, as pipes and links to folders;
+    """Paths below a folder that are neither files nor folders, such as pipes and links to folders;
     and files under Snakemake's names that hold something."""
     return [path for path in Path(folder).rglob("*") if is_irregular(path)]
 
@@ -232,7 +232,7 @@ def check(folder: Path, manifest: Path) -> None:
     if lines:
         more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
         raise StoreError(
-            f"{lines[0]}{more}; the manifest {manifest} says otherwise: "
+            f"{lines[0]}{more}; it does not match the manifest {manifest}: "
             f"delete {folder} and its manifest, and run again"
         )
 

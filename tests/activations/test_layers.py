@@ -265,6 +265,8 @@ def test_layers_that_do_not_attend_are_refused(source, tmp_path):
 def test_what_fails_inside_the_first_pass_is_told_by_the_family(source, tmp_path):
     model = model_of("llama", source, tmp_path)
     model.model.layers[1].self_attn.forward = None
-    with pytest.raises(ModelError, match=r"'llama': one token does not pass .*'NoneType'") as error:
+    with pytest.raises(
+        ModelError, match=r"'llama': a forward pass on one token failed .*'NoneType'"
+    ) as error:
         layers_of(model, torch.ones(32), LENGTH)
     one_line(error)

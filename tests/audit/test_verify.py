@@ -193,7 +193,7 @@ def test_a_gap_that_replaces_a_measured_revision_is_no_finding(study, tmp_path):
     replaced(study)
     report = verify(study.results, study.root)
     assert report.findings == []
-    assert any("nothing of the study was made from" in note for note in report.notes)
+    assert any("that no current result was made from" in note for note in report.notes)
     assert (report.seal, report.run_seal) == (before.seal, before.run_seal)
     pack(study.results, study.root, tmp_path / "crate")
     assert verify(tmp_path / "crate/results/s", tmp_path / "crate").findings == []

@@ -77,8 +77,8 @@ def test_a_claim_gets_rows_a_statement_and_verdicts_under_other_choices(componen
     ("changes", "message"),
     [
         ({"statement": " "}, "claim 'made-up': statement is empty"),
-        ({"choices": {}}, "claim 'made-up': no choice changes it, of .*'early bin'.*no_choices"),
-        ({"choices": {"weather": ()}}, "claim 'made-up': choice 'weather' is none of"),
+        ({"choices": {}}, "claim 'made-up': choices is empty; .*'early bin'.*no_choices"),
+        ({"choices": {"weather": ()}}, "claim 'made-up': choice 'weather' is not one of"),
     ],
 )
 def test_a_record_that_lacks_something_is_refused(changes, message):

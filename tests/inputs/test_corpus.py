@@ -162,7 +162,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(corpus, "open", closed, raising=False)
     assert refused(tmp_path) == (
-        f"{tmp_path / 'a.jsonl'}: cannot be read (Permission denied); mend or remove it"
+        f"{tmp_path / 'a.jsonl'}: cannot be read (Permission denied); repair or remove it"
     )
 
 

@@ -216,7 +216,7 @@ def test_special_tokens_that_cannot_be_text_are_counted_and_refused(make):
         module.require_text(found, tokenizer)
     assert re.fullmatch(
         "inputs.corpus: 2 of 3 windows hold special tokens, such as '<s>' in document 'd[02]', "
-        "which this tokenizer does not read as plain text; take them out of the texts",
+        "which this tokenizer does not read as plain text; remove them from the texts",
         str(error.value),
     )
 
@@ -240,8 +240,7 @@ def test_unknown_tokens_are_told_and_many_are_refused(make, caplog):
     with pytest.raises(InputError) as error:
         with_unknown(3)
     assert str(error.value) == (
-        f"{told.format(0.15, 0.3)}; at most {MOST_UNKNOWN} may be: take texts in the model's "
-        "languages"
+        f"{told.format(0.15, 0.3)}; allowed are {MOST_UNKNOWN}: use texts in the model's languages"
     )
 
 

@@ -88,7 +88,7 @@ def test_without_gaps_a_missing_revision_is_a_failure():
     done = pin(study("a", "b"), {}, FakeHub(a=Listing(ONE, FILES)))
     assert names_of(done.lock) == ["a"]
     assert done.failures == [
-        "org/a at b: no such revision; correct it, or set on_missing: gap to go on without it"
+        "org/a at b: no such revision; correct it, or set on_missing: gap to continue without it"
     ]
 
 

@@ -231,7 +231,7 @@ def test_a_pickle_runs_nothing(publish, checkpoint, tmp_path, capsys):
     torch.save({"model.embed_tokens.weight": Harm()}, pickled)
     files = {n: c for n, c in content(checkpoint).items() if not n.endswith(".safetensors")}
     source = publish({**files, "pytorch_model.bin": pickled.getvalue()})
-    with pytest.raises(Gap, match="not a checkpoint that can be read"):
+    with pytest.raises(Gap, match="the checkpoint cannot be read"):
         models.fetch(source, "step7", tmp_path / "step7", tmp_path / "step7.manifest.json")
     assert "harm" not in capsys.readouterr().out
 
@@ -249,7 +249,7 @@ def test_a_broken_revision_leaves_a_note_and_nothing_else(
     if how == "digest":
         loopback.faults["model.safetensors"] = ["altered"] * 2
     folder = tmp_path / "made" / "step7"
-    with pytest.raises(Gap, match="run again to go on without it") as caught:
+    with pytest.raises(Gap, match="run again to continue without it") as caught:
         # Paths are plain text, as Snakemake hands them to a script.
         models.fetch(source, "step7", str(folder), str(folder) + ".manifest.json")
     assert str(caught.value).startswith(str(noted(folder, source["commit"])))

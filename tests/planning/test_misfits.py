@@ -182,12 +182,12 @@ def test_a_checkpoint_of_another_source_says_nothing(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("max_position_embeddings", "512", "max_position_embeddings '512' is no whole number"),
-        ("max_position_embeddings", None, "max_position_embeddings None is no whole number"),
-        ("num_hidden_layers", [2, 2], r"num_hidden_layers \[2, 2\] is no whole number"),
-        ("hidden_size", -8, "hidden_size -8 is no whole number"),
-        ("vocab_size", True, "vocab_size True is no whole number"),
-        ("model_type", ["llama"], r"model_type \['llama'\] is no text"),
+        ("max_position_embeddings", "512", "max_position_embeddings '512' is not a whole number"),
+        ("max_position_embeddings", None, "max_position_embeddings None is not a whole number"),
+        ("num_hidden_layers", [2, 2], r"num_hidden_layers \[2, 2\] is not a whole number"),
+        ("hidden_size", -8, "hidden_size -8 is not a whole number"),
+        ("vocab_size", True, "vocab_size True is not a whole number"),
+        ("model_type", ["llama"], r"model_type \['llama'\] is not a string"),
     ],
 )
 def test_odd_values_of_a_config_are_told_before_any_job(checkpoint, tmp_path, key, value, told):

@@ -139,7 +139,7 @@ def test_what_no_partition_serves_is_refused_in_a_line(limit: Limit, told: str) 
         request("components", LOAD, 1, [limit])
     line = str(error.value)
     assert "\n" not in line
-    assert line.startswith("components: asks for ")
+    assert line.startswith("components: requests ")
     assert told in line
     assert "correct the file of partitions" in line
 

@@ -541,7 +541,7 @@ def test_each_control_stands_beside_the_effect_it_guards(tmp_path):
 
 def test_a_study_without_controls_says_so():
     empty = pd.DataFrame(columns=["model", "revision", "variant", "condition", "check"])
-    assert "None was run" in plain(render(front.page(table(), SETTINGS, controls=empty)))
+    assert "no null control" in plain(render(front.page(table(), SETTINGS, controls=empty)))
 
 
 # gaps

@@ -82,7 +82,7 @@ def test_a_request_that_no_partition_serves_is_refused_before_any_job(
     clone.edit("slurm/partitions.yaml", {"max_mem_mb: 64000": "max_mem_mb: 1000"})
     done = clone.snakemake(*RUN)
     assert done.returncode == 1
-    assert "tiny, activations: asks for 1500 MB" in done.stdout
+    assert "tiny, activations: requests 1500 MB" in done.stdout
     assert "no partition offers (cpu: 1000 MB" in done.stdout
     assert "correct the file of partitions" in done.stdout
     assert slurm.jobs(clone.folder) == []

@@ -77,7 +77,10 @@ UNREADABLE: list[tuple[str | bytes, str]] = [
     ("study: " + "[" * 3000 + "]" * 3000 + "\n", "mine.yaml: nested too deep"),
     (laughs(9), f"line 5: more than {MOST_VALUES} values once aliases are written out; use fewer"),
     (laughs(9, "{{<<: [{}]}}").replace("[x,", "[{y: 1},"), "line .: more than"),
-    ("inputs: &a\n  number: *a\n", "line 1: an alias stands inside what it stands for; remove it"),
+    (
+        "inputs: &a\n  number: *a\n",
+        "line 1: an alias refers to a value that contains it; remove it",
+    ),
     ("- study\n", "mine.yaml: holds no keys"),
     ("", "mine.yaml: holds no keys"),
     ("# nothing\n", "mine.yaml: holds no keys"),
@@ -245,7 +248,7 @@ def test_a_name_on_the_command_line_counts(file):
 
 def test_a_file_whose_name_is_none_for_a_study(file):
     (line,) = mistakes(file("seed: 1\n", "my study.yaml"))
-    assert line.startswith("my study.yaml: has no key study, and its file's name is none for one: ")
+    assert line.startswith("my study.yaml: no key study, and the file's name cannot serve: ")
     assert line.endswith("a letter or digit first; add `study: <name>`")
     assert load_files(["config.yaml", file("study: a\n", "my study.yaml")]).study == "a"
 

@@ -188,7 +188,7 @@ def test_a_gate_is_no_gap_and_its_cure_is_told(sweep) -> None:
 def test_gaps_stop_nothing_and_every_table_and_the_report_name_them(sweep, tmp_path) -> None:
     reasons = {
         ALTERED: "serves another file than it lists",
-        HALF: "not a checkpoint that can be read",
+        HALF: "the checkpoint cannot be read",
         ABSENT: "no such revision",
     }
     assert f"gap: {REPO} at {ABSENT}: no such revision" in sweep.texts["pin"]

@@ -53,10 +53,10 @@ class Extraction:
 
 
 def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | None, int | None]:
-    """Token ids of BOS and of the swap token that the arm reads; None for what there is not.
+    """Token ids of BOS and of the swap token that the arm reads; None for a missing one.
 
     Raises:
-        InterventionError: there is no such condition, or it needs a BOS that the tokenizer has not.
+        InterventionError: there is no such condition, or it needs a missing BOS token.
         TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
             not one token of it.
     """
@@ -73,7 +73,7 @@ def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | Non
 
 
 def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
-    """What control-shift adds to all position ids: SHIFT, or less so that RoPE stays as it is.
+    """Shift of all position ids by control-shift: SHIFT, or less if RoPE would change.
 
     Raises:
         InterventionError: every shift would change the frequencies of RoPE.
@@ -97,7 +97,7 @@ def setting_for(
     seed: int,
     shift: int = SHIFT,
 ) -> Setting:
-    """What the conditions of this model draw on."""
+    """Data that the conditions of this model use."""
     return Setting(
         table=embedding_table(model),
         bos=bos,

@@ -265,7 +265,7 @@ def passing(model: CausalLM, take: Callable[[int, Tensor], None]) -> Iterator[No
 
 @contextmanager
 def given_states(model: CausalLM, states: list[Tensor]) -> Iterator[None]:
-    """Every layer reads its own one of ``states`` instead of what the layer before it wrote."""
+    """Give each layer its own entry of ``states`` instead of the previous layer's output."""
 
     def read(state: Tensor) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
         def before(

@@ -215,8 +215,8 @@ def certify(
         seen = sight(mask, length, layer)
         if seen != windows[layer]:
             raise ModelError(
-                f"certificate 'masked': layer {layer}: its mask leaves {seen or length} keys of "
-                f"{length}, where it is measured as {windows[layer] or length}: refused"
+                f"certificate 'masked': layer {layer}: its mask leaves {seen or length} of "
+                f"{length} keys, but {windows[layer] or length} were measured: refused"
             )
 
     def compare_output(seen: Attention) -> None:
@@ -246,8 +246,8 @@ def certify(
         worst["masked"] = max(worst["masked"], float(hidden.abs().max()), float(lost.max()))
         if worst["masked"] != 0:
             raise ModelError(
-                f"certificate 'masked': layer {layer}: weight {worst['masked']:.2g} where the "
-                "other attention masks, allowed 0"
+                f"certificate 'masked': layer {layer}: weight {worst['masked']:.2g} at a key "
+                "that only one of captured and eager attention hides, allowed 0"
             )
         if rows.start == 0:
             require_mask(theirs.mask, layer)

@@ -18,7 +18,7 @@ Attend = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 
 @dataclass(frozen=True)
 class Exchange:
-    """What stands at position 0 for some heads.
+    """Keys and values at position 0 for some heads.
 
     Attributes:
         keys: of the other token's trajectory at position 0 (layer, kv_head, feature).

@@ -130,7 +130,7 @@ def extract(
 
 @dataclass(frozen=True)
 class Arm:
-    """What one extraction runs.
+    """Model and settings of one extraction.
 
     Attributes:
         model: with the variant applied and ``abspos`` attention set.

@@ -1,4 +1,4 @@
-"""What stands at position 0: one small function per condition of abspos.study.conditions.
+"""Content of position 0: one small function per condition of abspos.study.conditions.
 
 Every function takes input embeddings (input, position, feature) of the text's own tokens and
 returns what the model gets instead. Nothing else differs between the arms of a model.
@@ -23,7 +23,7 @@ class InterventionError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What conditions draw on.
+    """Data that conditions use.
 
     Attributes:
         table: input embeddings of the whole vocabulary (token, feature).

@@ -1,4 +1,4 @@
-"""What kind of attention each layer has, seen from one token and not read from a config.
+"""Kind of attention of each layer, measured on one token and not read from a config.
 
 Layers of different kinds are measured alike and never pooled unawares: stores and tables carry
 the kind of each layer, and numbers over layers of several kinds say so.
@@ -85,8 +85,9 @@ def layers_of(
         raise
     except Exception as error:
         raise ModelError(
-            f"model_type {kind!r}: one token does not pass through it as through a decoder whose "
-            f"attention calls the interface of transformers ({first_line(error)}); refused"
+            f"model_type {kind!r}: a forward pass on one token failed ({first_line(error)}); "
+            "refused, since abspos measures decoders whose attention calls the interface of "
+            "transformers"
         ) from error
     if not torch.allclose(states, moved, rtol=0, atol=0, equal_nan=True):
         raise ModelError(
@@ -164,7 +165,7 @@ def native_window(
 def at_position(
     model: CausalLM, embedding: Tensor, position: int
 ) -> tuple[dict[int, Attention], Tensor]:
-    """What each layer sees of one token at a position, and its residual stream (depth, feature)."""
+    """Attention of each layer for one token at a position, and residual stream (depth, feature)."""
     found: dict[int, Attention] = {}
     with (
         torch.no_grad(),
@@ -175,8 +176,8 @@ def at_position(
         forward(model, embedding[None, None], ids)
     if any(state.shape != (1, 1, len(embedding)) for state in stream.states):
         raise ModelError(
-            f"model_type {model.config.model_type!r}: between its layers runs something else than "
-            "one residual stream (input, position, feature); refused"
+            f"model_type {model.config.model_type!r}: its layers do not pass on one "
+            "residual stream (input, position, feature); refused"
         )
     return found, torch.stack([state[0, 0] for state in stream.states])
 

@@ -15,7 +15,7 @@ log = logging.getLogger("abspos")
 
 
 def halving(work: Callable[..., None]) -> Callable[..., None]:
-    """Repeat a function with half its ``batch`` each time a GPU runs out of memory, and say so.
+    """Repeat a function with half its ``batch`` each time a GPU runs out of memory; log each retry.
 
     Results of smaller batches agree to rounding, not byte for byte.
 

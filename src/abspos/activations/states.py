@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def moments(total: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the split needs of the mean over inputs of the hidden states of one depth.
+    """Moments of the mean over inputs of the hidden states of one depth, for the split.
 
     Args:
         total: sum over inputs (position, hidden).

@@ -1,4 +1,4 @@
-"""What an activation store holds and how it is written while the model computes.
+"""Content of an activation store, and its writing while the model computes.
 
 With T positions, N inputs and L layers a store holds ``q`` (layer, input, head, position, feature)
 and ``k`` (layer, input, kv_head, position, feature) after RoPE, float32 or the bits of bfloat16;
@@ -222,7 +222,7 @@ class Sample:
 
 
 class Sums:
-    """What is kept of the residual stream: position 0 itself, and moments elsewhere."""
+    """Stored parts of the residual stream: position 0 itself, and moments elsewhere."""
 
     def __init__(self, s: Shape) -> None:
         depth = s.layers + 1

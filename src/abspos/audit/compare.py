@@ -40,7 +40,7 @@ class Comparison:
     Attributes:
         name: path below the study's folder.
         verdict: identical, rounding, may vary (figures, the front page), different, missing, or
-            altered: not the bytes that its own ledger tells, whatever the numbers are.
+            altered: not the bytes that its own ledger records, whatever the numbers are.
         detail: the largest difference, or where it lies.
     """
 
@@ -65,12 +65,12 @@ def compare(results: Path, other: Path, tolerance: float = TOLERANCE) -> list[Co
         One line per table, component or input store, and figure; activations are not compared.
     """
     names = sorted({*_names(results), *_names(other)})
-    told = [_told(results), _told(other)]
-    return [_one(name, [results, other], told, tolerance) for name in names]
+    recorded = [_recorded(results), _recorded(other)]
+    return [_one(name, [results, other], recorded, tolerance) for name in names]
 
 
-def _told(results: Path) -> dict[Path, str]:
-    """Digest that the ledger tells of each result."""
+def _recorded(results: Path) -> dict[Path, str]:
+    """Digest of each result in the ledger."""
     return {path: r.entry["digest"] for path, r in load(results, Path()).records.items()}
 
 
@@ -88,7 +88,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _one(
-    name: str, folders: Sequence[Path], told: Sequence[Mapping[Path, str]], tolerance: float
+    name: str, folders: Sequence[Path], recorded: Sequence[Mapping[Path, str]], tolerance: float
 ) -> Comparison:
     paths = [folder / name for folder in folders]
     for path, folder in zip(paths, folders, strict=True):
@@ -96,9 +96,9 @@ def _one(
             return Comparison(name, "missing", f"not in {folder}")
     try:
         digests = [_digest(path) for path in paths]
-        for path, digest, ledger in zip(paths, digests, told, strict=True):
+        for path, digest, ledger in zip(paths, digests, recorded, strict=True):
             if ledger.get(path, digest) != digest:
-                return Comparison(name, "altered", f"{path} is not as its ledger says")
+                return Comparison(name, "altered", f"{path} differs from its ledger entry")
         if digests[0] == digests[1]:
             return Comparison(name, "identical")
         read = {".zarr": _arrays, ".csv": _columns}.get(paths[0].suffix)

@@ -256,7 +256,7 @@ def _others(chain: Chain) -> Iterator[tuple[Path, str]]:
 
 
 def _plain(path: Path, name: str) -> dict[str, Any]:
-    """What a file's entity says of it."""
+    """Properties of a file's entity."""
     about: dict[str, Any] = {"about": {"@id": "./"}} if name == "README.md" else {}
     about["encodingFormat"] = FORMATS.get(path.suffix, "text/plain")
     return about | {"name": name, "contentSize": str(path.stat().st_size)}

@@ -1,4 +1,4 @@
-"""What a ledger entry holds, as a model: an entry is input, and may come from anywhere."""
+"""Model of a ledger entry, which validates entries from any origin."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Host(Model):
 
 
 class Circumstances(Model):
-    """What differs between two runs that are otherwise the same."""
+    """Fields that may differ between two otherwise equal runs."""
 
     start: str
     seconds: Seconds

@@ -1,4 +1,4 @@
-"""What every workflow script does around its one library call: logs, clear errors, the ledger.
+"""Frame of every workflow script around its one library call: logs, errors, the ledger.
 
 Used by each script as
 
@@ -10,7 +10,7 @@ Used by each script as
 
         fetch(...)
 
-What is imported inside has its errors told and its seconds counted as those of the job.
+Errors and seconds of imports inside it count as those of the job.
 Nothing heavy is imported here.
 """
 
@@ -36,7 +36,7 @@ from typing import Any
 
 log = logging.getLogger("abspos")
 
-#: Errors of the system that have a cure, told instead of a traceback.
+#: Errors of the system that have a cure, printed instead of a traceback.
 CURES = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
@@ -289,7 +289,7 @@ def _told_to_stop() -> Iterator[None]:
 
 
 def _before(snakemake: Any) -> dict[str, Any]:
-    """What must be read before the work: inputs and sources may change while it runs."""
+    """State recorded before the work, since inputs and sources may change while it runs."""
     with loading():
         from abspos.audit import ledger, machine
 

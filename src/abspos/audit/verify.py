@@ -53,11 +53,11 @@ class Finding:
 
 @dataclass
 class Report:
-    """What verify found.
+    """Result of a verification.
 
     Attributes:
-        findings: sorted; none means that all is as recorded.
-        notes: what is worth knowing and is no fault.
+        findings: sorted; empty if everything is as recorded.
+        notes: remarks that are not findings.
         files, stores, bytes: how much was read.
         seal: one digest over all tables and stores: equal in two clones with the same results.
         run_seal: one digest over all ledger entries, and so over checkpoints and figures too: equal
@@ -112,7 +112,7 @@ def verify(results: Path, root: Path) -> Report:
 
 
 def left_out(chain: Chain) -> dict[str, str]:
-    """What the crate that this project is, if it is one, says it does not hold.
+    """Files that a crate lists as left out; empty outside of a crate.
 
     A crate leaves out stores and what lies outside of the project. Its list hides nothing else, and
     outside of a crate it hides nothing.
@@ -181,7 +181,7 @@ def _folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("altered", str(manifest), str(error).removeprefix(f"{manifest}: "))
             return
         if root != entry["digest"]:
-            words = f"manifest and ledger tell different contents; {both}"
+            words = f"manifest and ledger record different contents; {both}"
             yield Finding("altered", str(path), words)
         elif path.is_dir():
             for line in differences(path, manifest):
@@ -280,7 +280,7 @@ def _packages(chain: Chain) -> Iterator[Finding]:
 
 
 def _notes(chain: Chain) -> Iterator[str]:
-    """What changed without bearing on results, and what is gone as planned."""
+    """Changes without effect on results, and files removed as planned."""
     made: dict[str, list[str]] = defaultdict(list)
     rules: dict[tuple[str, str | None], Mapping[str, Any]] = {}
     if logs := failed_logs(chain):
@@ -288,7 +288,7 @@ def _notes(chain: Chain) -> Iterator[str]:
     for record in chain.records.values():
         entry = record.entry
         if record.path not in chain.current:
-            made["of models, revisions or arms that nothing of the study was made from"].append(
+            made["of models, revisions or arms that no current result was made from"].append(
                 record.name
             )
             continue

@@ -61,7 +61,7 @@ class Planting(Extraction):
 
     @property
     def made(self) -> dict[str, Any]:
-        """What sets the logits besides the world."""
+        """Settings that determine the logits, besides the world."""
         return {"left": self.left, "untrained": bool(self.variant.get("untrained"))}
 
 

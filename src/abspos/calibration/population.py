@@ -33,7 +33,7 @@ RUN = ["model", "revision", "variant", "condition"]
 
 @dataclass(frozen=True)
 class Arm:
-    """What an arm's truth depends on; arms that agree in it share one.
+    """Settings that determine an arm's truth; arms with equal settings share one.
 
     Attributes:
         left: share of the amplitude of sink and drift.

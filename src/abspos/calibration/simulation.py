@@ -28,7 +28,7 @@ from abspos.statistics import replicates as sl
 
 LAYERS, HEADS, LENGTH, EARLY = 4, 3, 32, 12
 COMPONENTS = ("mask", "residual")
-#: Of the second arm: how much of the planted residual is left.
+#: Share of the planted amplitude that remains in the second arm.
 LEFT = 0.8
 #: Inputs that a truth is computed from at a time.
 BLOCK = 1000
@@ -87,7 +87,7 @@ def summary_of(number: str) -> str:
 
 
 def truth(world: World, seed: int, population: int) -> dict[tuple[str, str], np.ndarray]:
-    """The same numbers from a population of so many inputs, by name and lens."""
+    """True numbers, from a population of so many inputs, by name and lens."""
     rng = np.random.default_rng([seed, 1])
     totals: dict[tuple[str, str, str], torch.Tensor] = {}
     squares: dict[tuple[str, str, str], torch.Tensor] = {}

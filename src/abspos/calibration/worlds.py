@@ -26,7 +26,7 @@ FEW = 1 / 32
 
 @dataclass(frozen=True)
 class World:
-    """What inputs are drawn from.
+    """Distribution of the inputs.
 
     Attributes:
         noise: size of an input's own logits, in units of the head's scale.

@@ -1,4 +1,4 @@
-"""What claims are judged on: replicates and facts of one model, and how a number becomes a row.
+"""Evidence for claims: replicates and facts of one model, and rows made from numbers.
 
 Source: docs/method.md, section 5.
 """
@@ -126,8 +126,8 @@ def measured(
 ) -> Row:
     """One row with an estimate, its interval and its verdict.
 
-    Where nothing is claimed of the number it is shown beside a claim, without a verdict. A
-    summary over layers of several kinds says so, unless ``layers`` says which they are.
+    A number without a claimed value accompanies a claim and has no verdict. The note of a
+    summary over layers of several kinds names them, unless ``layers`` does.
     """
     if claimed is None:
         note = BESIDE

@@ -26,7 +26,7 @@ FEWEST_TEXTS = 8
 
 
 def sink_readers(evidence: Evidence) -> Iterator[Row]:
-    """What goes through sink readers, as many other heads, all heads: of R and of bos-swap."""
+    """Shares of R and of bos-swap carried by sink readers, as many other heads, all heads."""
     swap = Arm("standard", "swap-token-1")
     arms = {which: Arm("standard", condition) for condition, which in EXCHANGES.items()}
     if not evidence.has(BOS, swap, *arms.values()):

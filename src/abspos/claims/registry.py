@@ -19,7 +19,7 @@ from abspos.claims.variants import ntk_suppresses, window_accumulates
 #: Choices other than the study's that need no other study (abspos.claims.choices): another end of
 #: the early bin, another anchor, the halves of selection exchanged, some of the inputs.
 ChoiceKind = Literal["early bin", "anchor", "halves", "inputs"]
-#: Of a choice: that it can change every number of a claim.
+#: The numbers of a choice that can change every number of a claim.
 ALL_NUMBERS: tuple[str, ...] = ()
 
 
@@ -51,14 +51,14 @@ class Claim:
 
     def __post_init__(self) -> None:
         if not self.statement.strip():
-            raise ValueError(f"claim {self.name!r}: statement is empty; say in one line what it is")
+            raise ValueError(f"claim {self.name!r}: statement is empty; write one line")
         allowed = get_args(ChoiceKind)
         for kind in set(self.choices) - set(allowed):
-            raise ValueError(f"claim {self.name!r}: choice {kind!r} is none of {list(allowed)}")
+            raise ValueError(f"claim {self.name!r}: choice {kind!r} is not one of {list(allowed)}")
         if self.kind == "measured" and not self.choices and not self.no_choices.strip():
             raise ValueError(
-                f"claim {self.name!r}: no choice changes it, of {list(allowed)}; name those that "
-                "can in choices, or say in no_choices why none can"
+                f"claim {self.name!r}: choices is empty; list those of {list(allowed)} that "
+                "can change it, or give the reason in no_choices"
             )
 
     def judge(self, evidence: Evidence) -> Iterator[Row]:
@@ -142,5 +142,5 @@ CLAIMS = (
 
 
 def statements() -> dict[str, str]:
-    """What each claim says, by its name, in the order in which they are shown."""
+    """Statement of each claim, by name, in display order."""
     return {claim.name: claim.statement for claim in CLAIMS}

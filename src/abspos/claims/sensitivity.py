@@ -1,4 +1,4 @@
-"""Every verdict beside those under other choices, and which of them flip.
+"""Published verdicts compared with those under other choices, and their flips.
 
 Source: docs/method.md, section 5 (sensitivity).
 """
@@ -55,10 +55,10 @@ def deciding(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def change(published: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
-    """What becomes of a published verdict under another choice.
+    """Change of a published verdict under another choice.
 
-    Another verdict of fewer inputs whose interval holds the published estimate says only that
-    the inputs are too few to tell; any other one is a flip.
+    A different verdict from fewer inputs whose interval covers the published estimate means
+    too few inputs; any other different verdict is a flip.
     """
     if other["verdict"] == published["verdict"]:
         return SAME
@@ -102,7 +102,7 @@ def twins(claims: pd.DataFrame, summary: str) -> pd.DataFrame:
 
 
 def known(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with what they are known by as text."""
+    """Rows with their key columns as strings."""
     text = rows.assign(**{name: rows[name].fillna("").astype(str) for name in KEY})
     return text.assign(arms=text["arms"].map(tokens_as_one)).drop(columns="summary")
 

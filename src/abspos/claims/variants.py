@@ -36,7 +36,7 @@ def changed(evidence: Evidence, key: str) -> list[str]:
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """Reduction of R's early energy under NTK scaling, with BOS; beside it mask and loss.
 
-    Of a model without BOS the same numbers are shown, and nothing is decided.
+    For a model without BOS the same numbers are shown without a verdict.
     """
     reference = evidence.arm("standard")
     without = evidence.base != "bos"

@@ -1,4 +1,4 @@
-"""What a verdict means, and how it is reached.
+"""Verdicts, and the rules that decide them.
 
 Source: docs/method.md, section 5. Decided in this order: not testable; holds by construction;
 not reproduced (the interval contains no effect); contradicted (a clear effect the other way);
@@ -32,7 +32,7 @@ HALF_WIDTH = 0.10
 
 @dataclass(frozen=True)
 class Claimed:
-    """What a claim says of a number: positive, and perhaps how large.
+    """Claimed sign of a number, and perhaps its size.
 
     Attributes:
         value: the claimed number, or None where only the sign is claimed.

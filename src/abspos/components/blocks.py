@@ -61,7 +61,7 @@ def block_bands(
     queries: Int[Tensor, " query"],
     bands: Sequence[slice],
 ) -> tuple[list[Parts], Tensor]:
-    """The same with explained queries in bands: the parts of each, and attention to position 0.
+    """``block_parts`` for explained queries in bands: parts of each, attention to position 0.
 
     Args:
         queries: early queries that are explained (query).
@@ -129,7 +129,7 @@ def late_to_first(logits: Tensor, taken: range, window: int | None, cut: Truncat
         seen &= far > query - window
     first = logits[..., -1].clone()
     beyond = logits[..., half:].add_(hiding(seen, logits.dtype)).softmax(-1)[..., -1]
-    # Of what lies beyond the nearest keys it takes this much; of all, what their sum leaves.
+    # first - log(beyond) is the log sum over the far keys, cut.whole that over the nearest ones.
     return (first - torch.logaddexp(first - beyond.log(), cut.whole)).exp()
 
 

@@ -121,7 +121,7 @@ def visible(
 
 
 def hiding(seen: Bool[Tensor, "query offset"], dtype: torch.dtype) -> Float[Tensor, "query offset"]:
-    """What is added to logits so that those not seen get no attention: 0 or a large negative."""
+    """Mask to add to logits: 0 for visible keys, a large negative number for hidden ones."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -1e30)
 
 
@@ -147,7 +147,7 @@ def split(
 
 @dataclass(frozen=True)
 class Truncated:
-    """What reference queries do when they are cut down to the nearest keys of early ones.
+    """Attention of reference queries that are cut to the nearest keys of early ones.
 
     Attributes:
         queries: early queries (query), in order.

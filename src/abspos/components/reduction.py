@@ -1,4 +1,4 @@
-"""What is kept of a block of heads, from the parts of its queries in bands.
+"""Stored statistics of a block of heads, from the parts of its queries in bands.
 
 Source: docs/method.md, sections 1, 3 and 5.
 """
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is summarised over which queries and inputs.
+    """The queries, bins and inputs that a reduction summarises.
 
     Attributes:
         queries: early queries that are explained.
@@ -68,7 +68,7 @@ class Plan:
 
     @cached_property
     def shown_in_bands(self) -> list[list[int]]:
-        """Of every band, the places of queries whose mean fields are stored."""
+        """Places, in every band, of queries whose mean fields are stored."""
         shown = grid.shown(self.queries.tolist())
         return [[i - b.start for i in shown if b.start <= i < b.stop] for b in self.bands]
 
@@ -109,7 +109,7 @@ class Plan:
 
     @cached_property
     def pieces(self) -> list[list[Piece]]:
-        """Of every band, its queries from 1 on in pieces."""
+        """Pieces of every band, for its queries from 1 on."""
         found = []
         for band in self.bands:
             homes = [self.homes(query) for query in self.queries[band].tolist()]
@@ -124,7 +124,7 @@ class Plan:
 
     @cached_property
     def shares(self) -> list[Tensor]:
-        """What a sum over the queries of each piece counts for in the means of plain and of narrow
+        """Weights of the sum over each piece's queries in the means of plain and of narrow
         bins, two of (bin, piece)."""
         homes = [piece.bins for pieces in self.pieces for piece in pieces]
         return [
@@ -187,7 +187,7 @@ def products(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:
 def further(
     bands: Sequence[Parts], known: Sequence[grams.Fields], plan: Plan
 ) -> Iterator[tuple[grams.Bin, tuple[str, str], list[Tensor]]]:
-    """What some bins have besides, as the vectors of every band: in the early one the row and sink
+    """Further vectors of some bins, by band: in the early bin the row and sink
     parts of R and the mask at the study's anchor, and R beyond windows."""
     for which in plan.bins:
         found: dict[tuple[str, str], list[Tensor]] = {}
@@ -201,7 +201,7 @@ def further(
 def further_vectors(
     bands: Sequence[Parts], parts: Parts, known: grams.Fields, which: grams.Bin, plan: Plan
 ) -> grams.Vectors:
-    """The same of one bin and one band."""
+    """Further vectors of one bin and one band."""
     rows = which.rows(parts.queries)
     if rows.start == rows.stop:
         return {}
@@ -257,7 +257,7 @@ def mean_fields(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:
 
 
 def sinks(bands: Sequence[Parts], to_first: Tensor, plan: Plan) -> dict[str, Tensor]:
-    """What heads pay to position 0 (head, input)."""
+    """Attention of heads to position 0 (head, input)."""
     excess = torch.cat(
         [parts.at_first(parts.attention) - parts.at_first(parts.predicted) for parts in bands], -1
     )

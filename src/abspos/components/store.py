@@ -129,7 +129,7 @@ def head_tensors(
 def decompose_layer(
     store: xr.Dataset, layer: int, plan: Plan, reference: xr.Dataset | None
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Everything that is kept of one layer, leading axis head, and its identity error."""
+    """All stored variables of one layer, leading axis head, and its identity error."""
     scale, window, softcap = (store.attrs[name][layer] for name in ("scale", "window", "softcap"))
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []

@@ -40,14 +40,14 @@ def massive(
     times the median magnitude of the hidden state, which is one of all positions.
 
     Args:
-        largest: magnitude (depth, input), of the positions asked about.
+        largest: magnitude (depth, input), of the chosen positions.
         median: of all positions and features (depth, input).
     """
     return (largest > 100) & (largest > 1000 * median)
 
 
 def trajectory(activations: xr.Dataset) -> xr.Dataset:
-    """What is kept of position 0 through depth, and the split of hidden states elsewhere.
+    """Variables of position 0 through depth, and the split of hidden states elsewhere.
 
     ``state_norm``, ``state_massive`` at position 0 and ``later_massive`` at others,
     ``state_contrast``, the largest magnitude at position 0 over the median of the hidden state

@@ -41,11 +41,12 @@ class Head:
     label="Attention rows: model and mask-only prediction",
     caption=(
         "Mean attention of single queries by offset (keys back from the query; the last point is "
-        "position 0), standard model under BOS (no-bos where a model has none), against what the "
-        "same head does later when it is cut to as many keys. Rows: the head with the largest "
-        "sink excess, the head with the largest log-lens residual energy among those that read no "
-        "sink, the head with most of its attention on the four nearest keys, and the head with "
-        "the smallest residual energy. Chosen on the same inputs: illustrations, not estimates."
+        "position 0), standard model under BOS (no-bos where a model has none), against the "
+        "attention of the same head at later queries, cut to as many keys. Rows: the head with "
+        "the largest sink excess, the head with the largest log-lens residual energy among those "
+        "that read no sink, the head with most of its attention on the four nearest keys, and the "
+        "head with the smallest residual energy. The heads were chosen on the same inputs, so the "
+        "panels are illustrations and not estimates."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -15,8 +15,9 @@ from abspos.figures import scales, style, tidy
     caption=(
         "Residual energy as a share of residual and mask energy together, early queries under "
         "BOS, against the anchor: the query at which the mask's part is set to zero. The mask's "
-        "energy depends on it and the residual's does not, so variants compare at one anchor "
-        "only. A lens needs two anchors to be shown. Bands are intervals over inputs."
+        "energy depends on the anchor and the residual's does not, so variants are comparable "
+        "only at one anchor. A lens with fewer than two anchors is not shown. Bands are intervals "
+        "over inputs."
     ),
 )
 def draw(data: style.Data) -> Figure:

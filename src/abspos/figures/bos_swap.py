@@ -26,12 +26,11 @@ LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
     category="Claims",
     label="BOS swap: every replacement beside the claimed 40 %",
     caption=(
-        "What replacing the BOS embedding does to the residual component at early queries, by "
+        "Effect of replacing the BOS embedding on the residual component at early queries, by "
         "four numbers, two lenses and two summaries over heads, for every replacement. The dashed "
-        "line is the claimed 40 %, and orange marks are readings whose interval covers it; the "
-        "number named primary beforehand is marked by a star. ablate-zero removes position 0 "
-        "altogether. Bars are intervals over inputs; an estimate outside the axis is an arrow "
-        "with its value."
+        "line is the claimed 40 %. Orange marks are readings whose interval covers it; a star "
+        "marks the primary number, named beforehand. ablate-zero removes position 0 altogether. "
+        "Bars are intervals over inputs; an estimate outside the axis is an arrow with its value."
     ),
 )
 def draw(data: style.Data) -> Figure:

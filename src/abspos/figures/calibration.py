@@ -27,11 +27,11 @@ LOWEST = 0.6  # coverage that the axis still shows
     category="Calibration",
     label="Calibration: bias and coverage on planted components",
     caption=(
-        "Simulated studies with planted components, through the decomposition, Gram matrices and "
-        "intervals of every study. Top, the mean estimate less the truth, as a share of the "
-        "truth; bottom, the share of 95 % intervals that cover the truth, the grey band being 93 "
-        "to 97 %. Columns are worlds: the size of an input's own logits, heavy tails over inputs, "
-        "and few inputs that carry half of the variance."
+        "Simulated studies with planted components, processed by the decomposition, Gram matrices "
+        "and intervals of every study. Top: mean estimate minus truth, as a share of the truth. "
+        "Bottom: share of 95 % intervals that cover the truth; the grey band is 93 to 97 %. "
+        "Columns are worlds: the size of an input's own logits, heavy tails over inputs, and few "
+        "inputs that carry half of the variance."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -55,7 +55,7 @@ class Panel:
 
     @property
     def labels(self) -> list[str]:
-        """What its rows show."""
+        """Labels of its rows."""
         return list(dict.fromkeys(label for side in self.sides for label in side["label"]))
 
     @property
@@ -70,12 +70,12 @@ class Panel:
     label="Claims: forest plot of all claims",
     caption=(
         "Every claim as numbers with intervals, log lens left, probability lens right (numbers "
-        "without a lens stand left); the median head where there is a choice, of bos-swap the "
+        "without a lens are left); the median head where there is a choice, and for bos-swap the "
         "energy reduction (all numbers: figure BOS swap and claims.csv). Each panel has a unit of "
         "its own. Several models share a row, each in its colour; marks show their verdicts, and "
-        "the text beside the row counts them. Orange marks show what is claimed: a bar a number, "
-        "a triangle more or less than. Verdicts in bold are those of numbers named primary "
-        "beforehand. Nothing is claimed of what is shown beside a claim."
+        "the text beside the row counts them. Orange marks show the claimed value: a bar for a "
+        "number, a triangle for a bound. Verdicts in bold belong to primary numbers, named "
+        "beforehand. Rows that only accompany a claim have no claimed value."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -131,7 +131,7 @@ def shown(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def label(row: Mapping[Any, Any]) -> str:
-    """What one row shows: its number and arms, without what every row of its claim repeats."""
+    """Label of a row: number and arms, without parts that all rows of the claim share."""
     texts = [str(row[k]) if isinstance(row[k], str) else "" for k in ("number", "arms")]
     number, arms = texts
     if row["claim"] in ("bos-swap", "sink-readers") and number:
@@ -210,7 +210,7 @@ def verdict_of(row: Mapping[Any, Any]) -> str:
 
 
 def draw_claim(ax: Axes, group: pd.DataFrame, y: int) -> None:
-    """What is claimed of one number; where it has no estimate, why not."""
+    """Draw the claimed value of a number, or the reason for a missing estimate."""
     measured = group[np.isfinite(group["estimate"].astype(float))]
     at = ax.get_yaxis_transform()
     if measured.empty:

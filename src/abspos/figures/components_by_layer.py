@@ -26,11 +26,11 @@ ABREAST = 4  # runs beside each other
     caption=(
         "Energy of the causal mask and of the residual stream in every layer (median head) under "
         "BOS, one line per variant, untrained models dotted and hollow. The last rows show the "
-        "residual energy of queries beyond each window, from which position 0 is out of sight, "
-        "with attention renormalised on the window's keys in every variant: where it grows with "
-        "depth, position accumulates. Bands are intervals over inputs. Several models stand "
-        "beside each other, on one scale. The early residual energy is on a logarithmic scale "
-        "that turns linear near 0, the others on linear scales."
+        "residual energy of queries beyond each window, which cannot see position 0, with "
+        "attention renormalised on the window's keys in every variant: growth with depth means "
+        "that position accumulates. Bands are intervals over inputs. Several models are shown "
+        "side by side on one scale. The early residual energy is on a logarithmic scale that "
+        "turns linear near 0, the others on linear scales."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -135,7 +135,7 @@ def windows_of(rows: pd.DataFrame) -> list[float]:
 
 
 def place(which: str, window: float | None) -> str:
-    """What a bin is called in a title."""
+    """Name of a bin in a title."""
     if which != "beyond":
         return f"{which} queries"
     return f"queries beyond {window:g} keys"

@@ -19,8 +19,8 @@ SHOWN = {name: style.COMPONENTS[name] for name in ("mask", "residual")}
         "Energy of the causal mask and of the residual stream in narrow bins of early queries, "
         "under BOS, one column per variant: medians over heads, averaged over layers. Top: log "
         "lens; bottom: probability lens. Bands are jackknife intervals over inputs; the scale is "
-        "logarithmic and turns linear near 0, where energies may be negative; how far intervals "
-        "reach below the axis is printed. The mask is zero at the anchor."
+        "logarithmic and turns linear near 0, where energies may be negative; a number gives how "
+        "far intervals reach below the axis. The mask is zero at the anchor."
     ),
 )
 def draw(data: style.Data) -> Figure:

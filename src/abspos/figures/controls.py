@@ -16,10 +16,10 @@ NUMBER = "difference share"
     category="Controls",
     label="Controls: each control beside the effect it controls",
     caption=(
-        "How far the residual-stream component of early queries moves from that under bos: the "
-        "energy of the difference, as a share. Above, what is put at position 0; below, the "
-        "controls: the same token at a later position, all position ids shifted (which must do "
-        "nothing beyond rounding), the text shuffled. Bars are intervals over inputs."
+        "Change of the residual-stream component of early queries from its value under bos: "
+        "energy of the difference, as a share. Above: replacements at position 0. Below: the "
+        "controls: the same token at a later position, all position ids shifted (which must have "
+        "no effect beyond rounding), the text shuffled. Bars are intervals over inputs."
     ),
 )
 def draw(data: style.Data) -> Figure:

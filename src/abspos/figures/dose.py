@@ -21,11 +21,12 @@ COLUMNS = {"factor": "NTK factor", "window": "window (keys)"}
     category="Components",
     label="Dose: reductions by NTK factor and by window",
     caption=(
-        "What a variant of the same weights takes from the residual-stream component and from the "
-        "mask, as a share of the standard model's energy at early queries, and what it adds to "
-        "the loss: left by the factor of NTK scaling (1 is the standard model), right by the keys "
+        "Reduction of the residual-stream component and of the mask by variants of the same "
+        "weights, as a share of the standard model's energy at early queries, and rise of the "
+        "loss. Left: by the factor of NTK scaling (1 is the standard model). Right: by the keys "
         "of a sliding window. Median head, mean of layers; bars are intervals over inputs. An "
-        "empty place says not testable; a kind of variant needs two sizes to be shown."
+        "empty place means not testable. A kind of variant with fewer than two sizes is not "
+        "shown."
     ),
 )
 def draw(data: style.Data) -> Figure:

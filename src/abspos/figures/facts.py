@@ -1,4 +1,4 @@
-"""What each figure declares of itself, read without importing it.
+"""Declarations of each figure, read without importing it.
 
 A figure's module has one function, ``draw``, under ``@style.figure(...)``, whose arguments are
 literals. Planning reads them from the source, since an import of matplotlib and seaborn would slow
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Facts:
-    """What a figure reads, and how the report lists it.
+    """Inputs of a figure, and its entry in the report.
 
     Attributes:
         tables: names of the tables that it reads.

@@ -23,7 +23,7 @@ DECADES = 5  # that a colour scale spans at most
         "Every head of the standard model under BOS, early queries. Left: sink excess, the "
         "attention on position 0 beyond what the mask alone predicts. Middle and right: residual "
         "energy in the log and in the probability lens, on logarithmic colour scales; energies "
-        "are unbiased and may be negative, which is marked by a cross."
+        "are unbiased and may be negative; a cross marks these."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -18,8 +18,8 @@ from abspos.figures import scales, style, tidy
         "The residual stream at position 0 through depth (0 is the embedding) with BOS prepended "
         "and with the text's own first token. Left: its norm, mean over inputs. Right: its "
         "variance across inputs, summed over features. Under BOS position 0 sees nothing that "
-        "differs between inputs, so the variance must be exactly zero: the bottom line of the "
-        "scale."
+        "differs between inputs, so the variance must be exactly zero, which is drawn on the "
+        "bottom line of the scale."
     ),
 )
 def draw(data: style.Data) -> Figure:

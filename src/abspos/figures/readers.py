@@ -1,4 +1,4 @@
-"""What goes through the heads that read position 0: sink readers, as many others, all heads."""
+"""Effects of exchanging position 0 in sink readers, as many other heads, or all heads."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
     label="Readers of position 0: exchange in sink readers and other heads",
     caption=(
         "Keys and values at position 0 are exchanged for another token's in chosen heads only: "
-        "sink readers, as many other heads of the same layers, all heads. Left, the share of R's "
-        "early energy that goes with it; right, how large the change of R is, as a share of the "
-        "change when the token itself is replaced. Heads are chosen on one half of the inputs and "
-        "measured on the other. The last row decides the claim. Bars are intervals over inputs; "
-        "an estimate outside the axis is an arrow with its value."
+        "sink readers, as many other heads of the same layers, or all heads. Left: share of R's "
+        "early energy that the exchange removes. Right: size of the change of R, as a share of "
+        "the change when the token itself is replaced. Heads are chosen on one half of the inputs "
+        "and measured on the other. The last row decides the claim. Bars are intervals over "
+        "inputs; an estimate outside the axis is an arrow with its value."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -42,7 +42,7 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(shares)} measured on, variant standard, early queries; bars: "
         f"{data.level} intervals"
     )
-    title = "Position 0 exchanged in chosen heads: what of the residual-stream component goes"
+    title = "Position 0 exchanged in chosen heads: effect on the residual-stream component"
     return style.per_run(
         found,
         title,

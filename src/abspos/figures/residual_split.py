@@ -18,11 +18,11 @@ SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "r
     caption=(
         "The residual component at early queries under BOS, split orthogonally query by query: "
         "row is its mean over the keys after position 0 (the sink's share of the softmax "
-        "denominator), sink what position 0 itself adds, rest what remains. Median head of each "
-        "layer (medians do not add up to the median of the whole); variants with full attention "
-        "only, since with a window position 0 drops out of sight. Bands are intervals over "
-        "inputs; the scale is logarithmic and turns linear near 0, where energies may be "
-        "negative; how far intervals reach below the axis is printed."
+        "denominator), sink the part at position 0 itself, rest the remainder. Median head of "
+        "each layer (medians do not add up to the median of the whole); variants with full "
+        "attention only, since a window hides position 0. Bands are intervals over inputs; the "
+        "scale is logarithmic and turns linear near 0, where energies may be negative; a number "
+        "gives how far intervals reach below the axis."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -1,4 +1,4 @@
-"""Read the tables of one figure, draw it, and write it in every format that is asked for."""
+"""Read the tables of one figure, draw it, and write it in every requested format."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ COMPONENTS = {
     "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
     "rest": Look(GREY, (0, (1.5, 1.5)), "v"),
 }
-# Colour and marker tell the architecture; hollow markers and dots say that nothing was learnt.
+# Colour and marker show the architecture; hollow markers and dots mean untrained weights.
 VARIANTS = {
     "standard": Look(BLACK, "-", "o"),
     "ntk": Look(ORANGE, (0, (5, 1.5)), "^"),
@@ -132,7 +132,7 @@ def theme() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Data:
-    """What a figure is drawn from.
+    """Data of a figure.
 
     Attributes:
         tables: tidy tables by name.

@@ -45,7 +45,7 @@ class Runs(list[tuple[str, str]]):
 def runs(*tables: pd.DataFrame) -> Runs:
     """(model, revision) of some tables, in order of appearance; one dummy if there is none.
 
-    Of a model with more than MOST_REVISIONS the first, the last, and some evenly between.
+    A model with more than MOST_REVISIONS keeps the first, the last, and some evenly between.
     """
     found: dict[tuple[str, str], None] = {}
     for table in tables:
@@ -65,9 +65,9 @@ def few(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def left_out(found: Sequence[tuple[str, str]]) -> str:
-    """What a note says where a figure has no room for every revision; else empty."""
+    """Note about revisions that a figure leaves out; empty if it shows all."""
     number = getattr(found, "left_out", 0)
-    return f"; {number} further revisions are in the tables alone, for want of room" * bool(number)
+    return f"; {number} further revisions are only in the tables" * bool(number)
 
 
 def short(revision: str) -> str:
@@ -100,7 +100,7 @@ def under(rows: pd.DataFrame) -> str:
 
 
 def pooled(rows: pd.DataFrame) -> str:
-    """What to say where numbers are means over layers of several kinds; else empty."""
+    """Note about means over layers of several kinds; empty without such means."""
     kinds = rows.get("kind", pd.Series(dtype=str)).astype(str)
     mixed = sorted(set(kinds[kinds.str.contains("+", regex=False)]))
     return f"; means over layers of several kinds: {', '.join(mixed)}" if mixed else ""

@@ -20,13 +20,13 @@ CLAIMED = SWAP_SHARE
     category="Training",
     label="Training: components, sinks and BOS swap by training tokens",
     caption=(
-        "How absolute position comes in during training: energy of the mask and of the "
-        "residual-stream component at early queries (median head, mean of layers), the share of "
-        "heads that sink at position 0, and how much of the residual energy goes when the BOS "
-        "embedding is replaced (dashed: the claimed 40 %), each against the tokens that a "
-        "checkpoint has seen. The axis is linear from 0 to the first checkpoint after it and "
-        "logarithmic from there. Dotted lines are gaps: checkpoints that are missing or broken. "
-        "Bands are intervals over inputs."
+        "Absolute position during training: energy of the mask and of the residual-stream "
+        "component at early queries (median head, mean of layers), the share of heads that sink "
+        "at position 0, and the share of the residual energy that replacing the BOS embedding "
+        "removes (dashed: the claimed 40 %), each against the training tokens of the checkpoint. "
+        "The axis is linear from 0 to the first checkpoint after it and logarithmic from there. "
+        "Dotted lines are gaps: checkpoints that are missing or broken. Bands are intervals over "
+        "inputs."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -106,7 +106,7 @@ def draw_model(
 
 
 def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
-    """What replacing the BOS embedding does, in both lenses."""
+    """Effect of replacing the BOS embedding, in both lenses."""
     if rows.empty:
         style.absent(ax, "no swap-token arm in this study")
         return
@@ -117,7 +117,7 @@ def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
     scales.zero(ax)
     low, high = ax.get_ylim()
     ax.set(
-        title="BOS swapped: residual energy that goes",
+        title="BOS swapped: residual energy removed",
         ylabel="energy reduction (share)",
         ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3),
     )

@@ -28,10 +28,10 @@ DECADES = 3
     caption=(
         "Synthetic models, whose truth is known: every estimate with its interval against the "
         "truth, both on one scale. Small marks are single heads in every arm and bin of queries, "
-        "large ones models (median head, mean of layers); arms that agree in all are counted "
-        "once, controls on fewer inputs left out. Hollow: the interval does not hold the truth. "
-        "Right, the claims' numbers (black median head, grey mean head); above each panel, how "
-        "many intervals of heads or numbers hold the truth."
+        "large ones models (median head, mean of layers). Identical arms are counted once; "
+        "controls on fewer inputs are left out. Hollow: the interval does not cover the truth. "
+        "Right: the claims' numbers (black median head, grey mean head). The title of each panel "
+        "counts the intervals of heads or numbers that cover the truth."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -137,7 +137,7 @@ def points(ax: Axes, rows: pd.DataFrame, look: style.Look, size: float) -> None:
 
 
 def scale(ax: Axes, rows: pd.DataFrame) -> None:
-    """The same scale on both axes: logarithmic, and linear around 0.
+    """Set one scale for both axes: logarithmic, and linear around 0.
 
     A truth is not negative, an estimate may be: its axis reaches down to all of them, and what
     intervals have below is cut.

@@ -30,10 +30,10 @@ COLUMN = 0.27  # inches of a choice
     caption=(
         "The verdict of every measured number that decides a claim, as published (first column) "
         "and under other choices: the end of the early bin, the anchor of the mask, the mean over "
-        "heads, halves of the inputs, single sources of the corpus, and other studies that made "
-        "another choice. A mark in orange is a flip, which makes the verdict fragile; a grey one "
-        "differs too, but of fewer inputs whose interval still holds the published estimate. "
-        "Empty: the choice does not touch the number. Numbers without a lens stand left."
+        "heads, halves of the inputs, single sources of the corpus, and other studies with "
+        "another choice. An orange mark is a flip, which makes the verdict fragile. A grey mark "
+        "differs too, but from fewer inputs whose interval still covers the published estimate. "
+        "Empty: the choice does not affect the number. Numbers without a lens are left."
     ),
 )
 def draw(data: style.Data) -> Figure:

@@ -92,7 +92,7 @@ def require_file(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         why = "a link to nothing" if path.is_symlink() else error.strerror
-        raise InputError(f"{path}: cannot be read ({why}); mend or remove it") from None
+        raise InputError(f"{path}: cannot be read ({why}); repair or remove it") from None
     if not S_ISREG(mode):
         what = "a folder" if S_ISDIR(mode) else "a pipe, a socket or a device"
         raise InputError(f"{path}: not a file but {what}; remove or rename it")
@@ -129,7 +129,9 @@ def read_file(path: Path) -> Iterator[Document]:
                 name, text = record(line, f"{path} line {number}")
                 yield Document(name, path.stem, text)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); repair or remove it"
+        ) from None
 
 
 def whole_text(data: bytes, where: str) -> str:
@@ -197,7 +199,7 @@ def broken(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a line, in a few words and without the line itself."""
+    """Short description of the fault in a line, without the line itself."""
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8, byte {error.start}"
     if isinstance(error, RecursionError):
@@ -236,7 +238,7 @@ def distinct(documents: Sequence[Document]) -> list[Document]:
 
 
 def check_corpus(folder: Path, number: int, length: int) -> None:
-    """Refuse, before any job, a corpus that certainly cannot hold the windows asked for.
+    """Refuse, before any job, a corpus that certainly cannot hold the requested windows.
 
     A token stands for at least one byte, so a text of fewer bytes than ``length`` is too short
     under any tokenizer. The exact check needs the tokenizer and is made by draw_windows.

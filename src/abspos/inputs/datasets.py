@@ -70,8 +70,8 @@ def records(found: Mapping[str, Path], repo: str, text: str) -> Iterator[dict[st
                     yield from lines(handle, where, name, text)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(
-                f"{where}: cannot be read ({error}); the data set's owner has to mend it, or "
-                "inputs.dataset.files to leave it out"
+                f"{where}: cannot be read ({error}); leave it out of inputs.dataset.files, or "
+                "ask the data set's owner to repair it"
             ) from None
 
 
@@ -92,20 +92,20 @@ def rows(path: Path, what: str, name: str, text: str) -> Iterator[dict[str, str]
             require_text_column(file.schema_arrow, what, text)
             for number, value in enumerate(column(file, text), 1):
                 if value is None:
-                    raise InputError(f"{what} row {number}: its {text!r} is null, no document")
+                    raise InputError(f"{what} row {number}: its {text!r} is null, not a text")
                 if why := broken(value):
-                    raise InputError(f"{what} row {number}: its {text!r} is no text ({why})")
+                    raise InputError(f"{what} row {number}: its {text!r} is not a text ({why})")
                 yield {"id": f"{name}:{number}", "text": value}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"{what}: cannot be read as Parquet ({reason}); the data set's owner has to mend it, "
-            "or inputs.dataset.files to leave it out"
+            f"{what}: cannot be read as Parquet ({reason}); leave it out of "
+            "inputs.dataset.files, or ask the data set's owner to repair it"
         ) from None
 
 
 def column(file: Any, name: str) -> Iterator[str | None]:
-    """The values of one column of a Parquet file, row group by row group, as they are asked for."""
+    """The values of one column of a Parquet file, row group by row group, on demand."""
     for group in range(file.num_row_groups):
         for batch in file.iter_batches(ROWS, [group], columns=[name], use_threads=False):
             yield from batch.column(name).to_pylist()

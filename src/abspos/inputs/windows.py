@@ -183,11 +183,11 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
     """Refuse windows that hold special tokens, or too much that the tokenizer does not know.
 
     Some vocabularies have the marks of special tokens as pieces of text; a BOS in mid-window would
-    be a second sink. A text of unknown tokens is one token repeated, about which position 0 can
-    tell nothing: up to MOST_UNKNOWN of all tokens is logged, more is refused.
+    be a second sink. A text of unknown tokens is one token repeated, which gives R = 0
+    without BOS. Up to MOST_UNKNOWN of all tokens is logged, more is refused.
 
     Raises:
-        InputError: so, with the count and the first document that is meant.
+        InputError: with the count and the first document concerned.
     """
     tokens, names = windows["tokens"].values, windows.attrs["document_ids"]
     special = np.isin(tokens, sorted(control_ids(tokenizer)))
@@ -198,7 +198,7 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         raise InputError(
             f"inputs.corpus: {held.sum()} of {len(tokens)} windows hold special tokens, such as "
             f"{mark!r} in document {names[first]!r}, which this tokenizer does not read as plain "
-            "text; take them out of the texts"
+            "text; remove them from the texts"
         )
     unknown = tokens == unknown_id(tokenizer)
     share = float(unknown.mean())
@@ -210,6 +210,6 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         )
         if share > MOST_UNKNOWN:
             raise InputError(
-                f"{line}; at most {MOST_UNKNOWN} may be: take texts in the model's languages"
+                f"{line}; allowed are {MOST_UNKNOWN}: use texts in the model's languages"
             )
         log.warning("%s", line)

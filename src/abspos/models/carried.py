@@ -1,4 +1,4 @@
-"""What a config.json states about attention is in the config that transformers makes of it.
+"""Check that transformers keeps every attention setting of a config.json.
 
 A key that a family does not know is kept by transformers and never read: a window in the config of
 a Llama, say. A certificate cannot see it, for it compares the model with itself as loaded.
@@ -44,9 +44,9 @@ def require_carried(stated: Mapping[str, Any], config: Any) -> None:
     """
     for key, value in lost(stated, config):
         raise ModelError(
-            f"config.json: {key} {value!r} would have no effect, for transformers has no such "
-            f"setting in model_type {config.model_type!r}; take it out if the model goes without, "
-            "or give the model_type that has it"
+            f"config.json: {key} {value!r} would have no effect: transformers has no such "
+            f"setting for model_type {config.model_type!r}; remove it if the model does not use "
+            "it, or state the model_type that has it"
         )
 
 

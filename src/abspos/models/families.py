@@ -1,4 +1,4 @@
-"""What a checkpoint's small files say that decides whether, and how, it can be measured.
+"""Facts of a checkpoint's small files that decide whether, and how, it can be measured.
 
 Plans read it as well as jobs, so nothing is imported that they do not share.
 """
@@ -58,14 +58,16 @@ def require_numbers(config: Mapping[str, Any]) -> None:
     """
     kind = config.get("model_type")
     if kind is not None and not isinstance(kind, str):
-        raise ModelError(f"config.json: model_type {kind!r} is no text; correct it")
+        raise ModelError(f"config.json: model_type {kind!r} is not a string; correct it")
     for key in (*WHOLE, *WHOLE_OR_NONE):
         if key not in config or (config[key] is None and key in WHOLE_OR_NONE):
             continue
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
-            raise ModelError(f"config.json: {key} {shown} is no whole number above 0; correct it")
+            raise ModelError(
+                f"config.json: {key} {shown} is not a whole number above 0; correct it"
+            )
 
 
 def says(folder: Path) -> dict[str, dict[str, Any]]:
@@ -76,7 +78,7 @@ def says(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; empty where it is missing or unreadable, which its job will tell."""
+    """A JSON file's mapping; empty if it is missing or unreadable; its job reports that."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -44,7 +44,7 @@ class Head:
 
 
 def says(found: Head) -> dict[str, dict[str, Any]]:
-    """What a file states that decides (abspos.models.families.says), under the same names."""
+    """Decisive facts of a file, under the names of abspos.models.families.says."""
     family = found.architecture.replace("-", "_")
     stated = {"model_type": family, "max_position_embeddings": found.of("context_length")}
     return {"config": {key: value for key, value in stated.items() if value is not None}}
@@ -67,10 +67,11 @@ def _head(path: Path, size: int, changed: int) -> Head:
             made = _Reader(raw).head()
     except (OSError, ValueError, struct.error, KeyError, OverflowError) as error:
         raise ModelError(
-            f"{path}: cannot be read as a GGUF file ({error or type(error).__name__}); get it anew"
+            f"{path}: cannot be read as a GGUF file ({error or type(error).__name__}); download it "
+            "again"
         ) from None
     if not made.architecture:
-        raise ModelError(f"{path}: no general.architecture in it; get the file anew")
+        raise ModelError(f"{path}: no general.architecture in it; download the file again")
     if made.metadata.get("split.count", 1) > 1:
         raise ModelError(
             f"{path}: one part of {made.metadata['split.count']}; join them to one file first "

@@ -173,8 +173,8 @@ def refuse(config: Any, found: Head, key: str, why: str = "") -> None:
     """Refuse a file for a key that it states."""
     why = why or f"transformers has no place for it in {config.model_type!r}"
     raise ModelError(
-        f"states {found.architecture}.{key} {found.of(key)!r}, and {why}: its attention would be "
-        "another; give the model as a transformers folder"
+        f"states {found.architecture}.{key} {found.of(key)!r}, but {why}: the attention would "
+        "differ; give the model as a transformers folder"
     )
 
 
@@ -268,7 +268,7 @@ def scaling(
             raise ModelError(f"{name} has {len(values)} factors for {size // 2} frequencies")
     if LONG in tensors or SHORT in tensors:
         if tensors.keys() != {LONG, SHORT} or kind not in ("none", "linear", "longrope"):
-            raise ModelError(f"{LONG} and {SHORT} with scaling {kind!r} are not known together")
+            raise ModelError(f"{LONG} and {SHORT} with scaling {kind!r} are not supported together")
         if "original_max_position_embeddings" in declared(config):
             config.original_max_position_embeddings = original
         return longrope(tensors[SHORT], tensors[LONG], attention, original)
@@ -290,7 +290,7 @@ def scaling(
         }
         made = {"rope_type": "yarn", "factor": float(factor), **betas}
         return made | {"original_max_position_embeddings": original}
-    refuse(config, found, "rope.scaling.type", "it is not known with the file's other factors")
+    refuse(config, found, "rope.scaling.type", "it is not supported with the file's other factors")
     raise AssertionError("refused")
 
 
@@ -369,7 +369,7 @@ def require_all_used(model: CausalLM, found: Head) -> None:
     ]
     if left and model.config.model_type not in REFUSED:
         raise ModelError(
-            f"{len(left)} tensors, {left[0]} the first, have no place in "
-            f"{model.config.model_type!r} of transformers: the model would be another; give it as "
-            "a transformers folder"
+            f"{len(left)} tensors, {left[0]} the first, have no counterpart "
+            f"in {model.config.model_type!r} of transformers: the model would differ; give it as a "
+            "transformers folder"
         )

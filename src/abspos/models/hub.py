@@ -73,7 +73,7 @@ def listing(repo: str, revision: str, kind: str = "model") -> Listing:
         HubError: the hub is out of reach, the repository is not there, or it is gated.
     """
     what = f"{repo} at {revision}"
-    info: Any = asked(
+    info: Any = answer_to(
         lambda: HfApi().repo_info(
             repo,
             revision=revision,
@@ -99,9 +99,9 @@ def _is_file(name: Any, facts: Mapping[str, Any]) -> bool:
 
 
 def _odd() -> str:
-    """What an answer that is none means, and its cure."""
+    """Error text for an answer without metadata, with its cure."""
     return (
-        f"{constants.ENDPOINT} answers with something else than a repository's facts; check "
+        f"{constants.ENDPOINT} does not answer with a repository's metadata; check "
         "HF_ENDPOINT and the network's proxy, and run again"
     )
 
@@ -153,7 +153,7 @@ def _fetched(repo: str, commit: str, name: str, facts: Mapping[str, Any], kind: 
         log.info("fetching %s, %.0f MB", what, facts["bytes"] / 1e6)
     for again in (False, True):
         path = Path(
-            asked(
+            answer_to(
                 partial(
                     hf_hub_download,
                     repo,
@@ -168,7 +168,7 @@ def _fetched(repo: str, commit: str, name: str, facts: Mapping[str, Any], kind: 
         found = digest_as(path, facts)
         if all(found[key] == facts[key] for key in found):
             return path
-        log.warning("%s: not the file that is listed; fetching it anew", what)
+        log.warning("%s: not the listed file; fetching it again", what)
     ((key, value),) = found.items()
     raise Gap(
         f"{what}: its {key} is {value}, the lock states {facts[key]}; the hub or the mirror serves "
@@ -188,8 +188,8 @@ def require_room(repo: str, files: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def asked(call: Callable[[], T], what: str) -> T:
-    """The answer to a call of the client, asked for again while the failure may pass.
+def answer_to(call: Callable[[], T], what: str) -> T:
+    """The answer to a call of the client, repeated while the failure may pass.
 
     Raises:
         Gap: the revision or file is not there.
@@ -200,7 +200,7 @@ def asked(call: Callable[[], T], what: str) -> T:
             return call()
         except (HTTPError, OSError, OfflineModeIsEnabled) as error:
             if attempt + 1 == ATTEMPTS or not may_pass(error):
-                raise told(error, what) from error
+                raise one_line_error(error, what) from error
             log.info("%s: %s; trying again", what, first_line(error))
             time.sleep(WAIT * 2**attempt)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -219,8 +219,8 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, HTTPError) or CUT_SHORT in str(error)
 
 
-def told(error: BaseException, what: str) -> RuntimeError:
-    """What a failure of the client means, as an error of one line."""
+def one_line_error(error: BaseException, what: str) -> RuntimeError:
+    """One-line error for a failure of the client."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if constants.HF_HUB_OFFLINE:
         return HubError(
@@ -242,7 +242,9 @@ def told(error: BaseException, what: str) -> RuntimeError:
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return Gap(f"{what}: no such file")
     if CUT_SHORT in str(error):
-        return Gap(f"{what}: the hub or the mirror sends less of it than it lists, every time")
+        return Gap(
+            f"{what}: the hub or the mirror sends fewer bytes than it lists, at every attempt"
+        )
     return HubError(
         f"{what}: {constants.ENDPOINT} does not serve it ({first_line(error.__cause__ or error)}); "
         "check the network and HF_ENDPOINT, and run again"

@@ -221,7 +221,7 @@ def load(
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What of a checkpoint's config matters here, as plain values for a store's attributes."""
+    """Relevant facts of a checkpoint's config, as plain values for a store's attributes."""
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     keys = (
         "model_type",

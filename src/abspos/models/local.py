@@ -107,7 +107,7 @@ def weights(folder: Path) -> list[Path]:
     others = sorted(folder.glob("*.safetensors"))
     if others:
         raise ModelError(
-            f"{folder}: no {' and no '.join(wanted)} there, which are what transformers loads; "
+            f"{folder}: no {' and no '.join(wanted)} there, and transformers loads no other; "
             f"{others[0].name} alone is not enough: save the model with save_pretrained"
         )
     raise ModelError(
@@ -124,7 +124,9 @@ def shards(index: Path) -> list[Path]:
     """
     placed = stated(index).get("weight_map")
     if not isinstance(placed, dict) or not placed:
-        raise ModelError(f"{index}: no weight_map; it is no index of weights: save the model anew")
+        raise ModelError(
+            f"{index}: no weight_map, so not an index of weights; save the model again"
+        )
     found = []
     for name in sorted({str(value) for value in placed.values()}):
         file = index.parent / name

@@ -30,10 +30,10 @@ Lock = dict[str, dict[str, dict[str, Pin]]]
 Name = tuple[str, str, str]
 
 HEAD = """\
-# Which commit each revision of the hub stands for. Made by `abspos pin`, which tells at --help how
-# to see what has moved since and how to pin it anew. Keep it under version control with the study.
+# Which commit each revision of the hub stands for. Made by `abspos pin`, whose --help explains
+# how to list revisions that have moved and how to pin them anew. Keep it under version control.
 """
-#: Names asked for at a time.
+#: Number of names in one query.
 AT_A_TIME = 8
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -109,7 +109,7 @@ def pin_of(lock: Lock, name: Name) -> Pin | None:
 
 
 def unpinned(study: Study, lock: Lock) -> list[Name]:
-    """What a study names and the lock lacks."""
+    """Revisions that a study names and the lock lacks."""
     found = []
     for name in names(study):
         pin = pin_of(lock, name)
@@ -221,12 +221,12 @@ def complaint(files: Mapping[str, Any], pickles: bool) -> str | None:
 
 @dataclass
 class Pinning:
-    """What asking the hub came to.
+    """Result of querying the hub.
 
     Attributes:
         lock: the lock afterwards.
-        lines: what has changed, a line each.
-        failures: what could not be told, a line each.
+        lines: changes, a line each.
+        failures: revisions that could not be pinned, a line each.
     """
 
     lock: Lock
@@ -245,7 +245,7 @@ def pin(study: Study, old: Lock, ask: Ask, anew: Callable[[str], bool]) -> Pinni
         study: the study.
         old: its lock so far.
         ask: the hub (abspos.models.hub.listing).
-        anew: whether a revision that has a commit is asked for again, by its name.
+        anew: whether to query the hub again for a revision that has a commit, by its name.
     """
     done = Pinning({})
     wanted = names(study)
@@ -273,7 +273,7 @@ def _is_due(pin: Pin | None, anew: bool) -> bool:
 
 
 def _asked(due: Sequence[Name], ask: Ask) -> list[Any]:
-    """What the hub says to each name: a listing, or the error."""
+    """Answer of the hub for each name: a listing, or the error."""
 
     def one(name: Name) -> Any:
         try:
@@ -296,7 +296,7 @@ def _pinned(study: Study, name: Name, answer: Any, done: Pinning) -> Pin | None:
         reason = _lack(study, name, answer.files) or ""
         missing = True
     if reason and not (missing and gaps):
-        cure = ", or set on_missing: gap to go on without it" if kind == "model" else ""
+        cure = ", or set on_missing: gap to continue without it" if kind == "model" else ""
         cure = f"; correct it{cure}" if missing else ""
         done.failures.append(f"{repo} at {revision}: {reason}{cure}")
         return None
@@ -309,7 +309,7 @@ def _pinned(study: Study, name: Name, answer: Any, done: Pinning) -> Pin | None:
 
 
 def _lack(study: Study, name: Name, files: Mapping[str, Any]) -> str | None:
-    """What files lack that the study needs of them, or None."""
+    """Description of files that the study needs and a repository lacks, or None."""
     if name[0] == "model":
         return complaint(files, any(s.allow_pickles for s in sources(study, name[1])))
     missing = [file for file in data_files(study) if file not in files]

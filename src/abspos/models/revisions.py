@@ -56,7 +56,7 @@ class Sweep:
         return noted(self.folder / revision, pin.get("commit", ""))
 
     def checkpoint(self, revision: str) -> dict[str, Any]:
-        """What fetching a revision depends on, and nothing of other revisions."""
+        """Settings that determine the fetch of a revision, without those of other revisions."""
         pin = self.pin(revision)
         files = pin.get("files", {})
         kept = lock.chosen(files, self.source.allow_pickles, self.source.allow_remote_code)
@@ -68,7 +68,7 @@ class Sweep:
         }
 
     def row(self, revision: str) -> dict[str, Any]:
-        """What is known of a revision beforehand, as columns of a table."""
+        """Facts of a revision that are known beforehand, as columns of a table."""
         return {
             "repo": self.source.repo,
             "commit": self.pin(revision).get("commit"),

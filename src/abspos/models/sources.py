@@ -69,8 +69,8 @@ def fetch(source: Mapping[str, Any], revision: str, folder: Path, manifest: Path
     except Gap as gap:
         note(folder, source["commit"], str(gap))
         raise Gap(
-            f"{gap}; where the study has on_missing: gap, run again to go on without it, "
-            "`abspos pin` to have it tried again"
+            f"{gap}; if the study has on_missing: gap, run again to continue without it, or "
+            "run `abspos pin` to try it again"
         ) from gap
 
 
@@ -197,7 +197,7 @@ def fetch_hub(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno:  # this machine's fault: a full disk, say
             raise ModelError(f"{what}: {error.strerror} ({error.filename or folder})") from error
-        raise Gap(f"{what}: not a checkpoint that can be read ({hub.first_line(error)})") from error
+        raise Gap(f"{what}: the checkpoint cannot be read ({hub.first_line(error)})") from error
 
 
 def bring(source: Mapping[str, Any], files: Mapping[str, Any], folder: Path) -> None:
@@ -247,10 +247,9 @@ def read_config(folder: Path) -> Any:
     raise UnsupportedError(
         f"model_type {kind!r}: "
         + (
-            "it needs code of its own, which runs only with allow_remote_code: true beside a hub "
-            "source"
+            "it needs code of its own, which runs only with allow_remote_code: true in a hub source"
             if "auto_map" in given
-            else f"transformers {TRANSFORMERS} does not know it; take one of a family that it knows"
+            else f"transformers {TRANSFORMERS} does not know it; use a model that it knows"
         )
     )
 

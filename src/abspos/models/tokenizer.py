@@ -17,7 +17,7 @@ class TokenizerError(RuntimeError):
 
 
 class Tokenizer(Protocol):
-    """What is needed of a tokenizer to read text."""
+    """Interface of a tokenizer for reading text."""
 
     def __call__(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool) -> Any:
         """A mapping with the token ids of a text under ``input_ids``."""
@@ -83,13 +83,12 @@ def single_token(tokenizer: Any, text: str) -> int:
 
 
 def has_code(folder: Path) -> bool:
-    """Whether a checkpoint comes with code of its own that may run: it was put there only if the
-    study's config says so."""
+    """Whether a checkpoint has code of its own, which is only fetched if the config allows it."""
     return any(Path(folder).glob("*.py"))
 
 
 def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer of a checkpoint folder; nobody is asked whether code may run.
+    """The tokenizer of a checkpoint folder, loaded without a prompt about remote code.
 
     Raises:
         TokenizerError: there is none, or it cannot be read.
@@ -104,7 +103,7 @@ def tokenizer_of(folder: Path) -> Any:
         if "trust_remote_code" in str(error):
             raise TokenizerError(
                 f"{folder}: its tokenizer needs code of its own, which runs only with "
-                "allow_remote_code: true beside a hub source"
+                "allow_remote_code: true in a hub source"
             ) from error
         reason = next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
         raise TokenizerError(
@@ -127,5 +126,5 @@ def require_fit(folder: Path, largest: int) -> None:
     if size is not None and largest >= size:
         raise TokenizerError(
             f"{folder}: its tokenizer gives token id {largest}, its model has embeddings for 0 to "
-            f"{size - 1}; it is another model's tokenizer: give the source its own"
+            f"{size - 1}; it belongs to another model: give the source the right tokenizer"
         )

@@ -1,4 +1,4 @@
-"""What a job costs: memory, time and bytes on disk, expected from model and study.
+"""Cost of a job: memory, time and bytes on disk, expected from model and study.
 
 Constants were fitted to peaks and times in ledgers of real runs. Nothing heavy is imported, since
 the Snakefile uses this module at every start.

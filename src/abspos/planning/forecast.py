@@ -1,4 +1,4 @@
-"""What a study will take: jobs, hours, memory and disk, before any of it is spent.
+"""Estimates of jobs, hours, memory and disk of a study, before it runs.
 
 From the same functions that set the resources of the workflow's jobs (see resources); nothing is
 run and nothing heavy is imported.
@@ -64,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study takes.
+    """Estimated cost of a study.
 
     Attributes:
         rows: one for each rule, in the order of the work.
@@ -137,7 +137,7 @@ def jobs_of_model(runs: Sequence[Load], machine: Machine, keep: bool) -> list[Jo
 
 
 def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: int = 1) -> Plan:
-    """What a study takes from nothing, checkpoints included.
+    """Estimated cost of a study from the start, checkpoints included.
 
     Args:
         layout: of the study.

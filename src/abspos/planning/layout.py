@@ -152,7 +152,7 @@ class Layout:
         return "bos" if same else None
 
     def variant(self, name: str) -> dict[str, Any]:
-        """What a variant changes, as plain values."""
+        """The changes of a variant, as plain values."""
         variant = self.study.variant(name)
         return {
             "rope": variant.rope.parameters() if variant.rope else None,
@@ -173,7 +173,7 @@ class Layout:
         return {key: value for key, value in found.items() if key != "parts" or value}
 
     def inputs(self) -> dict[str, Any]:
-        """What the windows of text depend on."""
+        """Settings that determine the windows of text."""
         inputs = self.study.inputs
         return {
             "number": inputs.number,
@@ -183,7 +183,7 @@ class Layout:
         }
 
     def dataset(self) -> dict[str, Any]:
-        """What the corpus depends on where it is a data set of the hub, else nothing."""
+        """Settings that determine a corpus from the hub; empty for other corpora."""
         data = self.study.inputs.dataset
         if data is None:
             return {}
@@ -208,7 +208,7 @@ class Layout:
         return str(folder_of(self.study.inputs.corpus))
 
     def corpus(self) -> list[str]:
-        """What says that the corpus has changed: its files, or the manifest of a data set."""
+        """Files that change with the corpus: its own, or the manifest of a data set."""
         if self.study.inputs.dataset:
             return [f"{self.corpus_folder()}.manifest.json"]
         folder = Path(self.corpus_folder())
@@ -222,7 +222,7 @@ class Layout:
         return [token for token in self.study.swap_tokens if token in read]
 
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
-        """What an extraction depends on besides model and inputs."""
+        """Settings that determine an extraction, besides model and inputs."""
         study = self.study
         return {
             "variant": self.variant(variant),
@@ -237,14 +237,14 @@ class Layout:
         }
 
     def left(self, model: str, variant: str, condition: str) -> dict[str, float]:
-        """What a synthetic model leaves of sink and drift in an arm; nothing of other models."""
+        """Share of sink and drift in an arm of a synthetic model; empty for other models."""
         source = self.study.model(model).source
         if not isinstance(source, SyntheticSource):
             return {}
         return {"left": source.remains(variant, condition)}
 
     def decomposition(self, model: str, variant: str, condition: str) -> dict[str, Any]:
-        """What a decomposition depends on besides its activations."""
+        """Settings that determine a decomposition, besides its activations."""
         own = self.study.variant(variant).window
         return {
             "early": self.study.bins.early,
@@ -254,7 +254,7 @@ class Layout:
         }
 
     def tabulation(self, model: str) -> dict[str, Any]:
-        """What the tables of a model depend on besides its component stores."""
+        """Settings that determine the tables of a model, besides its component stores."""
         statistics = self.study.statistics
         return {
             "arms": [list(arm) for arm in self.arms(model)],
@@ -264,7 +264,7 @@ class Layout:
         }
 
     def calibration(self) -> dict[str, Any]:
-        """What the simulated studies depend on."""
+        """Settings that determine the simulated studies."""
         calibration = self.study.calibration
         return {
             "studies": calibration.studies,
@@ -284,7 +284,7 @@ class Layout:
         return [pair for pair in self.models() if pair not in planted]
 
     def population(self, model: str) -> dict[str, Any]:
-        """What the true energies of a synthetic model depend on."""
+        """Settings that determine the true energies of a synthetic model."""
         study = self.study
         arms = [
             {
@@ -307,7 +307,7 @@ class Layout:
         }
 
     def truth(self) -> dict[str, Any]:
-        """What estimates beside the truth depend on besides tables and replicates."""
+        """Settings of the comparison with the truth, besides tables and replicates."""
         return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
 
     def figures(self) -> tuple[str, ...]:
@@ -340,7 +340,7 @@ class Layout:
         ]
 
     def choices(self, model: str) -> dict[str, Any]:
-        """What the claims of a model under other choices depend on besides its stores."""
+        """Settings of a model's claims under other choices, besides its stores."""
         judged = self.judgement()
         return {
             "arms": [list(arm) for arm in self.arms(model)],
@@ -349,7 +349,7 @@ class Layout:
         }
 
     def judgement(self) -> dict[str, Any]:
-        """What the claims depend on besides the replicates of each model."""
+        """Settings that determine the claims, besides the replicates of each model."""
         return {
             "models": [list(pair) for pair in self.models()],
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},

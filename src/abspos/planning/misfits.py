@@ -59,7 +59,7 @@ def misfits(layout: Layout, checkpoints: Path) -> list[str]:
 def statements(
     layout: Layout, model: str, revision: str, checkpoints: Path
 ) -> Iterator[Mapping[str, Any]]:
-    """What the files of a checkpoint state, by where it is read: here, and in the lock.
+    """Facts of a checkpoint's config and tokenizer, from its local files or from the lock.
 
     Raises:
         ModelError: what is here states no sizes that a model can have.
@@ -103,9 +103,9 @@ def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[
 def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:
     """One line for each replacement that the tokenizer of a folder cannot swap in.
 
-    The file tokenizer.json is read by itself, which is quick; what looks unfit there is asked of
-    the tokenizer as the model's jobs load it, which takes seconds. A folder with code of its own is
-    left to its jobs: plans run none.
+    The file tokenizer.json is read by itself, which is quick. Tokens that look unfit are checked
+    with the tokenizer as the model's jobs load it, which takes seconds. A folder with code of its
+    own is left to its jobs, since plans run no such code.
     """
     if not swap_tokens or has_code(folder):
         return
@@ -114,7 +114,7 @@ def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:
     try:
         quick = Tokenizer.from_file(str(folder / "tokenizer.json"))
         ids = {text: quick.encode(text, add_special_tokens=False).ids for text in swap_tokens}
-    except Exception:  # whatever a broken file raises: its job tells
+    except Exception:  # any error of a broken file: its job reports it
         return
     config = read(folder / "tokenizer_config.json")
     names = [config.get(key) for key in ("bos_token", "unk_token")]
@@ -125,7 +125,7 @@ def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:
         return
     try:
         tokenizer = tokenizer_of(folder)
-    except TokenizerError:  # its job tells
+    except TokenizerError:  # its job reports it
         return
     for text in suspects:
         try:

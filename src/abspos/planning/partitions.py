@@ -78,7 +78,7 @@ def within(
         serving = [limit for limit in limits if limit.gpus >= first.gpus] or list(limits)
     if not serving:
         raise ResourceError(
-            f"{stage}: asks for {first}, which no partition offers ("
+            f"{stage}: requests {first}, which no partition offers ("
             + "; ".join(map(str, limits))
             + "); correct the file of partitions, or lower inputs.number, inputs.length, "
             "inputs.batch or threads"

@@ -146,7 +146,7 @@ def from_gguf(path: Path) -> Sizes:
         value = max(value, default=None) if isinstance(value, list) else value
         value = other if value is None else value
         if not isinstance(value, int) or value < 1:
-            raise ModelError(f"{path}: {found.architecture}.{key} {value!r} is no size of a model")
+            raise ModelError(f"{path}: {found.architecture}.{key} {value!r} is not a model size")
         return value
 
     heads, hidden = most("attention.head_count"), most("embedding_length")

@@ -242,7 +242,7 @@ def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
         for row in controls.to_dict("records")
     ]
     head = ["model", "arm", "null control", "measured", "passed", "effect it guards"]
-    shown = list_table(head, rows) if rows else "None was run in this study."
+    shown = list_table(head, rows) if rows else "This study ran no null control."
     return f"""
 Controls
 --------
@@ -334,11 +334,11 @@ Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs 
 (log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
 other number. Energies are mean squared nats (log) or summed squared probability.
 
-{list_table(["claim", "what it says", "verdict, log lens", "probability lens"], overall(claims))}
+{list_table(["claim", "statement", "verdict, log lens", "probability lens"], overall(claims))}
 {scope(claims)}
-A claim's verdict on a model is the weakest of the numbers that decide it. A verdict is *fragile* if
-it flips under another choice of early bin, anchor, summary or inputs, or in a study with another
-setting. ``statistics/sensitivity.csv`` and its figure show all choices:
+A claim's verdict on a model is the weakest verdict of the numbers that decide it. A verdict is
+*fragile* if it flips under another choice of early bin, anchor, summary or inputs, or in a study
+with another setting. ``statistics/sensitivity.csv`` and its figure show all choices:
 
 {list_table(head, claim_rows(claims))}
 {checked}{missing}

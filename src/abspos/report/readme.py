@@ -18,7 +18,7 @@ from abspos.report.results import HEAD, markdown_table
 ROOT = Path(__file__).parents[3]
 BEGIN = "<!-- verdicts: from docs/results.md, by `python -m abspos.report.readme` -->\n"
 END = "\n<!-- end of verdicts -->"
-SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "what the number is"]
+SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "quantity"]
 
 #: Names of numbers in plain words; a number that is not listed keeps its own name.
 PLAIN = {
@@ -90,7 +90,7 @@ def deciding(lines: Sequence[Line]) -> list[Line]:
 
 
 def clause(lines: Sequence[Line]) -> str:
-    """What the numbers of a claim are; for a claim that is not testable, what is missing."""
+    """Names of a claim's numbers; for a claim that is not testable, the missing arms."""
     if not any(line["number"] for line in lines):
         return lines[0]["note"]
     text = "; ".join(PLAIN.get(line["number"], line["number"]) for line in lines)
@@ -99,7 +99,7 @@ def clause(lines: Sequence[Line]) -> str:
 
 
 def verdicts_table(page: str) -> str:
-    """One line per claim: statement, verdict, number with interval, and what the number is.
+    """One line per claim: statement, verdict, number with interval, and its quantity.
 
     Args:
         page: text of docs/results.md.

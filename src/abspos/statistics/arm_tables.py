@@ -340,7 +340,7 @@ class ArmTables:
         return found | (self.halves() if halves else {})
 
     def for_claims(self, halves: bool) -> ArmReplicates:
-        """What claims know of this arm; with ``halves`` also on the half of the inputs."""
+        """Evidence of this arm for claims; with ``halves`` also on the half of the inputs."""
         writes = None
         if "gram_write" in self.store:
             writes = self.store[["gram_write", "a_1_64"]].reset_coords(drop=True)

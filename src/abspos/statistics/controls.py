@@ -62,7 +62,7 @@ def controls(
             if value != 0:
                 raise ValueError(
                     f"{variant}/{condition}: differs from bos by {value:.3g}, must be exactly 0; "
-                    "the run is not deterministic, or the intervention does more than it says"
+                    "the run is not deterministic, or the intervention has a side effect"
                 )
         elif null.check == "rounding":
             value = shift_difference(store, stores[variant, "bos"])

@@ -29,7 +29,7 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class ArmReplicates:
-    """What claims know of one arm.
+    """Evidence of one arm for claims.
 
     Attributes:
         facts: plain values that theorems, windows and notes need (see facts_of).
@@ -64,7 +64,7 @@ def mean_mask(store: xr.Dataset) -> np.ndarray:
 
 
 def facts_of(store: xr.Dataset) -> dict[str, Any]:
-    """What a component store says of its arm, as plain values.
+    """Facts of a component store's arm, as plain values.
 
     ``beyond`` has the window in keys of each bin whose queries do not see position 0 through it.
     """

@@ -1,4 +1,4 @@
-"""The mistakes in a config: those in one key, told as a person would, and those between keys.
+"""Config errors: those in one key, in plain words, and those between keys.
 
 Checks between keys run in the same pass, on the parts that are valid by themselves: `View` gives
 None for whatever is absent or mistaken, and a check that meets None has nothing to say.
@@ -42,7 +42,7 @@ _repr.maxlevel = 3
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: where, and what is told; `meant` is the key that an unknown one stands for."""
+    """One config error: path, message, and the key probably meant."""
 
     path: Path
     text: str
@@ -72,7 +72,7 @@ def refused(path: Path, value: Any, why: str, meant: Any = None) -> Mistake:
 
 
 def mistakes_of(error: ValidationError, model: type[BaseModel], config: Any) -> list[Mistake]:
-    """What pydantic found, in the order of the config's keys."""
+    """Errors that pydantic found, in the order of the config's keys."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     found = [(item["type"], _mistake(item["type"], item["loc"], model, config)) for item in details]
     # pydantic counts valid items only: a list whose items are mistaken is not a short list
@@ -102,7 +102,7 @@ def _wrong_tag(path: Path, node: Node, value: Any) -> Mistake:
 
 
 def _meant(node: Node, value: Any) -> Any:
-    """What was meant by a mistyped name or a value of the wrong type; None if nobody can tell."""
+    """Probable meaning of a mistyped name or a value of the wrong type, or None."""
     if node.choices:
         return nearest(value, node.choices)
     if isinstance(value, str):

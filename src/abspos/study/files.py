@@ -146,7 +146,7 @@ def _require_few(root: yaml.Node | None) -> None:
     def size(node: yaml.Node) -> int:
         known = sizes.get(id(node), 0)
         if known is None:
-            raise _Unreadable("an alias stands inside what it stands for; remove it", _line(node))
+            raise _Unreadable("an alias refers to a value that contains it; remove it", _line(node))
         if not known:
             sizes[id(node)] = None  # under way
             sizes[id(node)] = known = 1 + sum(size(child) for child in _children(node))
@@ -250,7 +250,7 @@ def _contents(files: Sequence[str | Path]) -> list[ConfigFile]:
 
 
 def _name(files: Sequence[ConfigFile]) -> Any:
-    """What the last file gives as name; where only config.yaml does, that of the first other file.
+    """Name in the last file that has one; if only config.yaml has one, the first other file's.
 
     Raises:
         ConfigError: that file's name is none for a study.
@@ -264,6 +264,6 @@ def _name(files: Sequence[ConfigFile]) -> Any:
     if not node.accepts(path.stem):
         why = f"value {shown(path.stem)} — {allowed(node)}; add `study: <name>`"
         raise ConfigError(
-            (f"{_written(path)}: has no key study, and its file's name is none for one: {why}",)
+            (f"{_written(path)}: no key study, and the file's name cannot serve: {why}",)
         )
     return path.stem

@@ -1,4 +1,4 @@
-"""What a mistyped word stands for."""
+"""The probable meaning of a mistyped word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The config told in words: what each key allows, the JSON schema, and the config reference.
+"""The config in words: allowed values of each key, the JSON schema, and the reference.
 
 Everything here is read from the pydantic models of `abspos.study.config`, so that the words cannot
 drift from what is checked.
@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a key allows, in words, where its type alone would tell too little."""
+    """Allowed values of a key in words, where its type alone is not specific enough."""
 
     text: str
 
@@ -111,7 +111,7 @@ def tag_of(model: type[BaseModel]) -> str:
 
 
 def allowed(node: Node) -> str:
-    """What a node allows, as a phrase: `a whole number, at least 8`."""
+    """Allowed values of a node, as a phrase: `a whole number, at least 8`."""
     return _phrase(node) + (", or null" if node.optional else "")
 
 

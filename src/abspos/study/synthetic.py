@@ -1,4 +1,4 @@
-"""What a synthetic model cannot be given: checked on a study that is sound in all else.
+"""Settings that synthetic models do not support, checked on an otherwise valid study.
 
 Its logits are planted, not computed, so that an arm can change them in two ways only: by its
 window, and by what is left of sink and drift.
@@ -59,17 +59,17 @@ def unfit_arm(
 ) -> Iterator[Mistake]:
     """Why a synthetic model cannot be given an arm."""
     if why := condition_of(condition).unplanted:
-        told = f"`without: [{condition}]` beside the source: in planted logits {why}"
-        yield refused(path, source.type, told)
+        why_not = f"`without: [{condition}]` beside the source: in planted logits {why}"
+        yield refused(path, source.type, why_not)
     rope = study.variant(variant).rope
     if rope is None:
         return
     if rope.rope_type != "ntk":
-        told = f"`without: [{variant}]` beside the source: in planted logits nothing is rotated"
-        yield refused(path, source.type, told)
+        why_not = f"`without: [{variant}]` beside the source: in planted logits nothing is rotated"
+        yield refused(path, source.type, why_not)
     elif source.left.keys().isdisjoint({variant, f"{variant}/{condition}"}):
-        told = (
+        why_not = (
             f"`left: {{{variant}: 0.8}}` in it, or another share: nothing else can act there, the "
             "arm is inert"
         )
-        yield refused(path, source.type, told)
+        yield refused(path, source.type, why_not)
