@@ -52,6 +52,7 @@ PUBLIC = [
 N, LAYERS, LENGTH, WINDOW = 128, 6, 64, 12
 HEADS = np.array([1.0, 2.0, 6.0])  # times an energy: the median head is 2, the mean 3
 OF = {"median": 2.0, "mean": 3.0}
+SHARES = {"row": 0.25, "sink": 0.5, "rest": 0.25}  # of R
 VARIANTS: dict[str, dict[str, Any]] = {
     "standard": {"rope": None, "window": None, "untrained": False},
     "ntk": {"rope": {"rope_type": "ntk", "factor": 8.0}, "window": None, "untrained": False},
@@ -156,7 +157,9 @@ def evidence(
         inputs = planned.get("inputs", number)
         arm = named(name)
         windows = beyond(variants[arm.variant], variants)
-        values = {"early": {c: grown(planned[c]) for c in ("mask", "residual")}}
+        early = {c: planned[c] for c in ("mask", "residual")}
+        early |= {c: share * planned["residual"] for c, share in SHARES.items()}
+        values = {"early": {c: grown(energy) for c, energy in early.items()}}
         values |= {which: {"residual": grown(1.0, planned["slope"])} for which in windows}
         for which in ("half", "half-cross", "cross"):
             if which in planned:
