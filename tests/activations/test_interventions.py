@@ -17,7 +17,7 @@ from abspos.activations.interventions import (
     apply,
     intervention,
 )
-from abspos.study.conditions import CONDITIONS, arms_of
+from abspos.study.conditions import CONDITIONS, arms_of, condition_of
 
 LENGTH = 7
 SETTING = Setting(
@@ -193,18 +193,13 @@ def test_a_condition_that_does_not_exist(condition):
     assert "\n" not in text
 
 
-@pytest.mark.parametrize(
-    "condition",
-    ["bos", "swap-noise", "control-noop", "control-later", "control-shift", "control-shuffle"],
-)
+@pytest.mark.parametrize("condition", [arm for arm in ALL if condition_of(arm).needs_bos])
 def test_conditions_with_bos_need_one(condition):
     with pytest.raises(InterventionError, match="no BOS token; use 'no-bos'"):
         apply(condition, batch(0), replace(SETTING, bos=None))
 
 
-@pytest.mark.parametrize(
-    "condition", ["no-bos", "swap-token-1", "swap-mean", "swap-random", "ablate-zero"]
-)
+@pytest.mark.parametrize("condition", [arm for arm in ALL if not condition_of(arm).needs_bos])
 def test_other_conditions_do_without(condition):
     apply(condition, batch(0), replace(SETTING, bos=None))
 

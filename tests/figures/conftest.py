@@ -177,6 +177,9 @@ class Factory:
             for arm, anchor in product(self.arms(), (15, 31, 47, 63))
         )
 
+    def loss(self) -> pd.DataFrame:
+        return pd.DataFrame(self.row("loss", 3.0, **arm) for arm in self.arms(("bos", "no-bos")))
+
     def swaps(self) -> pd.DataFrame:
         replaced = {"swap-token": "", "swap-token-1": '" the"', "swap-token-2": '"\\n"'}
         replaced |= {"swap-mean": "", "ablate-zero": ""}
@@ -392,6 +395,7 @@ class Factory:
             "sensitivity",
             "changes",
             "controlled_effects",
+            "loss",
         )
         return {name: getattr(self, name)() for name in names}
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from abspos.csv_tables import read_csv, write_csv
 from abspos.figures import FIGURES, style, tidy
 from abspos.figures.attention_rows import telling_heads
-from abspos.figures.facts import facts
+from abspos.figures.facts import Facts, facts
 from abspos.figures.save import load, save
+
+ROOT = Path(__file__).parents[2]
 
 
 def texts(figure) -> str:
@@ -77,6 +85,36 @@ def test_estimates_that_are_nan_leave_gaps(name, draw, tables_of):
 
     draw(name, without(lambda table: table.index % 2 == 0))
     draw(name, without(lambda table: table.index >= 0))
+
+
+# a new figure
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory) -> tuple[Facts, Callable[..., Figure]]:
+    """What the example of docs/extending.md declares, and what it draws with."""
+    text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"(?ms)^## A figure\n.*?^```python\n(.*?)^```", text)
+    folder = tmp_path_factory.mktemp("figures")
+    (folder / "loss.py").write_text(source, encoding="utf-8")
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(source, "example", "exec"), names)
+    return facts("loss", folder), names["draw"]
+
+
+def test_the_example_of_the_docs_meets_what_every_figure_meets(example, tables_of):
+    declared, draw_example = example
+    assert declared.label not in {facts(name).label for name in FIGURES}
+    assert len(declared.caption) > 100
+    several = tables_of(models=4)
+    assert set(declared.tables) <= set(several)
+    shown = texts(draw_example(several, confidence=0.9))
+    assert all(f"model-{i} @ " in shown for i in range(4))
+    assert "N = 16 inputs" in shown
+    assert "90 %" in shown
+    assert "study" in texts(draw_example({"loss": several["loss"].iloc[:0]}))
+    without = several["loss"][several["loss"]["condition"] == "no-bos"]
+    assert "no reference arm" not in texts(draw_example({"loss": without}))
 
 
 # models beside each other

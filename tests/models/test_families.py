@@ -20,6 +20,7 @@ from abspos.activations.certificates import certify, eager_state
 from abspos.activations.layers import layers_of
 from abspos.components.blocks import block_parts
 from abspos.components.decomposition import decompose
+from abspos.models.adapters import output_projection
 from abspos.models.loading import apply_rope, largest_shift, load
 from abspos.models.sources import ModelError, fetch, fetch_random
 
@@ -104,6 +105,7 @@ FAMILIES = [
     Family("starcoder2", "sliding sliding sliding sliding", SLIDES),
     Family("glm4"),
     Family("exaone4", "sliding sliding sliding full-nope", SLIDES),
+    Family("phi"),
     Family("phimoe", "sliding sliding sliding sliding", SLIDES | EXPERTS),
     Family("doge", "sliding sliding sliding sliding", SLIDES),
     Family(
@@ -168,6 +170,9 @@ def test_a_family_is_measured_as_it_is(family, source, tmp_path):
     assert {(layer.heads, layer.kv_heads, layer.size) for layer in layers} == {
         (4, family.kv_heads, 8)
     }
+    # What heads write from position 0 goes through W_O, which certificates do not read.
+    widths = {tuple(output_projection(model, layer).weight.shape) for layer in range(4)}
+    assert widths == {(given.shape[-1], 4 * 8)}
     weights = {}
     with torch.no_grad():
         eager_state(

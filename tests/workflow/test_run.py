@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from abspos.arrays import open_dataset
+from abspos.claims.registry import statements
 from abspos.csv_tables import TEXT
 from abspos.figures import FIGURES as EVERY_FIGURE
 from abspos.planning.layout import ONLY_WITH, TABLES
@@ -17,16 +18,7 @@ from abspos.stores import differences
 
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)
-CLAIMS = [
-    "both-present",
-    "mask-denominator",
-    "closed-trajectory",
-    "sink-readers",
-    "ntk-suppresses",
-    "window-accumulates",
-    "bos-swap",
-    "fingerprint",
-]
+CLAIMS = list(statements())
 VERDICTS = {
     "not testable",
     "holds by construction",

@@ -41,8 +41,8 @@ def tabulate(
     Args:
         stores: component stores, one per arm, and their manifests.
         replicates: store of replicates (see abspos.statistics.store), and its manifest. The
-            tables go beside it: energies, layers, summary, profile, sinks, sink_share,
-            position0, states, balance, loss and controls, each a CSV.
+            tables go beside it, each a CSV: those of abspos.statistics.arm_tables.ArmTables,
+            and controls.
         arms: (variant, condition) of each store.
         model: its name; the tables' first column.
         revision: of the model; the tables' second column.
