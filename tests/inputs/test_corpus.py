@@ -91,6 +91,8 @@ def test_a_bad_line_is_named(tmp_path, line):
         (b'{"id": ' + b"9" * 5000 + b', "text": "x"}', "Exceeds the limit"),
         (b'{"id": "x"}', "it has no 'text'"),
         (b"[]", "not a JSON object"),
+        (b'{"id": "", "text": "x"}', "its id is empty"),
+        (b'{"id": "x", "text": "a", "text": "b"}', "its key 'text' stands twice"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_said(tmp_path, line, why):
@@ -219,6 +221,16 @@ def test_a_folder_without_texts_is_refused(tmp_path):
     assert "cannot be read as a folder (Not a directory)" in refused(tmp_path / "a.jsonl")
 
 
+def test_hidden_files_are_no_texts(tmp_path):
+    write(tmp_path, "a.jsonl", {"id": "a", "text": "b"})
+    (tmp_path / "._a.jsonl").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".#a.txt").symlink_to("user@host.1")
+    (tmp_path / ".txt").write_text("c")
+    assert [document.id for document in read_corpus(tmp_path)] == ["a"]
+    (tmp_path / "a.jsonl").unlink()
+    assert "holds no *.jsonl and no *.txt" in refused(tmp_path)
+
+
 def test_a_corpus_may_lie_in_a_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(folder_of("~/texts")) == "/home/somebody/texts"
@@ -241,6 +253,10 @@ def test_check_before_any_job(tmp_path):
 TEXT = "It is a truth universally acknowledged, that a single man\nmust be in want of a café."
 
 
+#: A mark of each kind that is not drawn: joiners, fillers, selectors, directions, tags, controls.
+UNSEEN = "\u2063\u034f\u115f\u3164\ufe0f\U000e0100\u202a\u2066\u061c\u180e\U000e0041\1\x9f"
+
+
 def texts_of(*texts):
     return [Document(f"d{n}", "s", text) for n, text in enumerate(texts)]
 
@@ -258,6 +274,7 @@ def texts_of(*texts):
         "\ufeff" + TEXT,
         TEXT.replace("universally", "univer\u00adsally"),
         unicodedata.normalize("NFD", TEXT),
+        *(TEXT.replace("man", f"m{mark}an") for mark in UNSEEN),
     ],
 )
 def test_a_copy_counts_once_and_the_first_stays(copy, caplog):

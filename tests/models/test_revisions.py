@@ -83,6 +83,15 @@ def test_a_checkpoint_depends_on_its_own_commit_and_files(tmp_path):
         ("step1.5k", None),
         ("step1000tokens4B", None),
         ("v2", None),
+        ("step1,000", None),
+        ("step_143_000", None),
+        # phases after the first, by words: their steps may begin anew
+        ("lc-4k-to-32k-step-4000", None),
+        ("sft-step100", None),
+        ("decay/step1000", None),
+        ("step1000-anneal", None),
+        ("epoch2-step1000", None),
+        ("seed3/step1000", 10000),
         ("refs/pr/1", None),
         ("main", None),
         (ONE, None),
@@ -115,7 +124,12 @@ def test_stages_are_in_their_order(tmp_path):
         "stage2-step1000",
         "stage10-step1",
     ]
-    for names in (("step9", "step1"), ("stage2-step1", "main", "stage1-step1")):
+    unordered = (
+        ("step9", "step1"),
+        ("stage2-step1", "main", "stage1-step1"),
+        ("stage1-step900", "stage2-step500", "lc-step100"),
+    )
+    for names in unordered:
         assert tuple(sweep(tmp_path, revisions=names).names.values()) == names
 
 

@@ -619,3 +619,23 @@ def test_prints_schema_and_reference() -> None:
         done = subprocess.run([*command, name], capture_output=True, check=True, env=env)
         assert done.stdout.decode() == made()
     assert subprocess.run(command, capture_output=True, env=env, check=False).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            {"revisions": ["main", "main.manifest.json"]},
+            "revisions[#2]: value 'main.manifest.json'",
+        ),
+        ({"revisions": ["main", "main.gap.JSON"]}, "without the ending of a file"),
+        ({"tokens": {"mian": 5}}, "tokens: value 'mian' — one of revisions: main; did you mean"),
+        ({"tokens": {"main": 5}, "revisions": ["step1"]}, "value 'main' — one of revisions: step1"),
+    ],
+)
+def test_revisions_are_no_names_of_files_and_tokens_are_of_revisions(source, told):
+    models = [{"name": "m", "source": {"type": "hub", "repo": "org/a", **source}}]
+    with pytest.raises(ConfigError) as error:
+        load_study({"models": models, "variants": [{"name": "standard"}]})
+    (line,) = error.value.mistakes
+    assert told in line

@@ -70,6 +70,16 @@ UNREADABLE: list[tuple[str | bytes, str]] = [
     ),
     ("seed: 0x" + "f" * 60000 + "\n", "line 1: value .* of 60002 characters cannot be read"),
     ("seed: 1:" + ":".join(["59"] * 9000) + "\n", "line 1: value .* cannot be read as a whole"),
+    (
+        "seed: 1\nstudy: 0042\n",
+        "line 2: value '0042' is not the number that it shows: .* in quotes",
+    ),
+    ("inputs: {length: 0100}\n", "line 1: value '0100' is not the number that it shows"),
+    ("seed: -1_7:30\n", "line 1: value '-1_7:30' is not the number that it shows"),
+    (
+        "statistics: {confidence: 0:30.5}\n",
+        "line 1: value '0:30.5' is not the number that it shows",
+    ),
     ("seed: 1\nstudy: 2024-13-45\n", "line 2: value '2024-13-45' cannot be read as a date; put"),
     ("seed: !!int one\n", "line 1: value 'one' cannot be read as a whole number"),
     ("study: !!timestamp now\n", "line 1: value 'now' cannot be read as a date"),
@@ -147,6 +157,13 @@ def test_every_key_that_stands_twice_is_told_with_all_else(file):
         "inputs, bins, anchor, variants, swap_tokens, statistics, calibration, figures, slurm_gpu, "
         "slurm_download, slurm_partitions",
     ]
+
+
+def test_numbers_in_their_usual_writing_are_read(file):
+    name = file("seed: 0\nanchor: 1_0\nstatistics: {confidence: 0.90, sign_flips: 0x3e8}\n")
+    study = load_files(["config.yaml", name])
+    found = (study.seed, study.anchor, study.statistics.confidence, study.statistics.sign_flips)
+    assert found == (0, 10, 0.9, 1000)
 
 
 def test_keys_that_are_equal_as_values_are_one_key(file):

@@ -21,8 +21,13 @@ from typing import Any
 
 log = logging.getLogger("abspos")
 
-#: White space, and marks that nobody sees: two texts that differ in these alone are one.
-INVISIBLE = re.compile("[\\s\u00ad\u200b-\u200f\u2060\ufeff]+")
+#: White space, control characters, and what Unicode says is not drawn (its property
+#: Default_Ignorable_Code_Point): two texts that differ in these alone are one.
+INVISIBLE = re.compile(
+    "[\\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 #: Characters that no name of a document can have: they end a line, or cannot be written.
 UNNAMABLE = re.compile("[\0-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 #: Snakemake takes them for wildcards, in a rule and in what a function returns.
@@ -62,6 +67,8 @@ def folder_of(corpus: str | Path) -> Path:
 def text_files(folder: Path) -> list[Path]:
     """The ``*.jsonl`` and ``*.txt`` files of a folder, sorted, each kind by itself.
 
+    Hidden files, whose names begin with a dot, are what editors and systems leave there.
+
     Raises:
         InputError: the folder cannot be read, or something of these names is no file to read.
     """
@@ -72,7 +79,8 @@ def text_files(folder: Path) -> list[Path]:
             f"inputs.corpus: {str(folder)!r} cannot be read as a folder ({error.strerror}); "
             "give a folder of *.jsonl or *.txt files"
         ) from None
-    found = [Path(folder, n) for end in (".jsonl", ".txt") for n in names if n.endswith(end)]
+    shown = [name for name in names if not name.startswith(".")]
+    found = [Path(folder, n) for end in (".jsonl", ".txt") for n in shown if n.endswith(end)]
     for path in found:
         require_file(path)
     return found
@@ -165,7 +173,7 @@ def record(line: bytes, where: str, key: str = "text", numbered: bool = True) ->
     """
     wanted = f"`id` and `{key}`" if numbered else f"{key!r}, which inputs.dataset.text names"
     try:
-        found = json.loads(line.decode("utf-8-sig"))
+        found = json.loads(line.decode("utf-8-sig"), object_pairs_hook=with_keys_once)
         name = identity(found) if numbered else ""
         text = found[key]
         if not isinstance(text, str):
@@ -179,11 +187,23 @@ def record(line: bytes, where: str, key: str = "text", numbered: bool = True) ->
     return name, text
 
 
+def with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; TypeError where a key stands twice, of which JSON as such takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise TypeError(f"its key {twice!r} stands twice")
+    return found
+
+
 def identity(found: Any) -> str:
     """The id of a record as text; TypeError where it is no string and no whole number."""
     name = found["id"]
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise TypeError("its id is neither a string nor a whole number")
+    if name == "":
+        raise TypeError("its id is empty")
     if UNNAMABLE.search(text := str(name)):
         raise TypeError("its id is not one line of text")
     return text

@@ -93,16 +93,22 @@ def step_of(revision: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def stage_of(revision: str) -> int:
-    """The stage of training in a revision's name; 1 where it names none."""
-    found = _STAGE.search(revision)
-    return int(found[1]) if found else 1
+def stage_of(revision: str) -> int | None:
+    """The stage of training in a revision's name; 1 where it names none, and none by other words.
+
+    A word that is not known to be neutral may name a later phase, whose steps count anew:
+    ``sft-step100``, ``lc-4k-to-32k-step-4000``. Then the stage is None.
+    """
+    if found := _STAGE.search(revision):
+        return int(found[1])
+    words = re.findall("[a-z]+", revision.lower())
+    return 1 if all(map(_NEUTRAL.fullmatch, words)) else None
 
 
 def in_order(revisions: Sequence[str]) -> list[str]:
     """Revisions by stage, then step, where stages are named and all have a step; else as given."""
-    steps = [step_of(revision) for revision in revisions]
-    if None in steps or not any(map(_STAGE.search, revisions)):
+    told = [part for name in revisions for part in (stage_of(name), step_of(name))]
+    if None in told or not any(map(_STAGE.search, revisions)):
         return list(revisions)
     return sorted(revisions, key=lambda revision: (stage_of(revision), step_of(revision)))
 
@@ -140,8 +146,13 @@ def unclear(source: HubSource) -> list[str]:
 
 
 _STEP = re.compile(
-    r"(?:^|[^a-z]|global)(?:steps?|iter(?:ation)?s?|checkpoint|ckpt)[-_]?(\d+)([km]?)(?![a-z\d.])",
+    r"(?:^|[^a-z]|global)(?:steps?|iter(?:ation)?s?|checkpoint|ckpt)[-_]?(\d+)([km]?)"
+    r"(?![a-z\d.]|[,_]\d{3})",  # step1,000 is not step 1
     re.IGNORECASE,
 )
 _STAGE = re.compile(r"(?:^|[^a-z])(?:stage|phase)[-_]?(\d+)", re.IGNORECASE)
+_NEUTRAL = re.compile(
+    "global|(global)?steps?|iter(ation)?s?|checkpoints?|ckpt|intermediate|(pre)?train(ing)?|tokens?|models?"
+    "|main|seed|hf|v|[kmbt]"
+)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6}

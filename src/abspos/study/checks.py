@@ -224,6 +224,9 @@ def _names(view: View) -> Iterator[Mistake]:
         # capitals do not tell folders apart everywhere
         folded = [(path, name and name.casefold()) for path, name in entries]
         yield from _repeated(folded, f"each of the {group} needs a name of its own")
+    for place in view.places("models"):
+        paths = view.places(*place, "source", "revisions")
+        named += [(path, view.get(*path)) for path in paths]
     for path, name in named:
         if name is not None and name.casefold().endswith(ENDINGS):
             why = f"a name without the ending of a file ({' '.join(ENDINGS)})"
@@ -249,6 +252,11 @@ def _revisions(view: View, path: Path) -> Iterator[Mistake]:
         if folder is not None and folders.setdefault(folder, name) != name:
             why = f"another name in paths than that of {folders[folder]!r}: give its commit"
             yield refused(item, name, why)
+    names = view.get(*path)
+    for name in view.get(*path[:-1], "tokens") or () if names else ():
+        if name not in names:
+            why = f"one of revisions: {', '.join(names)}"
+            yield refused((*path[:-1], "tokens"), name, why, nearest(name, names))
 
 
 def _repeated(entries: list[tuple[Path, Any]], why: str) -> Iterator[Mistake]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ KINDS = {
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:timestamp": "a date",
 }
+
+#: Numbers in base 8 (010) and base 60 (1:30) of YAML 1.1; dates are no such numbers.
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]*[1-7][0-7_]*|\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?)")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,10 @@ class _Unreadable(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader; a value that Python cannot make is an error with its line."""
+    """PyYAML's safe loader; a value that Python cannot make is an error with its line.
+
+    So is a number that YAML reads as another than it shows: 0042 as 34, 1:30 as 90.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         kind = KINDS.get(node.tag, "a value")
@@ -67,6 +74,10 @@ class _Loader(yaml.SafeLoader):
             number = isinstance(node, yaml.ScalarNode) and node.tag in KINDS
             if number and len(node.value) > LONGEST_NUMBER:
                 raise ValueError
+            if number and _OTHER_BASE.fullmatch(node.value):
+                why = f"value {shown(node.value)} is not the number that it shows: YAML takes it "
+                why += "in base 8 or 60; put text in quotes, or write a number without leading 0"
+                raise _Unreadable(why, _line(node))
             return super().construct_object(node, deep=deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             size = f" of {len(node.value)} characters" if len(node.value) > LONGEST_NUMBER else ""
