@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +137,13 @@ def test_modules_stay_small():
         for p in MODULES
     }
     assert {path for path, number in lines.items() if number > MOST_LINES} == set()
+
+
+def test_rules_and_figures_have_names_of_their_own_and_rules_that_are_named_exist():
+    """Snakemake reads some of these lines for some studies alone."""
+    files = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    names = re.findall(r"^(?:rule|use rule \w+ as) (\w+)", text, re.MULTILINE)
+    drawn = {*FIGURES, "scales", "training", "truth"}  # some of them for some studies alone
+    assert not drawn & set(names)
+    assert set(re.findall(r"\brules\.(\w+)", text)) <= set(names)

@@ -37,7 +37,7 @@ def test_the_jobs_are_those_that_were_planned(fresh, known, tmp_path) -> None:
     assert set(jobs) == set(layout.figures())
     assert sum(jobs.values()) == figures
     assert foretold["planted"] == foretold["components"] == 6
-    assert foretold["population"] == foretold["truth"] == 1
+    assert foretold["population"] == foretold["comparison"] == 1
 
 
 def test_all_that_is_promised_is_there_and_a_second_run_has_nothing_to_do(known) -> None:

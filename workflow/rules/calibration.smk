@@ -92,7 +92,8 @@ rule population:
         "../scripts/population.py"
 
 
-rule truth:
+# Named so because `truth` is its figure.
+rule comparison:
     input:
         populations=per_synthetic(result("calibration/{model}/{revision}/population.csv")),
         energies=result("statistics/energies.csv"),
