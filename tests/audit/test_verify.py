@@ -237,6 +237,22 @@ def test_a_temporary_store_that_is_there_is_read_too(study):
     assert {kind for kind, _ in found(study)} == {"altered"}
 
 
+def test_an_entry_that_calls_a_kept_store_temporary_hides_nothing(study):
+    edit_entry(study, f"{COMPONENTS}.zarr", temporary=True)
+    assert found(study) == {("altered", f"{COMPONENTS}.zarr")}
+    shutil.rmtree(f"{COMPONENTS}.zarr")
+    assert ("altered", f"{COMPONENTS}.zarr") in found(study)
+
+
+@pytest.mark.parametrize("name", ["results/s/claims.csv", f"{COMPONENTS}.zarr"])
+@pytest.mark.parametrize("forged", ["kind", "bytes"])
+def test_an_entry_of_another_kind_or_size_is_no_missing_result(study, name, forged):
+    entry = ledger.read(ledger.place(name))
+    other = {"store": "file", "file": "store"}[entry["kind"]]
+    edit_entry(study, name, **{forged: other if forged == "kind" else entry["bytes"] + 1})
+    assert found(study) == {("altered", name)}
+
+
 def test_an_edited_source_is_named_and_a_comment_is_not(study):
     source = study.root / "src/abspos/drawing.py"
     source.write_text("# said\n" + source.read_text())

@@ -149,10 +149,24 @@ def content(record: Record, chain: Chain, gone: bool = False) -> Iterator[Findin
             yield from _log(path, chain.locate(entry["log"]["path"]), entry["log"])
         if gone and not path.exists():
             return
+        if path.exists() and path.is_file() != (entry["kind"] == "file"):
+            yield Finding(
+                "altered", str(path), f"it is no {entry['kind']}, as its entry says; {REMADE}"
+            )
+            return
+        if entry["temporary"] and not _may_go(entry):
+            words = f"its entry says that it may go, which no store of its stage may; {REMADE}"
+            yield Finding("altered", str(path), words)
         yield from _file(path, entry) if entry["kind"] == "file" else _folder(path, entry)
     except (OSError, StoreError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         yield Finding("altered", str(path), f"cannot be read ({why}); {REMADE}")
+
+
+def _may_go(entry: Mapping[str, Any]) -> bool:
+    """Whether Snakemake may have removed a store: one of a stage, or of a job with that param."""
+    stage = PurePosixPath(entry["path"]).parts[2:3]
+    return stage == (ledger.TEMPORARY,) or bool(entry["params"].get("temporary"))
 
 
 def _log(result: Path, path: Path, stated: Mapping[str, Any]) -> Iterator[Finding]:
@@ -166,7 +180,7 @@ def _log(result: Path, path: Path, stated: Mapping[str, Any]) -> Iterator[Findin
 def _file(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
     if not path.is_file():
         yield Finding("missing", str(path), AGAIN)
-    elif file_digest(path) != entry["digest"]:
+    elif (path.stat().st_size, file_digest(path)) != (entry["bytes"], entry["digest"]):
         yield Finding("altered", str(path), f"its bytes are not those that were written; {REMADE}")
 
 
@@ -176,11 +190,11 @@ def _folder(path: Path, entry: Mapping[str, Any]) -> Iterator[Finding]:
     both = f"delete {path} and its manifest, and run snakemake"
     if entry["kind"] == "store" and manifest.exists():
         try:
-            root = read_manifest(manifest)["root"]
+            stated = read_manifest(manifest)
         except StoreError as error:
             yield Finding("altered", str(manifest), str(error).removeprefix(f"{manifest}: "))
             return
-        if root != entry["digest"]:
+        if (stated["root"], stated["bytes"]) != (entry["digest"], entry["bytes"]):
             words = f"manifest and ledger record different contents; {both}"
             yield Finding("altered", str(path), words)
         elif path.is_dir():
