@@ -195,7 +195,7 @@ def test_gaps_stop_nothing_and_every_table_and_the_report_name_them(sweep, tmp_p
     for name in (ALTERED, HALF):
         assert reasons[name] in sweep.texts["first"], "told when it happens"
         assert reasons[name] in sweep.notes()[name]
-    assert sweep.texts["first"].count("`abspos pin` to have it tried again") == 2
+    assert sweep.texts["first"].count("`abspos pin` to try it again") == 2
     assert "Traceback" not in sweep.texts["first"] + sweep.texts["second"]
 
     assert sweep.measured() == {SOUND}
