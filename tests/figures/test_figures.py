@@ -19,7 +19,7 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.figures import FIGURES, style, tidy
 from abspos.figures.attention_rows import telling_heads
 from abspos.figures.facts import Facts, facts
-from abspos.figures.save import load, save
+from abspos.figures.save import load, save, with_stable_ids
 
 ROOT = Path(__file__).parents[2]
 
@@ -409,3 +409,16 @@ def test_hybrids_are_marked():
     assert tidy.pooled(rows) == tidy.pooled(rows.drop(columns="kind")) == ""
     mixed = rows.assign(kind="full+sliding")
     assert tidy.pooled(mixed) == "; means over layers of several kinds: full+sliding"
+
+
+def test_clip_paths_are_named_by_the_drawing_alone():
+    """Their own names hang on digits that are not drawn, and differed between two equal runs."""
+    one, other, moved = (
+        f'<path d="{x}" clip-path="url(#{a})"/><path clip-path="url(#{b})"/>'
+        f'<clipPath id="{a}"/><clipPath id="{b}"/>'
+        for x, a, b in (("1", "pa6f0", "p12"), ("1", "p6a8f", "p34"), ("2", "pa6f0", "p12"))
+    )
+    assert with_stable_ids(one) == with_stable_ids(other)
+    assert with_stable_ids(one) != with_stable_ids(moved), "two drawings may stand on one page"
+    assert with_stable_ids(one).count("-0") == with_stable_ids(one).count("-1") == 2
+    assert with_stable_ids("<svg/>") == "<svg/>"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,3 +78,19 @@ def write(figure: Figure, output: Path) -> None:
     suffix = suffix_of(output)
     with whole_file(output) as partial:
         figure.savefig(partial, format=suffix, metadata=METADATA[suffix])
+        if suffix == "svg":
+            drawn = partial.read_text(encoding="utf-8")
+            partial.write_text(with_stable_ids(drawn), encoding="utf-8")
+
+
+def with_stable_ids(drawn: str) -> str:
+    """An SVG whose clip paths are named by the drawing and their order.
+
+    Matplotlib names them after unrounded positions, whose last digits hang on the order in which a
+    layout adds up; everything else that it writes is rounded.
+    """
+    names = list(dict.fromkeys(re.findall(r'<clipPath id="(\w+)"', drawn)))
+    bare = re.sub("|".join(names), "", drawn) if names else drawn
+    digest = hashlib.sha256(bare.encode()).hexdigest()[:8]
+    stable = {name: f"p{digest}-{number}" for number, name in enumerate(names)}
+    return re.sub("|".join(names), lambda found: stable[found[0]], drawn) if names else drawn
