@@ -30,7 +30,7 @@ from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP lib
 
 from abspos.models.families import SAYS, says
 from abspos.models.gaps import Gap
-from abspos.models.lock import COMMIT, digest_as
+from abspos.models.listed import COMMIT, digest_as
 
 log = logging.getLogger("abspos")
 

@@ -7,7 +7,6 @@ is pinned anew. Nothing heavy is imported, for the Snakefile reads the lock at e
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 import yaml
 
 from abspos.models.gaps import Gap
+from abspos.models.listed import COMMIT
 from abspos.study.config import Study
 
 #: What a pin is: ``commit``, ``files`` and what the small ones say (abspos.models.families.says),
@@ -36,7 +36,6 @@ HEAD = """\
 #: Number of names in one query.
 AT_A_TIME = 8
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAFE = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLED = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 #: What belongs to config and tokenizer.
@@ -163,27 +162,6 @@ def sources(study: Study, repo: str) -> list[Any]:
 def _some(found: Sequence[str]) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return ", ".join(found[:3]) + more
-
-
-def digest_as(path: Path, facts: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of a file in the kind that ``facts`` has: ``sha256``, or git's ``sha1``."""
-    from abspos.stores import file_digest
-
-    if "sha256" in facts:
-        return {"sha256": file_digest(path)}
-    content = path.read_bytes()
-    return {"sha1": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
-
-
-def holds(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether a file is there and is the one of a pin."""
-    try:
-        return digest_as(path, facts).items() <= dict(facts).items()
-    except OSError:
-        return False
-
-
-# Which files a checkpoint needs
 
 
 def weights(files: Mapping[str, Any], pickles: bool) -> list[str]:

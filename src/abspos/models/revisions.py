@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from abspos.models import lock
+from abspos.models import listed, lock
 from abspos.models.gaps import noted
 from abspos.study.fields import HubSource, in_paths
 
@@ -85,7 +85,7 @@ def step_of(revision: str) -> int | None:
     The step is the number behind the word: ``step1000-tokens4B`` is step 1000. A name that is a
     number alone is a step too.
     """
-    if lock.COMMIT.fullmatch(revision):
+    if listed.COMMIT.fullmatch(revision):
         return None
     if re.fullmatch(r"\d+", revision):
         return int(revision)
@@ -139,7 +139,7 @@ def unclear(source: HubSource) -> list[str]:
         name
         for name in source.revisions
         if re.search(r"\d", name)
-        and not lock.COMMIT.fullmatch(name)
+        and not listed.COMMIT.fullmatch(name)
         and not name.startswith("refs/")
         and tokens_of(name, source.tokens_per_step, source.tokens) is None
     ]

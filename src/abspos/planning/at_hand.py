@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from abspos.models import local, lock
+from abspos.models import listed, local
 from abspos.planning.layout import Layout
 
 
@@ -29,5 +29,5 @@ def at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Pat
         return folder if folder.is_dir() else None
     if model in layout.sweeps:
         facts = layout.sweeps[model].pin(revision).get("files", {}).get("config.json")
-        return folder if facts and lock.holds(folder / "config.json", facts) else None
+        return folder if facts and listed.holds(folder / "config.json", facts) else None
     return None
