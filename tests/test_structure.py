@@ -147,3 +147,14 @@ def test_rules_and_figures_have_names_of_their_own_and_rules_that_are_named_exis
     drawn = {*FIGURES, "scales", "training", "truth"}  # some of them for some studies alone
     assert not drawn & set(names)
     assert set(re.findall(r"\brules\.(\w+)", text)) <= set(names)
+
+
+#: Modules that know the whole study: a job that depended on them would rerun for any of its checks.
+WHOLE_STUDY = {"study/config.py", "study/checks.py", "study/fields.py", "models/lock.py"}
+
+
+@pytest.mark.parametrize("script", STAGES)
+def test_no_job_depends_on_the_whole_study(script):
+    lines = sources(Path("workflow/scripts") / f"{script}.py", ROOT)
+    paths = {line.rpartition(":")[0].removeprefix("src/abspos/") for line in lines}
+    assert not paths & WHOLE_STUDY
