@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy import stats
 from abspos.arrays import save_dataset
 from abspos.claims import readers as claims_sinks
 from abspos.claims import registry
-from abspos.claims.evidence import BESIDE, UNDEFINED, Evidence, measured
+from abspos.claims.evidence import BESIDE, UNDEFINED, UNTRAINED, Evidence, measured
 from abspos.claims.judgement import COLUMNS, claim_table, judge
 from abspos.claims.readers import fingerprint
 from abspos.claims.swaps import swap_rows
@@ -251,9 +252,17 @@ def test_the_deciding_rows_are_those_named_beforehand(table):
     assert set(median["lens"]) == {"log"}
     tokens = ", ".join(f"standard/swap-token-{i}" for i in range(1, 5))
     assert list(zip(median["claim"], median["arms"], median["number"], strict=True)) == [
-        ("both-present", f"{variant}/bos", f"{component} energy")
-        for variant in ("standard", "ntk", "window")
-        for component in ("mask", "residual")
+        ("both-present", f"{variant}/bos{versus}", number)
+        for variant, twin in (
+            ("standard", "untrained"),
+            ("ntk", "untrained"),
+            ("window", "untrained-window"),
+        )
+        for versus, number in (
+            ("", "mask share of mask + R"),
+            ("", "residual share of mask + R"),
+            (f" vs {twin}/bos", "residual share of mask + R, difference"),
+        )
     ] + [
         ("ntk-suppresses", "ntk/bos vs standard/bos", "reduction of residual energy"),
         (
@@ -265,6 +274,11 @@ def test_the_deciding_rows_are_those_named_beforehand(table):
             "window-accumulates",
             "window/bos vs untrained-window/bos",
             "difference of slopes [energy per layer]",
+        ),
+        (
+            "standard-between",
+            "ntk/bos, window/bos vs standard/bos",
+            "smaller of both differences, share of standard's energy",
         ),
         ("bos-swap", f"{tokens} vs standard/bos", "swap-token: energy reduction"),
     ]
@@ -289,9 +303,19 @@ def test_every_verdict_is_one_of_the_method(table):
 
 def test_what_stands_beside_a_claim_gets_no_verdict(table):
     beside = table[table["verdict"] == ""]
-    assert set(beside["number"]) == {"reduction of mask energy", "rise of loss [nats per token]"}
+    untrained = beside["note"] == UNTRAINED
+    assert set(beside["arms"][untrained]) == {"untrained/bos", "untrained-window/bos"}
+    assert set(beside["number"][~untrained]) == {
+        "mask energy",
+        "residual energy",
+        "mask share of mask + R, difference",
+        "reduction of mask energy",
+        "rise of loss [nats per token]",
+        "standard above ntk, share of its energy",
+        "window above standard, share of its energy",
+    }
     assert (beside["claimed"] == "").all()
-    assert beside["note"].str.startswith(BESIDE).all()
+    assert beside["note"][~untrained].str.startswith(BESIDE).all()
     assert not beside["primary"].any()
     assert beside["ci_low"].notna().all()
 
@@ -312,6 +336,7 @@ def test_holm_over_claims(table):
         "both-present",
         "ntk-suppresses",
         "window-accumulates",
+        "standard-between",
         "bos-swap",
         "fingerprint",
     }
@@ -359,14 +384,14 @@ def test_each_kind_of_layers_is_shown_beside_all():
     table = judged(
         "both-present", evidence(hybrid()), arms="standard/bos", lens="log", summary="median"
     )
-    rows = table[table["number"].str.startswith("residual")].set_index("number")
+    rows = table[table["number"].str.startswith("residual energy")].set_index("number")
     assert list(rows.index) == [
         "residual energy",
         "residual energy, full",
         "residual energy, sliding",
     ]
-    assert list(rows["primary"]) == [True, False, False]
-    assert rows.loc["residual energy, sliding", "note"] == "4 of 6 layers"
+    assert not rows["primary"].any()
+    assert rows.loc["residual energy, sliding", "note"] == f"{BESIDE}; 4 of 6 layers"
     assert rows["estimate"].to_numpy() == pytest.approx(2 * OF["median"])
 
 
@@ -408,7 +433,9 @@ def tokenless() -> Evidence:
     """The arms of a model without BOS."""
     plan = Plan()
     for variant in VARIANTS:
-        plan.arm(f"{variant}:no-bos", slope=0.5 if variant == "window" else 0.01)
+        residual = 0.01 if VARIANTS[variant]["untrained"] else 1.0
+        slope = 0.5 if variant == "window" else 0.01
+        plan.arm(f"{variant}:no-bos", residual=residual, slope=slope)
     plan["standard:no-bos"] |= {"fingerprint": 3.0}
     plan.arm("standard:swap-token-1")
     return replace(evidence(plan), base="no-bos")
@@ -424,6 +451,7 @@ def test_claims_of_a_model_without_bos():
         "sink-readers": {"not testable"},
         "ntk-suppresses": {"not testable"},
         "window-accumulates": {"reproduced"},
+        "standard-between": {"absent"},
         "bos-swap": {"not testable"},
         "fingerprint": {"reproduced"},
     }
@@ -448,7 +476,7 @@ def check(row: pd.Series, value: float, verdict: str, relative: float | None = N
         assert row["ci_low"] == pytest.approx(value - reach)
 
 
-def test_both_present(table):
+def test_energies_of_both_parts(table):
     for variant, mask, residual in (("standard", 1, 2), ("untrained", 1, 0.01), ("ntk", 0.9, 1.4)):
         for name, energy in (("mask", mask), ("residual", residual)):
             for summary in SUMMARIES:
@@ -462,22 +490,106 @@ def test_both_present(table):
                         summary=summary,
                     )
                     value = energy * OF[summary] * scale
-                    check(rows.squeeze(), value, "reproduced", NOISE)
-    arms = set(rows_of(table, "both-present")["arms"])
+                    check(rows.squeeze(), value, "", NOISE)
+    arms = set(rows_of(table, "both-present")["arms"].str.split(" vs ").str[0])
     assert arms == {f"{variant}/bos" for variant in VARIANTS}, "in every variant"
 
 
-def test_a_component_lost_in_noise_is_inconclusive():
-    table = judged("both-present", evidence(study().arm("standard:bos", residual=1e-9), noise=1.0))
-    row = rows_of(
-        table,
-        "both-present",
-        arms="standard/bos",
-        number="residual energy",
-        lens="log",
-        summary="median",
-    ).squeeze()
+def test_shares_of_both_parts(table):
+    """Of the mask alone, of R alone and above untrained weights, where it is 0.01 of 1.01."""
+    shares = {"standard": 2 / 3, "ntk": 1.4 / 2.3, "window": 0.5}
+    bare = 0.01 / 1.01
+    for (variant, share), lens, summary in product(shares.items(), LENSES, SUMMARIES):
+        chosen = table[table["arms"].str.startswith(f"{variant}/bos")]
+        rows = rows_of(chosen, "both-present", lens=lens, summary=summary).set_index("number")
+        check(rows.loc["mask share of mask + R"], 1 - share, "reproduced")
+        check(rows.loc["residual share of mask + R"], share, "reproduced")
+        check(rows.loc["residual share of mask + R, difference"], share - bare, "reproduced")
+        check(rows.loc["mask share of mask + R, difference"], bare - share, "")
+
+
+def residual_share(plan: Plan, number: str = "residual share of mask + R") -> pd.Series:
+    """The primary row of R's share in the standard arm."""
+    rows = judged("both-present", evidence(plan), number=number, primary=True)
+    return rows[rows["arms"].str.startswith("standard")].squeeze()
+
+
+def test_a_component_below_the_least_share_is_absent():
+    row = residual_share(study().arm("standard:bos", residual=0.005))
+    check(row, 0.005 / 1.005, "absent")
+
+
+def test_a_component_that_untrained_weights_have_as_well_is_not_of_the_training():
+    plan = study().arm("untrained:bos", residual=2.0)
+    assert residual_share(plan)["verdict"] == "reproduced"
+    check(residual_share(plan, "residual share of mask + R, difference"), 0, "absent")
+
+
+def test_without_untrained_weights_shares_alone_are_tested():
+    plan = study().without("untrained:bos", "untrained-window:bos")
+    rows = judged("both-present", evidence(plan), primary=True)
+    untested = rows[rows["verdict"] == "not testable"]
+    assert list(untested["arms"]) == ["standard/bos", "ntk/bos", "window/bos"]
+    assert set(untested["note"]) == {"needs untrained weights of the same shape and window"}
+    assert set(rows["verdict"]) == {"not testable", "reproduced"}
+
+
+def test_weights_without_training_get_no_verdict(whole):
+    """Of a random model no row has one but theorems, and what no arm could test."""
+    table = claim_table(replace(whole, random=True))
+    assert set(table["verdict"]) == {"", "holds by construction", "not testable"}
+    assert table["p_adjusted"].isna().all()
+    measured_ = table[table["p_value"].notna() & table["primary"].astype(bool)]
+    assert set(measured_["note"].str.split(";").str[0]) >= {UNTRAINED}
+    assert measured_["estimate"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("ntk", "window", "verdict", "smaller"),
+    [
+        (1.4, 2.8, "reproduced", 0.3),
+        (1.4, 2.3, "reproduced", 0.15),
+        (1.4, 2.1, "absent", 0.05),
+        (2.4, 2.8, "opposite", -0.2),
+        (1.4, 1.0, "opposite", -0.5),
+    ],
+)
+def test_standard_between(ntk, window, verdict, smaller):
+    plan = study().arm("ntk:bos", residual=ntk).arm("window:bos", residual=window)
+    table = judged("standard-between", evidence(plan))
+    for lens, summary in product(LENSES, SUMMARIES):
+        rows = rows_of(table, "standard-between", lens=lens, summary=summary)
+        values = dict(zip(rows["number"], rows["estimate"], strict=True))
+        assert list(values.values()) == pytest.approx([1 - ntk / 2, window / 2 - 1, smaller])
+        check(rows.iloc[-1], smaller, verdict)
+
+
+def test_the_smaller_difference_is_that_which_could_be_none():
+    """Larger but uncertain: its interval reaches lower, so it decides."""
+    given = evidence(study().arm("ntk:bos", residual=1.6).arm("window:bos", residual=2.6))
+    wide = replicates(1.0, "noise", noise=0.5)
+    given.arms[named("window:bos")].bins["early"].loc[{"component": "residual"}] *= wide
+    row = judged("standard-between", given, primary=True).squeeze()
+    assert row["estimate"] == pytest.approx(0.3)
     assert row["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize("claim", ["ntk-suppresses", "standard-between", "bos-swap"])
+@pytest.mark.parametrize(
+    ("share", "noise", "testable"),
+    [(0.02, NOISE, True), (0.005, NOISE, False), (0.02, 0.5, False)],
+)
+def test_a_share_of_nothing_is_not_testable(claim, share, noise, testable):
+    """By the interval of the reference's share of mask + R: below 1 %, or not clear of it."""
+    plan = study().arm("standard:bos", residual=share / (1 - share))
+    row = judged(claim, evidence(plan, noise=noise), primary=True).squeeze()
+    assert (row["verdict"] != "not testable") == testable
+    assert np.isfinite(row["estimate"])
+    if not testable:
+        assert f"residual energy of standard/bos is {100 * share:g} % [" in row["note"]
+        assert "not clear of 1 %" in row["note"]
+        assert np.isnan(row["p_value"])
+        assert row["claimed"]
 
 
 def test_theorems(table):
@@ -829,7 +941,7 @@ def test_a_missing_arm_is_named(dropped, claim, reason):
     assert rows["primary"].tolist() == [lens != "probability" for lens in rows["lens"]]
     assert rows["estimate"].isna().all()
     claimed = {"bos-swap": "0.4", "ntk-suppresses": "> 0.1"} | dict.fromkeys(
-        ("sink-readers", "fingerprint"), "> 0.01"
+        ("both-present", "sink-readers", "fingerprint"), "> 0.01"
     )
     assert rows["claimed"].tolist() == [claimed.get(claim, "> 0")] * len(rows)
 
@@ -837,10 +949,11 @@ def test_a_missing_arm_is_named(dropped, claim, reason):
 @pytest.mark.parametrize("arm", list(study()))
 def test_other_claims_do_not_miss_an_arm(arm):
     needed = {
-        "standard:bos": {"ntk-suppresses", "window-accumulates", "bos-swap"},
-        "ntk:bos": {"ntk-suppresses"},
-        "window:bos": {"window-accumulates"},
-        "untrained-window:bos": {"window-accumulates"},
+        "standard:bos": {"ntk-suppresses", "window-accumulates", "standard-between", "bos-swap"},
+        "ntk:bos": {"ntk-suppresses", "standard-between"},
+        "window:bos": {"window-accumulates", "standard-between"},
+        "untrained:bos": {"both-present"},
+        "untrained-window:bos": {"both-present", "window-accumulates"},
         "standard:no-bos": {"fingerprint"},
     }.get(arm, set())
     table = claim_table(evidence(study().without(arm)))
@@ -1068,8 +1181,9 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
         ["variant", "condition", "bin", "lens", "component", "summary"]
     )["energy"]
     rows = rows_of(found, "both-present")
-    assert len(rows) == 16
-    for row in rows.to_dict("records"):
+    energies_ = rows[rows["number"].str.endswith(" energy", na=False)]
+    assert len(energies_) == 16
+    for row in energies_.to_dict("records"):
         component = row["number"].split()[0]
         key = (row["arms"].split("/")[0], "bos", "early", row["lens"], component, row["summary"])
         assert row["estimate"] == pytest.approx(sizes[key])

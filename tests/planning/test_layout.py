@@ -307,6 +307,19 @@ def test_runs_are_the_studys():
     assert found.number("b", "standard", "bos") == 128
 
 
+def test_models_of_random_weights_are_named_to_the_judges():
+    made = config()
+    models = [
+        made["models"][0],
+        {"name": "toy", "source": {"type": "random"}},
+        {"name": "planted", "source": {"type": "synthetic"}},
+    ]
+    of = layout(made | {"models": models})
+    assert of.judgement()["random"] == ["toy"]
+    assert [of.choices(m["name"])["random"] for m in models] == [False, True, False]
+    assert "random" not in of.truth()
+
+
 def test_what_is_compared_with_bos():
     found = layout()
     for variant, condition in found.arms(MODEL):

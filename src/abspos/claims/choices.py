@@ -268,6 +268,7 @@ def choose(
     seed: int,
     threads: int,
     base: str = "bos",
+    random: bool = False,
 ) -> None:
     """Write the claims of one model and revision under every other choice.
 
@@ -285,6 +286,7 @@ def choose(
         seed: of the split into halves.
         threads: choices judged at the same time.
         base: what stands at position 0 where a claim names nothing else: ``bos`` or ``no-bos``.
+        random: whether the model's weights are random.
 
     Raises:
         StoreError: a store is missing or altered.
@@ -298,6 +300,7 @@ def choose(
         confidence,
         seed,
         base,
+        random=random,
     )
     opened = {
         arm: open_dataset(store, manifest)

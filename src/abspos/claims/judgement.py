@@ -58,7 +58,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     adjusted = adjusted_p_values(rows)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna() & table["verdict"].ne("")
-    table.loc[chosen, "p_adjusted"] = table.loc[chosen, "claim"].map(adjusted)
+    table["p_adjusted"] = table["claim"].map(adjusted).astype(float).where(chosen)
     table["preliminary"] = table["n_inputs"] < MIN_INPUTS
     table["n_decides"] = table["n_decides"].astype("Int64")
     return table
@@ -86,6 +86,7 @@ def judge(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    random: Sequence[str] = (),
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -102,6 +103,7 @@ def judge(
         confidence: level of the intervals.
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
+        random: names of the models whose weights are random.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
     for path, manifest, windows, (model, revision) in zip(
@@ -110,7 +112,16 @@ def judge(
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
-        evidence = Evidence(arms, tokens, swap_tokens, variants, confidence, seed, base)
+        evidence = Evidence(
+            arms,
+            tokens,
+            swap_tokens,
+            variants,
+            confidence,
+            seed,
+            base,
+            random=model in random,
+        )
         rows, levels = claim_rows(evidence)
         found = {
             claims: (table_of(rows), COLUMNS),

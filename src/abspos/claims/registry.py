@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from abspos.claims.between import standard_between
 from abspos.claims.evidence import Evidence, Row
 from abspos.claims.presence import both_present
 from abspos.claims.readers import fingerprint, sink_readers
@@ -77,7 +78,7 @@ CLAIMS = (
         choices={
             "early bin": ALL_NUMBERS,
             "inputs": ALL_NUMBERS,
-            "anchor": ("mask energy",),
+            "anchor": ALL_NUMBERS,
         },
         from_energies=True,
     ),
@@ -120,6 +121,14 @@ CLAIMS = (
         kind="measured",
         rows=window_accumulates,
         choices={"inputs": ALL_NUMBERS},
+        from_energies=True,
+    ),
+    Claim(
+        name="standard-between",
+        statement="standard RoPE lies between NTK scaling and a sliding window",
+        kind="measured",
+        rows=standard_between,
+        choices={"early bin": ALL_NUMBERS, "inputs": ALL_NUMBERS},
         from_energies=True,
     ),
     Claim(

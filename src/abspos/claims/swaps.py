@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
+from abspos.claims.evidence import BOS, Evidence, Reference, Row, measured, not_testable
 from abspos.claims.verdicts import SWAP
 from abspos.components.lenses import LENSES
 from abspos.statistics.replicates import SUMMARIES
@@ -70,6 +70,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
             about = {"replacement": label, "token": token_of(evidence, group)}
             for lens, summary in product(LENSES, SUMMARIES):
                 numbers = [by_condition[condition, lens, summary] for condition in group]
+                share = evidence.share(BOS, lens, summary, evidence.energies(BOS, "early", lens))
                 for number in numbers[0]:
                     mean = sum(one[number] for one in numbers) / len(numbers)
                     first = (number, lens, summary) == ("energy reduction", "log", "median")
@@ -83,6 +84,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                         summary=summary,
                         primary=first and label == "swap-token",
                         note=CONDITIONS[name].note,
+                        reference=Reference(f"residual energy of {BOS}", share),
                     )
                     yield row | about | {"bare_number": number}
 

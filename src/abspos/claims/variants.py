@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from abspos.claims import estimands
-from abspos.claims.evidence import Evidence, Row, measured, not_testable
+from abspos.claims.evidence import Evidence, Reference, Row, measured, not_testable
 from abspos.claims.verdicts import POSITIVE, REDUCTION
 from abspos.components.lenses import LENSES
 from abspos.statistics.replicates import SUMMARIES, over_model
@@ -31,6 +31,12 @@ def changed(evidence: Evidence, key: str) -> list[str]:
     ]
 
 
+def ntk_factors(evidence: Evidence) -> dict[str, float]:
+    """Factors of the trained variants that change nothing but RoPE, by static NTK scaling."""
+    ropes = {name: evidence.variants[name]["rope"] for name in changed(evidence, "rope")}
+    return {name: rope["factor"] for name, rope in ropes.items() if rope["rope_type"] == "ntk"}
+
+
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """Reduction of R's early energy under NTK scaling, with BOS; beside it mask and loss.
 
@@ -38,11 +44,7 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """
     reference = evidence.arm("standard")
     without = evidence.base != "bos"
-    factors = {
-        name: evidence.variants[name]["rope"]["factor"]
-        for name in changed(evidence, "rope")
-        if evidence.variants[name]["rope"]["rope_type"] == "ntk"
-    }
+    factors = ntk_factors(evidence)
     if without:
         for lens in LENSES:
             why = "is about BOS at position 0, which this model has not"
@@ -57,6 +59,7 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
             for component in ("residual", "mask"):
                 pair = [evidence.energies(a, "early", lens, component) for a in (arm, reference)]
                 for summary in SUMMARIES:
+                    share = evidence.share(reference, lens, summary, pair[1])
                     beside = component == "mask" or factor < 1 or without
                     yield measured(
                         evidence,
@@ -67,6 +70,7 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
                         lens=lens,
                         summary=summary,
                         primary=lens == "log" and summary == "median" and not beside,
+                        reference=Reference(f"{component} energy of {reference}", share),
                     )
         losses = [evidence.loss(a) for a in (arm, reference)]
         row = measured(
@@ -87,7 +91,7 @@ def window_accumulates(evidence: Evidence) -> Iterator[Row]:
             yield not_testable(f"needs a window variant under {evidence.base}", lens)
     for name in tested:
         arm, window = evidence.arm(name), evidence.variants[name]["window"]
-        others = twins(evidence, window) or [evidence.arm("an untrained window")]
+        others = evidence.twins(window) or [evidence.arm("an untrained window")]
         for other in (evidence.arm("standard"), *others):
             why = unfit_for_slopes(evidence, arm, other, window)
             if not why:
@@ -96,15 +100,6 @@ def window_accumulates(evidence: Evidence) -> Iterator[Row]:
             for lens in LENSES:
                 yield not_testable(why, lens, arms=[arm, other])
     yield from native_windows(evidence)
-
-
-def twins(evidence: Evidence, window: int | None) -> list[Arm]:
-    """Arms of untrained weights with a variant's window, or with none but the model's own."""
-    return [
-        evidence.arm(name)
-        for name, variant in evidence.variants.items()
-        if variant.get("untrained") and variant.get("window") == window and not variant.get("rope")
-    ]
 
 
 def native_windows(evidence: Evidence) -> Iterator[Row]:
@@ -116,7 +111,7 @@ def native_windows(evidence: Evidence) -> Iterator[Row]:
     arm = evidence.arm("standard")
     windows = evidence.facts[arm]["window"] if evidence.has(arm) else []
     for window in {w for w in windows if w is not None}:
-        for other in twins(evidence, None):
+        for other in evidence.twins(None):
             if not unfit_for_slopes(evidence, arm, other, window):
                 yield from compared_slopes(evidence, arm, other, window, decides=False)
 

@@ -308,7 +308,8 @@ class Layout:
 
     def truth(self) -> dict[str, Any]:
         """Settings of the comparison with the truth, besides tables and replicates."""
-        return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+        judged = self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+        return {key: value for key, value in judged.items() if key != "random"}
 
     def figures(self) -> tuple[str, ...]:
         """The study's figures: those that it has arms for, that of training where a model has
@@ -346,6 +347,7 @@ class Layout:
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
             "base": "no-bos" if model in judged["without_bos"] else "bos",
+            "random": model in judged["random"],
         }
 
     def judgement(self) -> dict[str, Any]:
@@ -355,6 +357,7 @@ class Layout:
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
             "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "random": [m.name for m in self.study.models if m.source.type == "random"],
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }

@@ -89,6 +89,7 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
     found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for record in claims.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
+        row["verdict"] = "" if pd.isna(row["verdict"]) else row["verdict"]
         lens = "probability" if row["lens"] == "probability" else "log"
         found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
     order = list(statements())

@@ -22,6 +22,11 @@ SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "quantity"
 
 #: Names of numbers in plain words; a number that is not listed keeps its own name.
 PLAIN = {
+    "mask share of mask + R": "share of the mask in mask and residual-stream energy",
+    "residual share of mask + R": "share of the residual stream",
+    "residual share of mask + R, difference": "the same less that of untrained weights",
+    "smaller of both differences, share of standard's energy": "what NTK scaling removes or a "
+    "window adds, whichever is less, as a share of the residual-stream energy",
     "reduction of residual energy": "share of the residual-stream energy that scaling removes",
     "difference of slopes [energy per layer]": "growth with depth beyond that without a window, "
     "in energy per layer",
