@@ -106,8 +106,11 @@ class Evidence:
             summary: over heads, taken of each energy before they are divided.
             energies: (layer, head, replicate).
         """
-        parts = (self.energies(arm, "early", lens, part) for part in ("mask", "residual"))
-        whole = sum(over_model(part, summary) for part in parts)
+        mask, residual = (
+            over_model(self.energies(arm, "early", lens, part), summary)
+            for part in ("mask", "residual")
+        )
+        whole = mask + residual
         return over_model(energies, summary) / whole.where(whole > 0)
 
     def energies(

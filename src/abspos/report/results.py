@@ -3,7 +3,7 @@
     python -m abspos.report.results results/default > docs/results.md
 
 The page is made from a study's tables and ledger; no number in it is typed by hand. The README's
-table of verdicts is made from the page (abspos.report.readme).
+table of verdicts and its sentences are made from the page (abspos.report.readme).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.report.front import OURS, claim_rows, estimate
+from abspos.report.in_words import in_words
 
 HEAD = [
     "claim",
@@ -33,6 +34,9 @@ HEAD = [
     "N",
     "note",
 ]
+
+#: Heading of the sentences, which the README copies.
+WORDS = "## In words\n"
 
 EXCHANGES = """
 ## Position 0 exchanged in chosen heads
@@ -183,6 +187,18 @@ def circumstances(folder: Path) -> dict[str, object]:
     }
 
 
+def words(
+    claims: pd.DataFrame, sensitivity: pd.DataFrame, swaps: pd.DataFrame, balance: pd.DataFrame
+) -> str:
+    """The sentences that hold, as a list by model."""
+    tables = {"claims": claims, "sensitivity": sensitivity, "swaps": swaps, "balance": balance}
+    found = in_words(tables)
+    several = len(found) > 1
+    return "\n".join(
+        f"{model}:\n\n" * several + "".join(f"- {text}\n" for text in said) for model, said in found
+    )
+
+
 def page(folder: Path) -> str:
     """The whole page of one study.
 
@@ -209,6 +225,8 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 {taken_in(folder)}
 {OURS}
 
+{WORDS}
+{words(claims, found, swaps, read_csv(statistics / "balance.csv"))}
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log
