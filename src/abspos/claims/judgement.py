@@ -39,6 +39,8 @@ COLUMNS = [
     "p_adjusted",
     "preliminary",
     "influence",
+    "reading",
+    "fixed",
 ]
 
 
@@ -78,6 +80,7 @@ def judge(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -94,6 +97,7 @@ def judge(
         confidence: level of the intervals.
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     made = []
     for path, manifest, windows, (model, revision) in zip(
@@ -102,7 +106,16 @@ def judge(
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
-        evidence = Evidence(arms, tokens, swap_tokens, variants, confidence, seed, base)
+        evidence = Evidence(
+            arms,
+            tokens,
+            swap_tokens,
+            variants,
+            confidence,
+            seed,
+            base,
+            primary=(readings or {}).get(model, "R"),
+        )
         made.append(({"model": model, "revision": revision}, evidence))
 
     def joined(table: Callable[[Evidence], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
