@@ -112,9 +112,8 @@ def test_a_control_stands_beside_the_effect_it_guards() -> None:
         [row | {"role": role, "condition": name} | n for role, name in arms for n in numbers]
     )
     lines = results.guards_table(guards).splitlines()
-    assert lines[2] == (
-        "| effect | swap-token-1 | R | log | median | 10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00] |"
-    )
+    shares = "10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00]"
+    assert lines[2] == f"| effect | swap-token-1 | R | log | median | {shares} |"
     assert lines[3].startswith("| control | control-later |")
 
 
