@@ -114,8 +114,23 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (one document per line, with id and text) or *.txt "
-        "files (one document each); relative to the project, absolute, or from ~.",
+        description="A file, or a folder with its subfolders: *.txt (one document each), *.jsonl "
+        "(one per line), both plain or with .gz, or *.parquet (one per row); relative to the "
+        "project, absolute, or from ~.",
+    )
+    text: Text = Field(
+        default="text", description="The key, or the column, that holds a record's text."
+    )
+    id: Text | None = Field(
+        default="id",
+        description="The key that holds a record's id, a string or a whole number, once in the "
+        "corpus; a file without `id` is allowed, one without another key is not. null, or none "
+        "there: the file's name and the row.",
+    )
+    source: Text | None = Field(
+        default=None,
+        description="The key that holds the name of a record's source; null: its file, or for "
+        "*.txt its folder. Each source gives as many inputs.",
     )
     dataset: HubData | None = Field(
         default=None,
@@ -294,6 +309,15 @@ def idle(study: Study) -> Iterator[Mistake]:
             yield refused(path, list(model.without), "fewer: no arm is left for this model")
 
 
+def unread(study: Study) -> Iterator[Mistake]:
+    """Keys of records that are given for a corpus where a data set is read."""
+    for key in ("text", "id", "source"):
+        value = getattr(study.inputs, key)
+        if study.inputs.dataset and value != Inputs.model_fields[key].default:
+            why = f"of inputs.corpus, which inputs.dataset replaces; give inputs.dataset.{key}"
+            yield refused(("inputs", key), value, why)
+
+
 def load_study(config: Mapping[str, Any]) -> Study:
     """The validated study of a config.
 
@@ -310,7 +334,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
         mistakes = mistakes_of(error, Study, config)
     mistakes += cross_checks(View(Study, config, mistakes))
     if study is not None and not mistakes:
-        mistakes = [*idle(study), *unfit(study)]
+        mistakes = [*idle(study), *unread(study), *unfit(study)]
     if study is None or mistakes:
         raise ConfigError(tuple(dict.fromkeys(mistake.line(config) for mistake in mistakes)))
     return study
