@@ -125,6 +125,12 @@ class Inputs(Part):
         default="random",
         description="Where windows begin: at a random offset inside a document, or at its start.",
     )
+    bos: Literal["auto", "prepend", "none"] = Field(
+        default="auto",
+        description="BOS in the condition `as-is`, in front of a text that loses no token. auto: "
+        "where the tokenizer adds it by itself; prepend: for every model; none: for no model. "
+        "Other conditions say themselves what stands at position 0.",
+    )
     batch: Size = Field(default=8, description="Inputs per forward pass.")
 
 
@@ -287,6 +293,14 @@ def idle(study: Study) -> Iterator[Mistake]:
             yield refused(path, list(model.without), "fewer: no arm is left for this model")
 
 
+def unread(study: Study) -> Iterator[Mistake]:
+    """A BOS policy that no condition reads, so that it would change nothing."""
+    read = any(condition_of(run.condition).reads_policy for run in study.runs())
+    if study.inputs.bos != "auto" and not read:
+        why = "auto, unless a variant has the condition as-is, which alone reads it"
+        yield refused(("inputs", "bos"), study.inputs.bos, why)
+
+
 def load_study(config: Mapping[str, Any]) -> Study:
     """The validated study of a config.
 
@@ -303,7 +317,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
         mistakes = mistakes_of(error, Study, config)
     mistakes += cross_checks(View(Study, config, mistakes))
     if study is not None and not mistakes:
-        mistakes = [*idle(study), *unfit(study)]
+        mistakes = [*idle(study), *unread(study), *unfit(study)]
     if study is None or mistakes:
         raise ConfigError(tuple(dict.fromkeys(mistake.line(config) for mistake in mistakes)))
     return study
