@@ -63,6 +63,7 @@ def draw(data: style.Data) -> Figure:
         min(6.0, 1.4 + 0.13 * layers),
         abreast=3,
         sharex=False,
+        sharey=False,
     )
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, one in zip(panels, maps, strict=True):
@@ -134,11 +135,9 @@ def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int]) -> 
     )
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
     ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8, color="#505050")
-    edge = ax.get_yaxis_transform()
+    bar = {"color": style.GREEN, "linewidth": 5, "transform": ax.get_yaxis_transform()}
     for layer in sliding:
-        ax.plot(
-            [0, 0], [layer + 0.05, layer + 0.95], color=style.GREEN, linewidth=5, transform=edge
-        )
+        ax.plot([0, 0], [layer + 0.05, layer + 0.95], **bar)
     ax.set(title=title, xlabel="head", ylabel=unit)
     ax.tick_params(rotation=0)
 
