@@ -213,20 +213,25 @@ def test_every_row_of_a_layer_has_its_kind(tables, name):
     assert table.drop(columns=["influence", "window"], errors="ignore").notna().all(axis=None)
 
 
-def test_what_layers_with_a_window_lack_is_in_no_table(tables):
+def test_layers_with_a_window_have_every_part_of_r(tables):
+    """A query that does not see position 0 has no sink, and a row that is no less a denominator."""
     table = tables["energies"]
-    for component in ("row", "sink", "rest"):
-        assert set(table[table["component"] == component]["kind"]) == {FULL}
+    for component in ("row", "sink", "rest", "pattern"):
+        own = table[(table["component"] == component) & (table["bin"] == "early")]
+        assert set(own["kind"]) == {FULL, SLIDING}
     adjusted = table[(table["component"] == "row") & (table["lens"] == "log")]
-    expected = benjamini_hochberg(adjusted["p_value"].to_numpy())
-    np.testing.assert_allclose(adjusted["p_adjusted"], expected)
+    for which, rows in adjusted.groupby(["bin", adjusted["window"].fillna(0)]):
+        expected = benjamini_hochberg(rows["p_value"].to_numpy())
+        np.testing.assert_allclose(rows["p_adjusted"], expected, err_msg=str(which))
+    late = table[(table["bin"] == "late") & (table["component"] == "sink")]
+    assert (late[late["kind"] == SLIDING]["energy"] == 0).all(), "a window of 6, queries from 8"
+    assert (late[late["kind"] == FULL]["energy"] != 0).all()
 
 
 def test_means_over_layers_name_their_kinds(tables):
     table = tables["summary"]
     residual = table[(table["component"] == "residual") & (table["bin"] == "early")]
     assert set(residual["kind"]) == {FULL, SLIDING, BOTH}
-    assert set(table[table["component"] == "sink"]["kind"]) == {FULL}, "not in all layers"
     layers = tables["layers"]
     keys = {"bin": "early", "lens": "log", "component": "residual", "summary": "median"}
     by_layer = layers[np.logical_and.reduce([layers[k] == v for k, v in keys.items()])]

@@ -6,6 +6,7 @@ light: an edit of one figure redraws that one alone.
 """
 
 FIGURES = (
+    "readings_by_layer",
     "components_by_query",
     "components_by_layer",
     "residual_split",

@@ -77,11 +77,18 @@ VERDICTS = {
 #: The mark of a number without a verdict.
 NO_VERDICT = Look(BLACK, "-", ".")
 
+#: Readings of the residual-stream component, the same colours in every figure.
+READINGS = {
+    "R": Look(VERMILLION, (0, (5, 1.5)), "s"),
+    "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
+    "pattern": Look(GREEN, "-", "o"),
+}
 COMPONENTS = {
     "mask": Look(BLUE, "-", "o"),
-    "residual": Look(VERMILLION, (0, (5, 1.5)), "s"),
+    "residual": READINGS["R"],
     "row": Look(SKY, "-", "^"),
-    "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
+    "sink": READINGS["sink"],
+    "pattern": READINGS["pattern"],
     "rest": Look(GREY, (0, (1.5, 1.5)), "v"),
 }
 # Colour and marker show the architecture; hollow markers and dots mean untrained weights.

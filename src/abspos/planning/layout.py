@@ -32,6 +32,7 @@ TABLES = (
     "sinks",
     "sink_share",
     "layers",
+    "readings",
     "summary",
     "profile",
     "position0",
@@ -348,6 +349,7 @@ class Layout:
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
             "base": "no-bos" if model in judged["without_bos"] else "bos",
+            "reading": judged["readings"][model],
         }
 
     def judgement(self) -> dict[str, Any]:
@@ -357,6 +359,7 @@ class Layout:
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
             "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "readings": {m.name: m.reading for m in self.study.models},
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }

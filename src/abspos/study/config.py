@@ -27,6 +27,7 @@ from abspos.study.fields import (
     Name,
     Part,
     Path,
+    ReadingName,
     Rope,
     Seed,
     Size,
@@ -51,6 +52,12 @@ class Model(Part):
         default=(),
         description="Arms to leave out for this model: variants, conditions, or variant/condition. "
         "`bos` means that the model has no BOS token, and leaves out all conditions that need one.",
+    )
+    reading: ReadingName = Field(
+        default="pattern",
+        description="Reading of the residual-stream component that decides the claims on this "
+        "model (docs/method.md, section 1); the other two stand beside it. `R` is for a model "
+        "whose results were known when the other two were defined: they are marked post hoc there.",
     )
 
     def leaves_out(self, variant: str, condition: str) -> bool:

@@ -29,6 +29,9 @@ Family = Literal[
     "exaone4",
 ]
 
+#: Readings of "the residual-stream component" (see abspos.components.readings).
+ReadingName = Literal["R", "sink", "pattern"]
+
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]
