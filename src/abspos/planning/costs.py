@@ -30,9 +30,11 @@ IN_DOUBLE = 3.0
 DRAWN = 2e8
 #: One position in this many has its next token scored (see activations.scored_positions).
 SCORED = 8
-#: Certificates: inputs, positions whose output logits are compared at a time, and bytes of
-#: attention weights that are held at a time (abspos.activations.certificates).
-CHECKED_INPUTS, CHECKED_LOGITS, CHECKED_BYTES = 2, 64, 2**26
+#: Bytes of output logits that are held at a time (abspos.activations.losses).
+LOGIT_BYTES = 2**26
+#: Certificates: inputs, and bytes of attention weights that are held at a time
+#: (abspos.activations.certificates).
+CHECKED_INPUTS, CHECKED_BYTES = 2, 2**26
 #: Copies of each that live at a time.
 CHECKED_COPIES = 6
 #: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
@@ -217,7 +219,7 @@ def _activations_memory(load: Load) -> float:
     tokens = load.batch * load.length
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
-    logits = 3 * 4 * tokens // SCORED * s.vocabulary
+    logits = 3 * min(LOGIT_BYTES, 4 * tokens // SCORED * s.vocabulary)
     kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
     sums = 4 * s.layers * load.length * s.hidden
     passing = max(working + logits, _certificate_memory(load))
@@ -227,7 +229,7 @@ def _activations_memory(load: Load) -> float:
 def _certificate_memory(load: Load) -> float:
     s, inputs = load.sizes, min(CHECKED_INPUTS, load.batch)
     weights = min(CHECKED_BYTES, 4 * inputs * s.heads * load.length**2)
-    logits = 4 * inputs * CHECKED_LOGITS * s.vocabulary
+    logits = min(LOGIT_BYTES, 4 * inputs * load.length * s.vocabulary)
     masks = 8 * inputs * load.length**2
     states = (s.layers + 4) * s.hidden + 3 * s.inner + 2 * (s.heads + s.kv_heads) * s.head_size
     return CHECKED_COPIES * (weights + logits) + masks + 4 * inputs * load.length * states

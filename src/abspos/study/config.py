@@ -147,6 +147,12 @@ class Inputs(Part):
         default="random",
         description="Where windows begin: at a random offset inside a document, or at its start.",
     )
+    bos: Literal["auto", "prepend", "none"] = Field(
+        default="auto",
+        description="BOS in the condition `as-is`, in front of a text that loses no token. auto: "
+        "where the tokenizer adds it by itself; prepend: for every model; none: for no model. "
+        "Other conditions say themselves what stands at position 0.",
+    )
     batch: Size = Field(default=8, description="Inputs per forward pass.")
 
 
@@ -310,12 +316,16 @@ def idle(study: Study) -> Iterator[Mistake]:
 
 
 def unread(study: Study) -> Iterator[Mistake]:
-    """Keys of records that are given for a corpus where a data set is read."""
+    """Keys that another one replaces, and a BOS policy that no condition reads."""
     for key in ("text", "id", "source"):
         value = getattr(study.inputs, key)
         if study.inputs.dataset and value != Inputs.model_fields[key].default:
             why = f"of inputs.corpus, which inputs.dataset replaces; give inputs.dataset.{key}"
             yield refused(("inputs", key), value, why)
+    read = any(condition_of(run.condition).reads_policy for run in study.runs())
+    if study.inputs.bos != "auto" and not read:
+        why = "auto, unless a variant has the condition as-is, which alone reads it"
+        yield refused(("inputs", "bos"), study.inputs.bos, why)
 
 
 def load_study(config: Mapping[str, Any]) -> Study:

