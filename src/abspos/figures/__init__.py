@@ -5,6 +5,10 @@ reads and how the report lists it. ``abspos.figures.save`` reads, draws and writ
 light: an edit of one figure redraws that one alone.
 """
 
+from abspos.extras import require
+
+require("figures")
+
 FIGURES = (
     "components_by_query",
     "components_by_layer",
