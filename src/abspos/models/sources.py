@@ -29,7 +29,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from abspos.extras import require
 from abspos.models import hub, local
 from abspos.models.carried import require_carried
-from abspos.models.families import REFUSED, WORLD, require_numbers
+from abspos.models.families import REFUSED, WORLD, require_numbers, require_rope
 from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
 from abspos.models.pretrained import CausalLM as CausalLM
@@ -243,6 +243,7 @@ def read_config(folder: Path) -> Any:
     try:
         given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         require_numbers(given)
+        require_rope(given)
         kind = given.get("model_type")
         if kind in CONFIG_MAPPING_NAMES or has_code(folder):
             return AutoConfig.from_pretrained(
