@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from abspos.claims.evidence import Evidence, Reference, Row, measured, not_testable
+from abspos.claims.evidence import Evidence, Row, measured, not_testable
 from abspos.claims.variants import changed, ntk_factors
 from abspos.claims.verdicts import REDUCTION
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, over_model, replicate_interval
 from abspos.statistics.store import Arm
 
 
 def standard_between(evidence: Evidence) -> Iterator[Row]:
-    """Whether E(ntk) < E(standard) < E(window), of R at early queries, in shares of E(standard)."""
+    """Whether E(ntk) < E(standard) < E(window), early, of each reading, as shares of the middle."""
     standard = evidence.arm("standard")
     ntks = [name for name, factor in ntk_factors(evidence).items() if factor > 1]
     windows = changed(evidence, "window")
@@ -31,14 +33,11 @@ def standard_between(evidence: Evidence) -> Iterator[Row]:
         return
     for ntk, window in product(ntks, windows):
         arms = [evidence.arm(ntk), evidence.arm(window), standard]
-        for lens in LENSES:
-            energies = [evidence.energies(arm, "early", lens) for arm in arms]
-            yield from ordered(evidence, arms, energies, lens)
+        for lens, reading in product(LENSES, READINGS):
+            yield from ordered(evidence, arms, lens, reading.name)
 
 
-def ordered(
-    evidence: Evidence, arms: list[Arm], energies: list[xr.DataArray], lens: str
-) -> Iterator[Row]:
+def ordered(evidence: Evidence, arms: list[Arm], lens: str, reading: str) -> Iterator[Row]:
     """Both differences, and the smaller of them, which decides: each must be positive.
 
     The smaller is that with the lower end of its interval, so that the order holds exactly if its
@@ -47,32 +46,31 @@ def ordered(
     Args:
         evidence: of the model.
         arms: ntk, window, standard.
-        energies: (layer, head, replicate) of each, of one component.
         lens: of the energies.
+        reading: of R.
     """
     ntk, window, standard = arms
+    energies = [evidence.reading(arm, "early", lens, reading) for arm in arms]
     for summary in SUMMARIES:
+        about: dict[str, Any] = {"lens": lens, "summary": summary, "reading": reading}
         low, high, middle = (over_model(x, summary) for x in energies)
         middle = middle.where(middle > 0)
         sides = {
             "standard above ntk": ([ntk, standard], 1 - low / middle),
             "window above standard": ([window, standard], high / middle - 1),
         }
-        share = evidence.share(standard, lens, summary, energies[2])
-        reference = Reference(f"residual energy of {standard}", share)
         for name, (pair, difference) in sides.items():
             number = f"{name}, share of its energy"
-            yield measured(evidence, pair, number, difference, None, lens=lens, summary=summary)
+            yield measured(evidence, pair, number, difference, None, **about)
         yield measured(
             evidence,
             arms,
             "smaller of both differences, share of standard's energy",
             min((side[1] for side in sides.values()), key=lambda x: lower(evidence, x, summary)),
             REDUCTION,
-            lens=lens,
-            summary=summary,
             primary=lens == "log" and summary == "median",
-            reference=reference,
+            reference=evidence.reference(standard, lens, summary, reading),
+            **about,
         )
 
 

@@ -16,6 +16,7 @@ from scipy import special
 
 from abspos.claims import verdicts
 from abspos.claims.verdicts import POSITIVE, SHARE, Claimed
+from abspos.components.readings import BY_NAME, fixed
 from abspos.statistics.replicates import over_model, replicate_interval
 from abspos.statistics.store import Arm, Replicates
 
@@ -53,6 +54,7 @@ class Evidence:
             for a model without BOS.
         exchanged: whether the halves that choose and measure sink readers are exchanged.
         random: whether the model's own weights are random.
+        primary: the reading that decides the claims on this model (abspos.components.readings).
     """
 
     arms: Replicates
@@ -64,6 +66,7 @@ class Evidence:
     base: str = "bos"
     exchanged: bool = False
     random: bool = False
+    primary: str = "R"
 
     @property
     def facts(self) -> dict[Arm, dict[str, Any]]:
@@ -113,11 +116,32 @@ class Evidence:
         whole = mask + residual
         return over_model(energies, summary) / whole.where(whole > 0)
 
+    def reference(self, arm: Arm, lens: str, summary: str, reading: str) -> Reference:
+        """The early energy of a reading in an arm, as what a number is a share of."""
+        share = self.share(arm, lens, summary, self.reading(arm, "early", lens, reading))
+        return Reference(f"{reading} energy of {arm}", share)
+
     def energies(
         self, arm: Arm, which: str, lens: str, component: str = "residual"
     ) -> xr.DataArray:
         """Energies (layer, head, replicate) of one bin, lens and component; KeyError if none."""
         return self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
+
+    def reading(self, arm: Arm, which: str, lens: str, reading: str) -> xr.DataArray:
+        """Energies (layer, head, replicate) of one reading in one bin and lens.
+
+        Beyond a window position 0 is out of sight: of the reading ``sink`` the row part alone is
+        left, and in the probability lens, where that is 0 by construction, NaN.
+        """
+        there = self.arms[arm].bins[which]["component"].values
+        parts = [part for part in BY_NAME[reading].parts if part in there]
+        first, *others = (self.energies(arm, which, lens, part) for part in parts)
+        return sum(others, first)
+
+    def crossed(self, arm: Arm, lens: str, reading: str, which: str = "cross") -> xr.DataArray:
+        """Inner products U(b, s) (layer, head, replicate) of one reading's early fields with those
+        of bos; with ``half-cross`` on the half of the inputs that no head is chosen on."""
+        return self.energies(arm, which, lens, BY_NAME[reading].joint)
 
     def loss(self, arm: Arm) -> np.ndarray:
         """Next-token loss (replicate) of one arm in nats per token."""
@@ -126,7 +150,8 @@ class Evidence:
         return loss.values
 
     def p_value(self, arm: Arm, lens: str, component: str, summary: str) -> float:
-        """Sign-flip test of an early summary over heads."""
+        """Sign-flip test of an early summary over heads: of the mask, or of a reading by its joint
+        component (abspos.components.readings)."""
         p_values = self.arms[arm].p_values
         assert p_values is not None
         return float(p_values.sel(lens=lens, component=component, summary=summary))
@@ -185,6 +210,7 @@ def measured(
     *,
     lens: str = "",
     summary: str = "",
+    reading: str = "",
     primary: bool = False,
     note: str = "",
     layers: str = "",
@@ -204,6 +230,7 @@ def measured(
         claimed: of the number, or None.
         lens: of its energies.
         summary: over heads.
+        reading: that the number is of; only that which decides on this model can be primary.
         primary: whether it was named beforehand.
         note: in words.
         layers: which layers it is over.
@@ -241,11 +268,12 @@ def measured(
         "ci_high": high,
         "claimed": stated,
         "verdict": verdicts.NOT_TESTABLE if negligible else "",
-        "primary": primary,
+        "primary": primary and reading in ("", evidence.primary),
         "n_inputs": inputs,
         "note": note,
         "p_value": float(p),
         "influence": float(found.influence),
+        **of_reading(evidence, reading),
         WANTED: claimed,
         SPREAD: (float(found.se), found.freedom),
     }
@@ -273,6 +301,11 @@ def decided(row: Row, level: float) -> Row:
         "n_decides": verdicts.n_decides(low, high, row["n_inputs"], claimed),
         "excludes_claimed": verdicts.excludes(low, high, claimed),
     }
+
+
+def of_reading(evidence: Evidence, reading: str) -> Row:
+    """A row's reading, and when it was fixed; both empty for numbers without one."""
+    return {"reading": reading, "fixed": reading and fixed(reading, evidence.primary)}
 
 
 def mixture(evidence: Evidence, arms: Sequence[Arm]) -> str:

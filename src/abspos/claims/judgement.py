@@ -45,6 +45,8 @@ COLUMNS = [
     "decided_high",
     "n_decides",
     "excludes_claimed",
+    "reading",
+    "fixed",
 ]
 
 
@@ -87,6 +89,7 @@ def judge(
     seed: int,
     without_bos: Sequence[str] = (),
     random: Sequence[str] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -104,6 +107,7 @@ def judge(
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
         random: names of the models whose weights are random.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
     for path, manifest, windows, (model, revision) in zip(
@@ -121,6 +125,7 @@ def judge(
             seed,
             base,
             random=model in random,
+            primary=(readings or {}).get(model, "R"),
         )
         rows, levels = claim_rows(evidence)
         found = {

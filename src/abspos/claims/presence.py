@@ -1,4 +1,4 @@
-"""The claim both-present: mask and R carry position, in every variant.
+"""The claim both-present: mask and residual stream carry position, in every variant.
 
 Source: docs/method.md, section 5.
 """
@@ -8,18 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import xarray as xr
-
 from abspos.claims.evidence import Evidence, Row, measured, not_testable
 from abspos.claims.verdicts import SHARE
 from abspos.components.lenses import LENSES
+from abspos.components.readings import BY_NAME, READINGS
 from abspos.statistics.replicates import SUMMARIES, by_kind, over_heads, over_model
 from abspos.statistics.store import Arm
 
 
 def both_present(evidence: Evidence) -> Iterator[Row]:
-    """Energies of mask and of R, early, in every variant, and their shares of mask + R, alone and
-    above those of untrained weights; of a hybrid's kinds of layers beside."""
+    """Energies of the mask and of each reading of R, early, in every variant, and their shares of
+    mask + R, alone and above those of untrained weights; of a hybrid's kinds of layers beside."""
     trained = evidence.trained()
     if not any(evidence.has(evidence.arm(variant)) for variant in trained):
         for lens in LENSES:
@@ -33,11 +32,8 @@ def both_present(evidence: Evidence) -> Iterator[Row]:
             if not (twin or evidence.untrained(arm)):
                 why = "needs untrained weights of the same shape and window"
                 yield not_testable(why, lens, SHARE, [arm])
-            for component in ("mask", "residual"):
-                energies = {
-                    a: evidence.energies(a, "early", lens, component) for a in (arm, twin) if a
-                }
-                yield from present(evidence, component, energies, lens)
+            for reading in ("", *(one.name for one in READINGS)):
+                yield from present(evidence, arm, twin, lens, reading)
 
 
 def untrained_twin(evidence: Evidence, variant: str) -> Arm | None:
@@ -49,7 +45,7 @@ def untrained_twin(evidence: Evidence, variant: str) -> Arm | None:
 
 
 def present(
-    evidence: Evidence, component: str, energies: dict[Arm, xr.DataArray], lens: str
+    evidence: Evidence, arm: Arm, twin: Arm | None, lens: str, reading: str
 ) -> Iterator[Row]:
     """Rows of one component of an arm: its energy, and its share of mask + R.
 
@@ -58,41 +54,44 @@ def present(
 
     Args:
         evidence: of the model.
-        component: by which its sign-flip test is known.
-        energies: (layer, head, replicate) of an arm, and of its untrained twin if there is one.
+        arm: of a variant.
+        twin: of untrained weights, if there is one.
         lens: of the energies.
+        reading: its name where the component is one of R; empty for the mask.
     """
-    (arm, own), *others = energies.items()
+    energies = {
+        one: evidence.reading(one, "early", lens, reading)
+        if reading
+        else evidence.energies(one, "early", lens, "mask")
+        for one in (arm, twin)
+        if one
+    }
+    part = "residual" if reading else "mask"
+    tested = BY_NAME[reading].joint if reading else "mask"
     kinds = evidence.kinds(arm)
     for summary in SUMMARIES:
-        about: dict[str, Any] = {"lens": lens, "summary": summary}
+        about: dict[str, Any] = {"lens": lens, "summary": summary, "reading": reading}
         first = lens == "log" and summary == "median" and arm.variant in evidence.trained()
-        energy = over_model(own, summary)
-        row = measured(evidence, [arm], f"{component} energy", energy, None, **about)
-        yield row | {"p_value": evidence.p_value(arm, lens, component, summary)}
-        share = evidence.share(arm, lens, summary, own)
-        number = f"{component} share of mask + R"
+        energy = over_model(energies[arm], summary)
+        row = measured(evidence, [arm], f"{part} energy", energy, None, **about)
+        yield row | {"p_value": evidence.p_value(arm, lens, tested, summary)}
+        number = f"{part} share of mask + R"
+        share = evidence.share(arm, lens, summary, energies[arm])
         yield measured(evidence, [arm], number, share, SHARE, primary=first, **about)
-        for twin, untrained in others:
-            above = share - evidence.share(twin, lens, summary, untrained)
-            claimed = None if component == "mask" else SHARE
-            deciding = first and claimed is not None
-            yield measured(
-                evidence,
-                [arm, twin],
-                f"{number}, difference",
-                above,
-                claimed,
-                primary=deciding,
-                **about,
-            )
+        if twin:
+            above = share - evidence.share(twin, lens, summary, energies[twin])
+            claimed = SHARE if reading else None
+            difference = f"{number}, difference"
+            decides = first and bool(reading)
+            pair = [arm, twin]
+            yield measured(evidence, pair, difference, above, claimed, primary=decides, **about)
         for kind, layers in by_kind(kinds).items() if len(set(kinds)) > 1 else ():
             if len(layers) < len(kinds):
                 yield measured(
                     evidence,
                     [arm],
-                    f"{component} energy, {kind}",
-                    over_heads(own, summary).isel(layer=layers).mean("layer"),
+                    f"{part} energy, {kind}",
+                    over_heads(energies[arm], summary).isel(layer=layers).mean("layer"),
                     None,
                     layers=f"{len(layers)} of {len(kinds)} layers",
                     **about,
