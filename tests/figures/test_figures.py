@@ -276,7 +276,7 @@ def test_models_without_bos_are_drawn_under_no_bos(name, draw, tables_of):
     shown = texts(draw(name, tables))
     assert "no standard" not in shown
     assert "no arm" not in shown
-    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0")
+    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0", "factorial")
 
 
 @pytest.mark.parametrize("name", FIGURES)

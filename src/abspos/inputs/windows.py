@@ -51,6 +51,10 @@ def draw_windows(
     document (abspos.inputs.corpus.distinct), also where they are copies for this tokenizer alone,
     and no two windows are the same. Marks of a special token inside a text are text.
 
+    With each window come the T // 2 tokens before it, for the arm ``shift``. A document is read
+    there as a circle: where fewer stand before a window, those before its first token are its last
+    ones. A document has at least T tokens, so that none of them is in the window's early half.
+
     Args:
         documents: the corpus.
         tokenizer: of the model; it adds no special tokens and reads none in texts.
@@ -60,8 +64,9 @@ def draw_windows(
         seed: of order and offsets.
 
     Returns:
-        ``tokens`` (input, position) int32 and ``document`` (input) int32, which numbers the
-        documents; attributes hold ids, sources and token offsets as lists.
+        ``tokens`` (input, position) int32; ``before`` (input, preceding) int32, the T // 2 tokens
+        before each window, in the text's order; and ``document`` (input) int32, which numbers the
+        documents. Attributes hold ids, sources and token offsets as lists.
 
     Raises:
         InputError: the corpus has too few tokens.
@@ -107,7 +112,13 @@ def draw_windows(
             f"inputs.number: value {number} — texts too short: this corpus and tokenizer give "
             f"{len(windows)} windows of {length} tokens{less}; add texts, or lower number or length"
         )
-    return as_dataset(documents, windows)
+    before = [tokens_before(encoded[index], offset, length // 2) for index, offset, _ in windows]
+    return as_dataset(documents, windows, before)
+
+
+def tokens_before(ids: np.ndarray, offset: int, number: int) -> np.ndarray:
+    """The tokens before an offset of a document, which is read as a circle."""
+    return ids[np.arange(offset - number, offset) % len(ids)]
 
 
 def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
@@ -119,14 +130,18 @@ def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
 
 
 def as_dataset(
-    documents: Sequence[Document], windows: Sequence[tuple[int, int, np.ndarray]]
+    documents: Sequence[Document],
+    windows: Sequence[tuple[int, int, np.ndarray]],
+    before: Sequence[np.ndarray],
 ) -> xr.Dataset:
-    """Windows (document index, token offset, token ids) as one labelled dataset."""
+    """Windows (document index, token offset, token ids), and the token ids before each, as one
+    labelled dataset."""
     chosen = [documents[index] for index, _, _ in windows]
     numbering = {document: i for i, document in enumerate(sorted({d.id for d in chosen}))}
     return xr.Dataset(
         {
             "tokens": (("input", "position"), np.stack([ids for _, _, ids in windows])),
+            "before": (("input", "preceding"), np.stack(before)),
             "document": ("input", np.array([numbering[d.id] for d in chosen], dtype=np.int32)),
         },
         attrs={
@@ -174,7 +189,7 @@ def prepare(
     for text in swap_tokens:
         single_token(tokenizer, text)
     windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
-    require_fit(checkpoint, int(windows["tokens"].max()))
+    require_fit(checkpoint, int(max(windows["tokens"].max(), windows["before"].max())))
     require_text(windows, tokenizer)
     save_dataset(windows, store, manifest)
 
@@ -190,11 +205,12 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         InputError: with the count and the first document concerned.
     """
     tokens, names = windows["tokens"].values, windows.attrs["document_ids"]
-    special = np.isin(tokens, sorted(control_ids(tokenizer)))
+    read = np.concatenate([windows["before"].values, tokens], axis=1)
+    special = np.isin(read, sorted(control_ids(tokenizer)))
     held = special.any(1)
     if held.any():
         first = int(np.argmax(held))
-        mark = tokenizer.convert_ids_to_tokens(int(tokens[first][special[first]][0]))
+        mark = tokenizer.convert_ids_to_tokens(int(read[first][special[first]][0]))
         raise InputError(
             f"inputs.corpus: {held.sum()} of {len(tokens)} windows hold special tokens, such as "
             f"{mark!r} in document {names[first]!r}, which this tokenizer does not read as plain "
