@@ -15,6 +15,7 @@ from abspos.statistics.factorial import (
     COLUMNS,
     COMPONENTS,
     FACTORS,
+    NOTHING,
     combination_energies,
     combination_of,
     effects,
@@ -80,19 +81,22 @@ def test_the_table_of_a_pair(table, store):
     assert set(counts["residual"]) == {10 * (layers + 1)}
     assert set(counts["pattern"]) == {5 * (layers + 1)}
     assert table["layer"].isna().sum() == 4 * (10 + 5)
-    names = ["layer", "component", "lens", "summary"]
-    empty = (table["layer"] == 0) & (table["component"] == "pattern")
-    assert table.loc[empty.fillna(False), ["share", "ci_low"]].isna().all(axis=None), (
-        "the same words have one pattern in layer 0"
-    )
-    found = table[~empty.fillna(False)]
-    for _, rows in found.groupby(names, dropna=False):
-        share = rows.set_index("effect")["share"]
-        main = [name for name in FACTORS if name in share]
-        assert share[main].sum() + share["interactions"] == pytest.approx(1, abs=1e-6)
-        assert share["all"] == 1
-    assert (found["ci_low"] <= found["share"] + 1e-12).all()
-    assert (found["share"] <= found["ci_high"] + 1e-12).all()
+    for _, rows in table.groupby(["layer", "component", "lens", "summary"], dropna=False):
+        own = rows.set_index("effect")
+        main = [name for name in FACTORS if name in own.index]
+        parts = own.loc[[*main, "interactions"]]
+        whole = own.loc["all", "energy"]
+        assert parts["energy"].sum() == pytest.approx(whole, abs=1e-9)
+        if whole > NOTHING:
+            assert parts["share"].sum() == pytest.approx(1, abs=1e-6)
+            assert own.loc["all", "share"] == 1
+            assert (own["ci_low"] <= own["share"] + 1e-12).all()
+            assert (own["share"] <= own["ci_high"] + 1e-12).all()
+        else:
+            assert own["share"].isna().all(), "nothing is no base for shares"
+    has = table[table["share"].notna()]
+    assert set(has["component"]) == set(COMPONENTS)
+    assert "pattern" not in set(has.loc[has["layer"] == 0, "component"])
 
 
 def test_shares_are_of_the_summaries_of_energies(table, store):

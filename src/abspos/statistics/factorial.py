@@ -118,7 +118,7 @@ def factorial(
     """The table of every pair of a model: effects by layer, and of the model (no layer).
 
     A share is an effect over the energy of all; both are summaries over heads first. NaN where the
-    latter is NOTHING.
+    latter is not above NOTHING.
 
     Args:
         stores: component stores by (variant, condition).
@@ -146,17 +146,16 @@ def rows_of(store: xr.Dataset, confidence: float) -> Iterator[dict[str, Any]]:
             for summary in sl.SUMMARIES:
                 by_layer = {n: sl.over_heads(e, summary) for n, e in energies.items()}
                 places = [(np.arange(len(kinds)), kinds, by_layer)]
-                for kind, chosen in sl.by_kind(kinds).items():
+                for name, chosen in sl.by_kind(kinds).items():
                     mean = {
                         n: e.isel(layer=chosen).mean("layer", keepdims=True)
                         for n, e in by_layer.items()
                     }
-                    places.append((np.array([pd.NA]), np.array([kind]), mean))
+                    places.append((np.array([pd.NA]), np.array([name]), mean))
                 for layer, kind, own in places:
                     for effect, energy in with_sums(own, factors).items():
                         whole = own["A" * len(factors)]
-                        has = abs(whole.isel(replicate=0)) > NOTHING
-                        share = (energy / whole).where(has)
+                        share = energy / whole.where(whole > NOTHING)
                         found = sl.replicate_interval(share, confidence, summary)
                         yield {
                             "layer": layer,
