@@ -111,7 +111,7 @@ class Pair:
 
 def combined(products: Mapping[str, Tensor], combination: str) -> Tensor:
     """Logits (input, head, query, key) of a combination of three letters."""
-    query, keys, first = combination
+    query, keys, first = tuple(combination)
     rows = products[query + keys]
     if first == keys:
         return rows

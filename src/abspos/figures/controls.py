@@ -38,7 +38,7 @@ def draw(data: style.Data) -> Figure:
         if repeats.empty:
             draw_effects(part, tidy.of(table, run))
             return
-        above, below = part.subfigures(2, 1, height_ratios=[3.2, 1.6])
+        above, below = part.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1.6])[:, 0]
         draw_effects(above, tidy.of(table, run))
         draw_repeats(below, tidy.of(repeats, run))
 
