@@ -100,6 +100,7 @@ def joined(parts: Sequence[Parts]) -> Parts:
         residual=whole("residual"),
         attention=whole("attention"),
         predicted=whole("predicted"),
+        before=whole("before"),
     )
 
 
@@ -129,31 +130,18 @@ def head_tensors(
             yield own, q[:, block].to(plan.device), k[:, kv].to(plan.device)
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Largest errors of one layer.
-
-    Attributes:
-        identity: see abspos.components.blocks.identity_error.
-        pair: see abspos.components.pairs.pair_error; None without a pair.
-    """
-
-    identity: float = 0.0
-    pair: float | None = None
-
-
 def decompose_layer(
     store: xr.Dataset,
     layer: int,
     plan: Plan,
     reference: xr.Dataset | None,
     partner: xr.Dataset | None = None,
-) -> tuple[dict[str, np.ndarray], Errors]:
-    """All stored variables of one layer, leading axis head, and its errors."""
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """All stored variables of one layer, leading axis head, and its largest errors by name."""
     scale, window, softcap = (store.attrs[name][layer] for name in ("scale", "window", "softcap"))
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
-    errors = Errors()
+    errors: dict[str, float] = {}
     partners = repeat(None) if partner is None else head_tensors(partner, layer, plan)
     for (kv, q, k), other_arm in zip(head_tensors(store, layer, plan), partners, strict=False):
         block = slice(kv.start * group, kv.stop * group)
@@ -162,8 +150,11 @@ def decompose_layer(
         other = None
         if reference is not None:
             other = {
-                lens: torch.as_tensor(reference[f"early_{lens}"][layer, block].values)
-                for lens in grams.LENSES
+                str(name).removeprefix("early_").replace("_", "/"): torch.as_tensor(
+                    reference[name][layer, block].values
+                )
+                for name in reference.data_vars
+                if str(name).startswith("early_")
             }
         summary = block_summary(bands, to_first, plan, other)
         summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
@@ -171,14 +162,14 @@ def decompose_layer(
             write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
             summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
         own = bands[layer % len(bands)]
-        error = identity_error(q, k, scale, window, own, softcap, layer)
-        errors = replace(errors, identity=max(errors.identity, error))
+        found = {"identity_error": identity_error(q, k, scale, window, own, softcap, layer)}
         if other_arm is not None:
             pair = Pair(Arm(*other_arm[1:]), Arm(q, k), scale, window, softcap)
             if layer == 0:
                 require_aligned(pair, store.attrs["dtype"])
             summary |= pair_grams(pair, plan)
-            errors = replace(errors, pair=max(errors.pair or 0.0, pair_error(pair, layer)))
+            found["pair_error"] = pair_error(pair, layer)
+        errors = {name: max(errors.get(name, 0.0), error) for name, error in found.items()}
         blocks.append(summary)
     whole = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
     return whole, errors
@@ -247,8 +238,10 @@ def decompose_run(
     query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
     trajectory).
     With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
-    products of this run's early R with the reference run's; with ``keep_fields`` the store can be
-    such a reference. With a partner, ``gram_<bin>`` has the component ``matched``, and
+    products of this run's early R with the reference run's, ``cross_<lens>_sink`` those of its row
+    and sink parts together, and ``cross_probability_pattern`` those of its pattern, which in the
+    log lens are the difference of the other two; with ``keep_fields`` the store can be such a
+    reference. With a partner, ``gram_<bin>`` has the component ``matched``, and
     ``factorial_<component>`` (lens, combination_<component>, layer, head, pair) the early Gram
     matrices of the pair's combinations (see abspos.components.pairs).
 
@@ -319,8 +312,7 @@ def decompose_run(
         "inert_window",
     )
     dataset.attrs = {name: source.attrs[name] for name in keep} | {
-        "identity_error": [error.identity for error in errors],
-        "pair_error": None if partner is None else [error.pair for error in errors],
+        **{name: [error[name] for error in errors] for name in errors[0]},
         "anchor": anchor,
         "length": length,
         "explained": queries,
@@ -357,9 +349,10 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     data["profile"] = xr.concat(pieces, xr.IndexVariable("query_bin", names))
     for kind in ("early", "cross"):
         last = ("input", "element") if kind == "early" else ("input", "input_reference")
-        for (lens,), value in grouped.get(kind, {}).items():
-            own = last if kind == "cross" else (last[0], f"element_{lens}")
-            data[f"{kind}_{lens}"] = (("layer", "head", *own), value)
+        for key, value in grouped.get(kind, {}).items():
+            name = "_".join(key)
+            own = last if kind == "cross" else (last[0], f"element_{name}")
+            data[f"{kind}_{name}"] = (("layer", "head", *own), value)
     factorial = grouped.pop("factorial", {})
     for component in dict.fromkeys(key[0] for key in factorial):
         chosen = {k[1:]: v for k, v in factorial.items() if k[0] == component}
@@ -381,8 +374,14 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
 
 
 def by_lens(chosen: Mapping[tuple[str, str], np.ndarray], axes: tuple[str, ...]) -> xr.DataArray:
-    """Arrays by (lens, component) as one DataArray (lens, component, ...)."""
+    """Arrays by (lens, component) as one DataArray (lens, component, ...).
+
+    Where a lens has no such component, NaN: those that follow from others are not stored twice.
+    """
     components = list(dict.fromkeys(component for _, component in chosen))
-    value = np.stack([np.stack([chosen[lens, c] for c in components]) for lens in grams.LENSES])
+    first = next(iter(chosen.values()))
+    value = np.full((len(grams.LENSES), len(components), *first.shape), np.nan, first.dtype)
+    for (lens, component), array in chosen.items():
+        value[grams.LENSES.index(lens), components.index(component)] = array
     coords = {"lens": list(grams.LENSES), axes[0]: components}
     return xr.DataArray(value, dims=("lens", *axes), coords=coords)
