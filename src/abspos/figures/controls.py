@@ -34,16 +34,21 @@ def draw(data: style.Data) -> Figure:
     note = f"{tidy.inputs(table)}, variant standard, early queries, median head; "
     note += f"bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"
+    if table.empty and len(repeats):
+        heading, note = "Controls: R under one repeated token", "variant standard, early queries"
+        return style.per_run(
+            found, heading, note, 1.9, lambda part, run: draw_repeats(part, tidy.of(repeats, run))
+        )
 
     def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
         if repeats.empty:
             draw_effects(part, tidy.of(table, run))
             return
-        above, below = part.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1.6])[:, 0]
+        above, below = part.subfigures(2, 1, squeeze=False, height_ratios=[3.2, 1.9])[:, 0]
         draw_effects(above, tidy.of(table, run))
         draw_repeats(below, tidy.of(repeats, run))
 
-    return style.per_run(found, heading, note, 3.2 if repeats.empty else 4.8, draw_run)
+    return style.per_run(found, heading, note, 3.2 if repeats.empty else 5.1, draw_run)
 
 
 def repeats_of(controls: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +78,7 @@ def draw_repeats(part: SubFigure, rows: pd.DataFrame) -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_xlabel("energy of R (nats² or probability²); left of the dotted line it is nothing")
+    style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
 
 
 def draw_effects(part: SubFigure, table: pd.DataFrame) -> None:
