@@ -19,7 +19,7 @@ from abspos.activations.arms import Embeddings, Extraction
 from abspos.activations.capture import NAME, forward, listening
 from abspos.activations.interventions import InterventionError
 from abspos.activations.losses import LOSS_STRIDE
-from abspos.arrays import NonFiniteError, from_bits, open_dataset, to_bits
+from abspos.arrays import NonFiniteError, from_bits, open_dataset, save_dataset, to_bits
 from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch_random
 from abspos.models.tokenizer import TokenizerError
@@ -214,16 +214,39 @@ def test_control_shift_changes_attention_by_rounding_alone(bos, run, tmp_path):
     np.testing.assert_allclose(shifted["state0"], bos["state0"], rtol=1e-5, atol=1e-6)
 
 
-def test_control_shift_is_refused_before_weights_are_read(run, tmp_path, checkpoint, monkeypatch):
+@pytest.mark.parametrize("condition", ["control-shift", "shift"])
+def test_shifts_are_refused_before_weights_are_read(
+    condition, run, tmp_path, checkpoint, monkeypatch
+):
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
     config = json.loads((model / "config.json").read_text())
-    config["max_position_embeddings"] = LENGTH
-    config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    dynamic = {"rope_type": "dynamic", "factor": 2.0}
+    variant = {"name": "standard"}
+    if condition == "shift":  # the frequencies of T positions are not those of T / 2
+        config["max_position_embeddings"] = LENGTH - 1
+        variant["rope"] = dynamic
+    else:
+        config["max_position_embeddings"] = LENGTH
+        config["rope_parameters"] = dynamic | {"rope_theta": 1e4}
     (model / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(module.loading, "load", lambda *_: pytest.fail("weights were read"))
-    with pytest.raises(InterventionError, match=r"'control-shift': at inputs.length 32 every"):
-        run(tmp_path / "out", "control-shift", checkpoint=model)
+    with pytest.raises(InterventionError, match=rf"condition '{condition}': at inputs.length 32 "):
+        run(tmp_path / "out", condition, variant, checkpoint=model)
+
+
+def test_the_arm_shift_is_bos_half_a_window_earlier(shift_pair, run, windows, tmp_path):
+    """Whole arms, losses too: as if that window had been drawn, but for the rotation."""
+    _, made, _ = shift_pair
+    shifted, drawn = opened(made), open_dataset(*windows)
+    whole = np.concatenate([drawn["before"].values, drawn["tokens"].values], axis=1)
+    earlier = drawn.assign(tokens=(("input", "position"), whole[:, :LENGTH]))
+    save_dataset(earlier, tmp_path / "in.zarr", tmp_path / "in.json")
+    inputs = Stored(tmp_path / "in.zarr", tmp_path / "in.json")
+    plain = opened(run(tmp_path / "out", "bos", windows=inputs))
+    for name in ("v0", "state0", "loss", "square"):
+        np.testing.assert_allclose(shifted[name], plain[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert np.abs(shifted["k"] - plain["k"]).max() > 0.1
 
 
 def test_conditions_change_the_numbers(bos, activations, run, tmp_path):

@@ -393,6 +393,49 @@ class Factory:
             )
         )
 
+    def controls(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "model": model,
+                "revision": revision,
+                "variant": "standard",
+                "condition": condition,
+                "check": f"largest energy of R, at most 1e-06, {lens}",
+                "value": value,
+                "passed": True,
+            }
+            for (model, revision), (condition, value), lens in product(
+                self.runs, {"control-repeat": 0.0, "control-repeat-bos": 3.0}.items(), LENSES
+            )
+        )
+
+    def factorial(self) -> pd.DataFrame:
+        shares = {"key 0": 0.9, "keys": 0.04, "queries": 0.02, "interactions": 0.04, "all": 1.0}
+        return pd.DataFrame(
+            self.row(
+                "share",
+                share if component == "residual" else 0.0 if effect == "key 0" else 0.3,
+                model=model,
+                revision=revision,
+                variant="standard",
+                condition="shift",
+                layer=layer,
+                lens=lens,
+                component=component,
+                summary=summary,
+                effect=effect,
+                kind="full",
+            )
+            for (model, revision), layer, lens, component, summary, (effect, share) in product(
+                self.runs,
+                [*range(LAYERS), None],
+                LENSES,
+                ("residual", "pattern"),
+                SUMMARIES,
+                shares.items(),
+            )
+        ).astype({"layer": "Int64"})
+
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
@@ -423,6 +466,8 @@ class Factory:
             "sensitivity",
             "changes",
             "controlled_effects",
+            "controls",
+            "factorial",
             "loss",
         )
         return {name: getattr(self, name)() for name in names}

@@ -276,7 +276,7 @@ def test_models_without_bos_are_drawn_under_no_bos(name, draw, tables_of):
     shown = texts(draw(name, tables))
     assert "no standard" not in shown
     assert "no arm" not in shown
-    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0")
+    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0", "factorial")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -422,3 +422,13 @@ def test_clip_paths_are_named_by_the_drawing_alone():
     assert with_stable_ids(one) != with_stable_ids(moved), "two drawings may stand on one page"
     assert with_stable_ids(one).count("-0") == with_stable_ids(one).count("-1") == 2
     assert with_stable_ids("<svg/>") == "<svg/>"
+
+
+def test_a_study_with_repeats_alone_shows_them_alone(draw, tables_of):
+    tables = tables_of()
+    none = tables["controlled_effects"].iloc[:0]
+    shown = texts(draw("controls", tables | {"controlled_effects": none}))
+    assert {"control-repeat", "control-repeat-bos"} <= set(shown.splitlines())
+    assert "no control" not in shown
+    both = texts(draw("controls", tables))
+    assert {"control-repeat-bos", "control-later"} <= set(both.splitlines())

@@ -775,6 +775,42 @@ def test_a_shift_of_all_positions_is_rounding(stores, moved, passed):
     assert row["passed"] == passed
 
 
+def repeated(condition, residual, stores):
+    """Rows of controls.csv of an arm whose heads have these early energies of R (layer, head)."""
+    layer, head = np.indices(np.shape(residual))
+    rows = {"variant": "standard", "condition": condition, "bin": "early", "lens": "log"}
+    own = pd.DataFrame({"layer": layer.ravel(), "head": head.ravel(), "energy": np.ravel(residual)})
+    energies = pd.concat(
+        [
+            own.assign(**rows, component="residual"),
+            own.assign(**rows | {"lens": "probability"}, component="residual", energy=0.0),
+            own.assign(**rows, component="mask", energy=5.0),
+            own.assign(**rows | {"bin": "late"}, component="residual", energy=7.0),
+        ]
+    )
+    given = {("standard", condition): stores["standard", "bos"]}
+    return aggregate.controls(given, energies, {}).set_index("check")
+
+
+def test_one_token_repeated_has_no_r_in_any_head(stores):
+    found = repeated("control-repeat", [[1e-12, 0.0], [-5e-12, 2e-12]], stores)
+    name = "largest energy of R, at most 1e-06, log"
+    assert found.loc[name, ["value", "passed"]].tolist() == [5e-12, True]
+    for wrong in (2e-6, -2e-6):
+        found = repeated("control-repeat", [[1e-12, 0.0], [wrong, 0.0]], stores)
+        assert found.loc[name, ["value", "passed"]].tolist() == [2e-6, False]
+    found = repeated("control-repeat", [[np.nan, 0.0]], stores)
+    assert not found.loc[name, "passed"], "what was not measured is not nothing"
+
+
+def test_after_bos_it_has_some_in_every_layer(stores):
+    found = repeated("control-repeat-bos", [[0.0, 3.0], [2.0, 0.0]], stores)
+    name = "smallest over layers of the largest energy of R, above 1e-06, log"
+    assert found.loc[name, ["value", "passed"]].tolist() == [2.0, True]
+    found = repeated("control-repeat-bos", [[0.0, 3.0], [0.0, 1e-9]], stores)
+    assert found.loc[name, ["value", "passed"]].tolist() == [1e-9, False]
+
+
 def test_parts_of_hidden_states_add_up_by_depth(read, stores):
     """To the mean squared norm, which is what Song and Zhong split (arXiv 2310.04861)."""
     table = of(read["states"], ARMS["bos"])

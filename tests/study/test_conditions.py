@@ -13,6 +13,7 @@ import pytest
 from abspos.study.conditions import (
     CONDITIONS,
     EXCHANGES,
+    PAIRS,
     TABLE,
     arms_of,
     condition_of,
@@ -59,7 +60,8 @@ def test_rows_agree_with_themselves():
         assert (row.heads is not None) == (row.role == "exchange") == (row.name in EXCHANGES)
         assert not row.reads_early or row.token
         assert not row.compared or row.role != "reference", "bos is compared with nothing"
-        assert row.compared or row.role in ("reference", "control")
+        assert row.compared or row.role in ("reference", "control", "pair")
+        assert (row.role == "pair") == (row.name in PAIRS)
 
 
 # a new condition

@@ -202,6 +202,18 @@ def heads_from(suffix):
     return lambda wildcards: compared(wildcards) if wildcards.condition in EXCHANGES else []
 
 
+def partner_of(suffix):
+    """An input function: activations that a run is paired with, or nothing."""
+
+    def paths(wildcards):
+        wanted = LAYOUT.partner(wildcards.condition)
+        pattern = LAYOUT.store("activations") + suffix
+        named = {**wildcards, "condition": wanted}
+        return [pattern.format(**named)] if wanted else []
+
+    return paths
+
+
 def arms_of(suffix):
     """An input function: component stores of all runs of a model, in the config's order."""
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
-from abspos.models.loading import largest_shift, variant_config
+from abspos.models.loading import largest_shift, rope_limits, variant_config
 from abspos.models.sources import CausalLM
 from abspos.models.tokenizer import prepends_bos, require_fit, single_token, tokenizer_of
-from abspos.study.conditions import condition_of
+from abspos.study.conditions import PAIRS, condition_of
 
 #: What control-shift adds to position ids, where RoPE allows it.
 SHIFT = 64
@@ -117,6 +119,43 @@ def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
             "inputs.length, or write `without: [control-shift]` beside the model's source"
         )
     return shift
+
+
+def tokens_of(windows: xr.Dataset, condition: str, number: int) -> Tensor:
+    """Token ids (input, position) of an arm's inputs: the windows, or those half a window earlier.
+
+    Of a pair (abspos.study.conditions), the T // 2 tokens before a window and then its first half:
+    what stands at position i under bos stands here at i + T // 2.
+
+    Args:
+        windows: see abspos.inputs.windows.draw_windows.
+        condition: the arm's.
+        number: N, how many of the inputs.
+    """
+    tokens = windows["tokens"].values[:number]
+    if condition in PAIRS:
+        before = windows["before"].values[:number]
+        tokens = np.concatenate([before, tokens], axis=1)[:, : tokens.shape[1]]
+    return torch.as_tensor(tokens).long()
+
+
+def require_matched(checkpoint: Path, settings: Extraction, length: int) -> None:
+    """Refuse a pair whose two arms RoPE would not rotate alike.
+
+    Raises:
+        InterventionError: frequencies depend on the largest position id, which is smaller here.
+    """
+    if settings.condition not in PAIRS:
+        return
+    limits = rope_limits(variant_config(checkpoint, settings.variant, length))
+    for kind, limit in limits:
+        if length > limit and (kind == "dynamic" or length // 2 <= limit):
+            raise InterventionError(
+                f"condition {settings.condition!r}: at inputs.length {length} the frequencies of "
+                f"this model's RoPE ({kind}, {limit} positions) depend on the largest position, "
+                "which differs between the two arms of the pair; lower inputs.length, or write "
+                f"`without: [{settings.condition}]` beside the model's source"
+            )
 
 
 def setting_for(

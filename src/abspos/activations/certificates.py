@@ -164,6 +164,8 @@ def certify(
     stored: Mapping[int, tuple[np.ndarray, np.ndarray]] | Sample,
     window: int | None,
     dtype: str,
+    *,
+    ordinary: bool = False,
 ) -> dict[str, Any]:
     """Run the sample again, with capture and with eager attention, and compare.
 
@@ -177,6 +179,8 @@ def certify(
         stored: layer -> q (input, head, position, feature) and k, read back from the store.
         window: of the variant.
         dtype: of the forward pass; sets the tolerance.
+        ordinary: whether the eager pass has position ids 0..T-1 instead of those of the extraction:
+            then it also shows that RoPE makes of them what it makes of ordinary ones.
 
     Raises:
         ModelError: an error beyond tolerance or not finite, with its layer and size.
@@ -268,7 +272,8 @@ def certify(
             if by_layer:
                 compares.enter_context(passing(model, compare_state))
                 compares.enter_context(given_states(model, residuals.states[:-1]))
-            eager = eager_state(model, embeddings, position_ids, window, compare_weights)
+            ids = None if ordinary else position_ids
+            eager = eager_state(model, embeddings, ids, window, compare_weights)
         note("logits", None, logits_error(model, embeddings, captured, eager))
     return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
 

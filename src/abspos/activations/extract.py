@@ -18,9 +18,11 @@ from torch import Tensor
 from abspos.activations.arms import (
     Extraction,
     embed,
+    require_matched,
     setting_for,
     shift_for,
     tokens_for,
+    tokens_of,
     under_policy,
 )
 from abspos.activations.capture import (
@@ -46,7 +48,7 @@ from abspos.models.sources import CausalLM
 from abspos.progress import progress
 from abspos.sinks import heads_of
 from abspos.stores import Stored, check, whole_folder
-from abspos.study.conditions import EXCHANGES, condition_of
+from abspos.study.conditions import EXCHANGES, PAIRS, condition_of
 
 #: Inputs that certificates are made on.
 SAMPLE = 2
@@ -113,10 +115,11 @@ def extract(
     check(*checkpoint)
     folder = Path(checkpoint.store)
     windows = open_dataset(*inputs)
-    tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
+    tokens = tokens_of(windows, settings.condition, settings.number)
     bos, swap = tokens_for(folder, settings.condition, settings.token)
     tokens = under_policy(folder, settings, tokens, bos)
     shift = shift_for(folder, settings, tokens.shape[1])
+    require_matched(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
     )
@@ -144,7 +147,7 @@ class Arm:
     Attributes:
         model: with the variant applied and ``abspos`` attention set.
         layers: of the model.
-        tokens: of the windows (input, position).
+        tokens: of its inputs (input, position).
         settings: of this arm.
         setting: what its condition draws on.
         exchange: what stands at position 0 for some heads, or None.
@@ -269,4 +272,5 @@ def certificate(arm: Arm, writer: Writer) -> dict[str, Any]:
         Sample(writer, part.stop),
         arm.settings.window,
         arm.settings.dtype,
+        ordinary=arm.settings.condition in PAIRS,
     )

@@ -174,6 +174,30 @@ def control_shuffle(batch: Batch, setting: Setting) -> Batch:
     return Batch(embeddings, batch.numbers)
 
 
+def control_repeat(batch: Batch, setting: Setting) -> Batch:
+    """The text's second token, which bos has first, at every position: a token per input."""
+    repeated = batch.embeddings[:, 1:2].expand_as(batch.embeddings).clone()
+    return Batch(repeated, batch.numbers)
+
+
+def control_repeat_bos(batch: Batch, setting: Setting) -> Batch:
+    """BOS, then the text's second token at every other position."""
+    return bos(control_repeat(batch, setting), setting)
+
+
+def shift(batch: Batch, setting: Setting) -> Batch:
+    """BOS, with position ids that begin at -T/2.
+
+    The batch holds the windows half a window earlier (abspos.activations.arms.tokens_of), so that
+    the words of the early half have the position ids that they have under bos: their queries and
+    keys are compared as they are stored, however the model rotates them.
+    """
+    started = bos(batch, setting)
+    length = batch.embeddings.shape[1]
+    ids = torch.arange(length, device=batch.embeddings.device) - length // 2
+    return Batch(started.embeddings, batch.numbers, ids[None])
+
+
 def intervention(condition: str) -> Callable[[Batch, Setting], Batch]:
     """The function of a condition: of its name, with underscores; an exchange starts from `bos`.
 

@@ -14,6 +14,7 @@ FIGURES = (
     "components_by_query",
     "components_by_layer",
     "residual_split",
+    "factorial",
     "head_maps",
     "attention_rows",
     "position0",

@@ -99,6 +99,7 @@ class Load:
         fields: whether early fields are stored, so that other arms can be compared with them.
         compared: whether early fields are compared with those of another arm.
         writes: whether the heads' writes from position 0 are stored.
+        paired: whether it is one arm of a pair, whose combinations are stored.
     """
 
     sizes: Sizes
@@ -117,6 +118,7 @@ class Load:
     fields: bool = True
     compared: bool = False
     writes: bool = True
+    paired: bool = False
 
     @property
     def half(self) -> int:
@@ -160,7 +162,7 @@ def checkpoint_bytes(s: Sizes) -> int:
 
 def input_bytes(load: Load) -> int:
     """Bytes of the store of windows and its attributes."""
-    return 4 * load.inputs * (load.length + 4) + 2**15
+    return 4 * load.inputs * (load.length + load.half + 4) + 2**15
 
 
 def activation_bytes(load: Load) -> int:
@@ -178,6 +180,8 @@ def component_bytes(load: Load) -> int:
     n, half = load.inputs, load.half
     # mask, residual, row, sink, pattern; early also the anchored mask; residual, row beyond.
     kinds = 5 + load.anchored + 5 + 2 * (load.bins - 2)
+    # Of a pair its matched R in two bins, and early seven and three combinations.
+    kinds += 12 * load.paired
     grams = (2 * kinds + load.writes) * n * (n + 1) // 2
     profile = 10 * n * max(1, round(4 * math.log2(half)) - 5)
     fields = 4 * load.shown * half + half + n * half + 4 * n
@@ -246,6 +250,7 @@ def _components_memory(load: Load) -> float:
     # On a CPU every thread has its own layer, and all share the limit of READ_BYTES.
     abreast = 1 if load.device == "cuda" else load.threads
     held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
+    held *= 1 + load.paired
     # Four fields, stored in files if they are large.
     means = 16 * s.layers * s.heads * load.shown * load.half
     kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))

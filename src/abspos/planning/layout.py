@@ -18,14 +18,15 @@ from abspos.inputs.corpus import folder_of, text_files
 from abspos.inputs.records import InputError
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
-from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
+from abspos.study.conditions import EXCHANGES, PAIRS, REPEATS, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
 
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
     "readers": tuple(EXCHANGES),
-    "controls": tuple(row.name for row in TABLE if row.says),
+    "controls": tuple(row.name for row in TABLE if row.says or row.name in REPEATS),
+    "factorial": tuple(PAIRS),
 }
 #: Tables of one model that are also joined over all models.
 TABLES = (
@@ -42,6 +43,7 @@ TABLES = (
     "loss",
     "masses",
     "controls",
+    "factorial",
 )
 
 
@@ -152,6 +154,10 @@ class Layout:
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
         return "bos" if same else None
+
+    def partner(self, condition: str) -> str | None:
+        """The condition whose activations a run is paired with, or None."""
+        return "bos" if condition in PAIRS else None
 
     def variant(self, name: str) -> dict[str, Any]:
         """The changes of a variant, as plain values."""

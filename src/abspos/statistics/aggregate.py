@@ -18,6 +18,7 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.progress import progress
 from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.controls import controls
+from abspos.statistics.factorial import factorial
 from abspos.statistics.store import Arm, save_replicates
 from abspos.study.conditions import EXCHANGES
 
@@ -42,7 +43,7 @@ def tabulate(
         stores: component stores, one per arm, and their manifests.
         replicates: store of replicates (see abspos.statistics.store), and its manifest. The
             tables go beside it, each a CSV: those of abspos.statistics.arm_tables.ArmTables,
-            and controls.
+            controls and factorial.
         arms: (variant, condition) of each store.
         model: its name; the tables' first column.
         revision: of the model; the tables' second column.
@@ -74,6 +75,7 @@ def tabulate(
     }
     by_names: dict[tuple[str, str], xr.Dataset] = dict(opened.items())
     tables["controls"] = controls(by_names, tables["energies"], keys)
+    tables["factorial"] = factorial(by_names, keys, confidence)
     folder = Path(replicates).parent
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")

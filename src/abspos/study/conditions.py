@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: What a condition is for: a starting point, a replacement of BOS (numbers of the claim bos-swap),
-#: a control, or another position 0 that only some heads read.
-Role = Literal["reference", "replacement", "control", "exchange"]
+#: a control, another position 0 that only some heads read, or the same words at another place,
+#: paired with bos query by query.
+Role = Literal["reference", "replacement", "control", "exchange", "pair"]
 #: Which of the study's swap tokens a condition reads: the first, or each in an arm of its own.
 Token = Literal["first", "each"]
-#: What must be nothing: any difference from bos, any beyond rounding, R in layer 0.
-Check = Literal["identical", "rounding", "layer 0"]
+#: What must be nothing: any difference from bos, any beyond rounding, R in layer 0, R in every
+#: layer; or, beside the last, what must be something in every layer, or the check could not fail.
+Check = Literal["identical", "rounding", "layer 0", "repeat", "repeat with BOS"]
 #: Heads that an exchange acts on (abspos.sinks).
 Heads = Literal["readers", "matched", "all"]
+
+#: Checks of one repeated token: with BOS, the check of the one without could fail.
+REPEAT_CHECKS = ("repeat", "repeat with BOS")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Definition:
         varies: whether the token at position 0 differs between inputs: then what heads write from
             it is stored.
         heads: the heads of an exchange; the others read bos.
-        null: what must be nothing, if anything must.
+        null: what must be nothing, if anything must; or must not.
         says: of a control of position, what it changes instead of position 0, for the figure
             Controls.
         note: stands beside its numbers in claims.csv.
@@ -182,6 +187,29 @@ TABLE = (
         unplanted=_ONE_TOKEN,
     ),
     Definition(
+        name="control-repeat",
+        text="a word of the text, which stands at all other positions too",
+        role="control",
+        null=Null("repeat", "both-present", "residual energy"),
+        unplanted=_ONE_TOKEN,
+    ),
+    Definition(
+        name="control-repeat-bos",
+        text="the BOS embedding; one word of the text stands at all other positions",
+        role="control",
+        needs_bos=True,
+        null=Null("repeat with BOS", "both-present", "residual energy"),
+        unplanted=_ONE_TOKEN,
+    ),
+    Definition(
+        name="shift",
+        text="the BOS embedding, half a window earlier: the early half of the text stands in the "
+        "second half",
+        role="pair",
+        needs_bos=True,
+        unplanted=_ONE_TOKEN,
+    ),
+    Definition(
         name="exchange-readers",
         text="the BOS embedding; sink readers read there the keys and values of the first of "
         "swap_tokens instead",
@@ -219,6 +247,12 @@ CONDITIONS: Mapping[str, Definition] = {row.name: row for row in TABLE}
 
 #: The set of heads of each exchange, by its name.
 EXCHANGES: Mapping[str, str] = {row.name: row.heads for row in TABLE if row.heads}
+
+#: Conditions that are paired with bos query by query (abspos.components.pairs).
+PAIRS = frozenset(row.name for row in TABLE if row.role == "pair")
+
+#: Conditions with one token at all positions but perhaps the first.
+REPEATS = frozenset(row.name for row in TABLE if row.null and row.null.check in REPEAT_CHECKS)
 
 #: Conditions with one arm for each swap token.
 NUMBERED = frozenset(row.name for row in TABLE if row.token == "each")
