@@ -264,7 +264,7 @@ def test_revisions_of_a_hub_model_are_the_configs():
 
 
 def test_the_revision_of_a_packaged_model_is_its_files_digest():
-    assert layout().models() == [(MODEL, DIGEST[:12])]
+    assert layout().models() == [(MODEL, DIGEST[:12]), ("gemma-3-270m", "a5fd3b62230a")]
 
 
 @pytest.mark.parametrize("kind", ["random", "synthetic"])

@@ -48,6 +48,8 @@ COLUMNS = [
     "excludes_claimed",
     "source_low",
     "source_high",
+    "reading",
+    "fixed",
 ]
 
 
@@ -90,6 +92,7 @@ def judge(
     seed: int,
     without_bos: Sequence[str] = (),
     choices: Sequence[Path] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -107,6 +110,7 @@ def judge(
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
         choices: rows under other choices, one file per store, with intervals over sources.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
     for path, manifest, windows, (model, revision) in zip(
@@ -115,7 +119,16 @@ def judge(
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
-        evidence = Evidence(arms, tokens, swap_tokens, variants, confidence, seed, base)
+        evidence = Evidence(
+            arms,
+            tokens,
+            swap_tokens,
+            variants,
+            confidence,
+            seed,
+            base,
+            primary=(readings or {}).get(model, "R"),
+        )
         rows, levels = claim_rows(evidence)
         found = {
             claims: (table_of(rows), COLUMNS),

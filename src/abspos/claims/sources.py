@@ -14,7 +14,6 @@ import pandas as pd
 import xarray as xr
 
 from abspos.claims.evidence import SPREAD, Evidence, Row, decided
-from abspos.components.lenses import LENSES
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates
@@ -104,13 +103,12 @@ def as_units(store: xr.Dataset, own: ArmReplicates, sources: np.ndarray) -> ArmR
     bins = {}
     for which in set(store.attrs["bins"]) & set(own.bins):
         packed = sl.packed_grams(store, which)
-        keys = sl.pairs(own.bins[which])
+        keys = [key for key in sl.pairs(own.bins[which]) if key in packed]
         bins[which] = sl.stack(
             {key: energies(sl.full_gram(packed[key], len(sources))) for key in keys}
         )
-    if "cross_log" in store:
-        crossed = {lens: store[f"cross_{lens}"].values.astype(np.float64) for lens in LENSES}
-        bins["cross"] = sl.stack({(lens, "residual"): energies(g) for lens, g in crossed.items()})
+    if crossed := sl.crossed_grams(store):
+        bins["cross"] = sl.stack({key: energies(gram) for key, gram in crossed.items()})
     loss = sl.mean_replicates(store["loss"].values.astype(np.float64), sources)
     return replace(
         own,

