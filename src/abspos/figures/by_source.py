@@ -119,7 +119,9 @@ def draw_number(ax: Axes, row: Mapping[Any, Any], table: pd.DataFrame, names: li
     ax.tick_params(labelsize=8)
     what = str(row["number"]).split(": ")[-1]
     whose = str(row["arms"]).replace("/bos", "").replace("standard/", "")
-    ax.set_title(str(row["claim"]), fontsize=9, loc="left", fontweight="bold")
+    reading = row.get("reading")
+    claim = f"{row['claim']}, {reading}" if isinstance(reading, str) and reading else row["claim"]
+    ax.set_title(str(claim), fontsize=9, loc="left", fontweight="bold")
     ax.set_xlabel(fill(f"{what}, {whose}", LABEL), fontsize=8)
 
 
