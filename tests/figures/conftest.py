@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from abspos.claims.sources import ONE, WITHOUT
+
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 READ = {"R": "residual", "sink": "sink", "pattern": "pattern"}  # by a component of like size
 COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
@@ -440,7 +442,12 @@ class Factory:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
         found = found[found["verdict"].isin(["reproduced", "opposite", "direction only"])]
-        choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
+        choices = (
+            ("early 16", "same"),
+            ("half 1", "too few inputs"),
+            ("mean head", "flips"),
+            *((f"{head}{name}", "same") for name in ("plays", "code") for head in (ONE, WITHOUT)),
+        )
         parts = [
             found.assign(
                 choice=choice,

@@ -237,6 +237,17 @@ def test_names_are_shown_as_they_are(name, tables_of, tmp_path):
         assert {"None", "1e5", "NA", "true", "null"} <= set(shown.splitlines())
 
 
+def test_sources_have_rows_and_one_source_says_so(draw, tables_of):
+    tables = dict(tables_of())
+    figure = draw("by_source", tables)
+    named = {tuple(t.get_text() for t in ax.get_yticklabels()) for ax in figure.findobj(Axes)}
+    assert ("all", "code", "plays") in named
+    alone = tables["sensitivity"]["choice"].str.startswith(("source ", "without "))
+    one = draw("by_source", tables | {"sensitivity": tables["sensitivity"][~alone]})
+    assert "one source of text" in texts(one)
+    assert "plays" not in texts(draw("verdicts", tables))
+
+
 def test_tokens_are_no_formulas(draw, tables_of):
     tables = dict(tables_of())
     tables["swaps"] = tables["swaps"].replace({'" the"': '"$a$"'})
@@ -276,7 +287,8 @@ def test_models_without_bos_are_drawn_under_no_bos(name, draw, tables_of):
     shown = texts(draw(name, tables))
     assert "no standard" not in shown
     assert "no arm" not in shown
-    assert "no-bos" in shown or name in ("claims_forest", "verdicts", "position0", "factorial")
+    quiet = ("claims_forest", "verdicts", "position0", "factorial", "by_source")
+    assert "no-bos" in shown or name in quiet
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -16,7 +16,8 @@ from abspos.claims import controlled_effects, doses, swaps
 from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
 from abspos.claims.evidence import Evidence, Row
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
-from abspos.csv_tables import write_csv
+from abspos.claims.sources import with_sources
+from abspos.csv_tables import read_csv, write_csv
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.store import open_replicates
 
@@ -45,6 +46,8 @@ COLUMNS = [
     "decided_high",
     "n_decides",
     "excludes_claimed",
+    "source_low",
+    "source_high",
     "reading",
     "fixed",
 ]
@@ -89,6 +92,7 @@ def judge(
     seed: int,
     without_bos: Sequence[str] = (),
     random: Sequence[str] = (),
+    choices: Sequence[Path] = (),
     readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
@@ -107,6 +111,7 @@ def judge(
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
         random: names of the models whose weights are random.
+        choices: rows under other choices, one file per store, with intervals over sources.
         readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
@@ -137,8 +142,12 @@ def judge(
         for out, (table, columns) in found.items():
             named = table.assign(model=model, revision=revision)
             tables.setdefault(out, []).append(named.reindex(columns=columns))
-    for out, parts in tables.items():
-        write_csv(pd.concat(parts, ignore_index=True), out)
+    joined = {out: pd.concat(parts, ignore_index=True) for out, parts in tables.items()}
+    if choices:
+        others = pd.concat([read_csv(path) for path in choices], ignore_index=True)
+        joined[claims] = with_sources(joined[claims], others)
+    for out, table in joined.items():
+        write_csv(table, out)
 
 
 def frame(rows: Iterator[Row]) -> pd.DataFrame:

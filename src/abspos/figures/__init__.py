@@ -25,6 +25,7 @@ FIGURES = (
     "controls",
     "claims_forest",
     "verdicts",
+    "by_source",
 )
 
 #: Figures of some studies only (abspos.planning.layout), and of targets that `all` does not make.
