@@ -207,7 +207,7 @@ def rows_of(table: pd.DataFrame, claim: str, **values: Any) -> pd.DataFrame:
     """Rows of a claim with these values; of the reading R, or of none, unless one is named."""
     chosen = table[table["claim"] == claim]
     own = values.pop("reading", "R")
-    chosen = chosen[chosen["reading"].fillna("").isin(["", own])]
+    chosen = chosen[chosen["reading"].isna() | chosen["reading"].isin(["", own])]
     for key, value in values.items():
         chosen = chosen[chosen[key] == value]
     return chosen

@@ -109,6 +109,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("models", 0, "source", "version"), "0.1.3", {"source"}),
     (("models", 0, "source", "file_sha256"), "0" * 64, {"source", "judgement"}),
     (("models", 0, "name"), "other", {"source", "judgement", "tabulation"}),
+    (("models", 0, "reading"), "pattern", {"judgement"}),
     (("variants", 1, "rope", "factor"), 4, {"judgement", *arms_of("extraction", "ntk")}),
     (
         ("variants", 2, "window"),
