@@ -81,7 +81,7 @@ MARKS = ("preliminary", "fragile")
 VERDICTS_WEAKEST_FIRST = (*VERDICTS, "")
 
 #: Columns that identify one line of the front table.
-SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading"]
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading", "kind"]
 
 
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
