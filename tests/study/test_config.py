@@ -237,7 +237,7 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (tiny(study=2024), "study", "did you mean '2024'?"),
     (tiny(keep_activations="yes"), "keep_activations", "did you mean True?"),
     (tiny(keep_activations=1), "keep_activations", "true or false"),
-    (tiny(inputs=[]), "inputs", "a mapping with the keys corpus, dataset"),
+    (tiny(inputs=[]), "inputs", "a mapping with the keys corpus, text, id"),
     (tiny(inputs={"corpus": ""}), "inputs.corpus", "a path"),
     (tiny(swap_tokens=" the"), "swap_tokens", "a list"),
     (tiny(swap_tokens=[" the", 3]), "swap_tokens[#2]", "did you mean '3'?"),
@@ -375,6 +375,15 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (source(**PACKAGED | {"file": "/x.gguf"}), "models[m].source.file", "a relative path"),
     (source(**PACKAGED | {"sha256": "abc"}), "models[m].source.sha256", "a SHA-256"),
 ]
+
+
+def test_keys_of_a_corpus_are_refused_where_a_data_set_is_read() -> None:
+    data = {"repo": "org/texts", "files": ["a.jsonl"], "id": "name"}
+    load_study(tiny(inputs={"dataset": data, "id": "id"}))
+    assert mistakes(tiny(inputs={"dataset": data, "id": "name"})) == [
+        "inputs.id: value 'name' — of inputs.corpus, which inputs.dataset replaces; "
+        "give inputs.dataset.id"
+    ]
 
 
 @pytest.mark.parametrize(("config", "key", "text"), ONE)

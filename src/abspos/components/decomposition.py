@@ -18,11 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from abspos.components.labelled import as_dataset, causal_logits, labels_of
 
 
 @dataclass(frozen=True)
@@ -323,62 +324,29 @@ def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
 
     Args:
         logits: NumPy array, torch tensor or DataArray (input, head, query, key), N x H x T x T,
-            float32 or float64, T even or odd and at least 4; keys after the query are ignored.
+            float32 or float64, T even or odd and at least 4. Keys after the query and beyond the
+            window are ignored, -inf there too.
         window: sliding window W in keys (the query's own included), or None.
 
     Returns:
         ``relative`` (input, head, offset), ``mask`` (input, head, query), ``residual``,
         ``attention``, ``predicted`` (input, head, query, offset); natural logarithms for the
         first three; query and offset run to T // 2; NaN where offset >= min(query + 1, window).
+        Each field's attributes name its ``lens`` and ``units``, those of the dataset ``T``,
+        ``window`` (T without one) and ``anchor``. A DataArray keeps its labels of inputs and heads.
 
     Raises:
         ValueError: wrong shape, window below 1, or logits that are not finite.
 
+    Warns:
+        UserWarning: rows that sum to 1, as after a softmax.
+
     Source: docs/method.md, section 1.
     """
-    s = as_tensor(logits)
-    half = s.shape[-1] // 2
-    if window is not None and window < 1:
-        raise ValueError(f"window: value {window}; a window holds at least 1 key, or is None")
-    causal = torch.tril(torch.ones(s.shape[-2:], dtype=torch.bool, device=s.device))
-    if not bool(torch.isfinite(s).where(causal, True).all()):
-        raise ValueError("logits: NaN or infinity at or before a query; all must be finite")
-    s = s.where(causal, 0)
+    s = causal_logits(logits, window)
+    inputs, heads, length, _ = s.shape
+    half = length // 2
     early = by_offset(s[..., :half, :half], 0, half)
     reference = by_offset(s[..., half:, :], half, half)
     parts = split(early, reference, window)
-    return as_dataset(parts)
-
-
-def as_tensor(logits: Any) -> Float[Tensor, "input head query key"]:
-    """Logits as a float tensor (input, head, query, key)."""
-    if isinstance(logits, xr.DataArray):
-        logits = logits.transpose("input", "head", "query", "key").values
-    s = torch.as_tensor(logits).detach()
-    s = s if s.dtype in (torch.float32, torch.float64) else s.float()
-    if s.ndim != 4 or s.shape[-1] != s.shape[-2] or s.shape[-1] < 4:
-        raise ValueError(
-            f"logits: shape {tuple(s.shape)}; allowed is (input, head, query, key) with as many "
-            "keys as queries, at least 4"
-        )
-    return s
-
-
-def as_dataset(parts: Parts) -> xr.Dataset:
-    """Parts of (input, head, ...) as a labelled dataset with NaN where nothing is visible."""
-
-    def fill(field: Tensor) -> np.ndarray:
-        return field.masked_fill(~parts.valid, torch.nan).cpu().numpy()
-
-    field = ("input", "head", "query", "offset")
-    relative = parts.relative.masked_fill(~parts.valid[-1], torch.nan)
-    return xr.Dataset(
-        {
-            "relative": (("input", "head", "offset"), relative.cpu().numpy()),
-            "mask": (("input", "head", "query"), parts.mask().cpu().numpy()),
-            "residual": (field, fill(parts.residual)),
-            "attention": (field, fill(parts.attention)),
-            "predicted": (field, fill(parts.predicted)),
-        },
-        coords={name: np.arange(parts.valid.shape[0]) for name in ("query", "offset")},
-    )
+    return as_dataset(parts, length, labels_of(logits, inputs, heads))

@@ -114,8 +114,23 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (one document per line, with id and text) or *.txt "
-        "files (one document each); relative to the project, absolute, or from ~.",
+        description="A file, or a folder with its subfolders: *.txt (one document each), *.jsonl "
+        "(one per line), both plain or with .gz, or *.parquet (one per row); relative to the "
+        "project, absolute, or from ~.",
+    )
+    text: Text = Field(
+        default="text", description="The key, or the column, that holds a record's text."
+    )
+    id: Text | None = Field(
+        default="id",
+        description="The key that holds a record's id, a string or a whole number, once in the "
+        "corpus; a file without `id` is allowed, one without another key is not. null, or none "
+        "there: the file's name and the row.",
+    )
+    source: Text | None = Field(
+        default=None,
+        description="The key that holds the name of a record's source; null: its file, or for "
+        "*.txt its folder. Each source gives as many inputs.",
     )
     dataset: HubData | None = Field(
         default=None,
@@ -301,7 +316,12 @@ def idle(study: Study) -> Iterator[Mistake]:
 
 
 def unread(study: Study) -> Iterator[Mistake]:
-    """A BOS policy that no condition reads, so that it would change nothing."""
+    """Keys that another one replaces, and a BOS policy that no condition reads."""
+    for key in ("text", "id", "source"):
+        value = getattr(study.inputs, key)
+        if study.inputs.dataset and value != Inputs.model_fields[key].default:
+            why = f"of inputs.corpus, which inputs.dataset replaces; give inputs.dataset.{key}"
+            yield refused(("inputs", key), value, why)
     read = any(condition_of(run.condition).reads_policy for run in study.runs())
     if study.inputs.bos != "auto" and not read:
         why = "auto, unless a variant has the condition as-is, which alone reads it"

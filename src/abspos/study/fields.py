@@ -168,6 +168,14 @@ class HubData(Part):
     )
     files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
     text: Text = Field(default="text", description="The key or column that holds a record's text.")
+    id: Text | None = Field(
+        default=None,
+        description="The key that holds a record's id; null: the file's name and the row.",
+    )
+    source: Text | None = Field(
+        default=None,
+        description="The key that holds the name of a record's source; null: all are one source.",
+    )
     documents: Size = Field(
         default=10000, description="Maximum number of documents, taken in the order of the files."
     )
