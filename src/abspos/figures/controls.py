@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from abspos.figures import scales, style, tidy
 
@@ -29,29 +32,37 @@ def draw(data: style.Data) -> Figure:
     note = f"{tidy.inputs(table)}, variant standard, early queries, median head; "
     note += f"bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"
-    return style.per_run(
-        found, heading, note, 3.2, lambda part, run: draw_run(part, tidy.of(table, run))
-    )
-
-
-def draw_run(part: SubFigure, table: pd.DataFrame) -> None:
-    """One run: a panel per reading."""
     if table.empty:
-        style.absent(part.subplots(), "no control of position in this study")
-        return
-    rows = list(dict.fromkeys(table["condition"]))
+        return style.empty(heading, note, "no control of position in this study")
+    conditions = list(dict.fromkeys(table["condition"]))
+    unit = "difference from bos\n(% of the reading's energy)"
+    sheet = style.beside(
+        found,
+        heading,
+        note,
+        [(reading, "") for reading in style.READINGS],
+        0.26 * len(conditions) + 0.6,
+        abreast=3,
+    )
+    for run, panels in zip(found, sheet.panels, strict=True):
+        for ax, reading in zip(panels, style.READINGS, strict=True):
+            draw_panel(ax, tidy.of(table, run, reading=reading), conditions)
+        for ax in panels if len(found) == 1 else panels[-1:]:
+            ax.set_xlabel(unit)
+    for line in sheet.lines:
+        line[0].set_yticks(range(len(conditions)), conditions, fontsize=8)
+        line[0].set_ylim(len(conditions) - 0.5, -0.5)
+    style.key(sheet.figure, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
+    return sheet.figure
+
+
+def draw_panel(ax: Axes, table: pd.DataFrame, conditions: Sequence[str]) -> None:
+    """One reading of one run: both lenses of every condition, one below the other."""
     effects = len(set(table.loc[table["role"] == "effect", "condition"]))
-    panels = part.subplots(1, len(style.READINGS), sharex=True, sharey=True)
-    for ax, (reading, look) in zip(panels, style.READINGS.items(), strict=True):
-        scales.zero(ax, "x")
-        ax.axhline(effects - 0.5, color=style.LINE, linewidth=0.8, linestyle=":")
-        for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
-            for one in tidy.of(table, reading=reading, lens=lens).to_dict("records"):
-                low, middle, high = (100 * float(one[c]) for c in ("ci_low", "estimate", "ci_high"))
-                y = rows.index(one["condition"]) + shift
-                style.estimate(ax, y, (middle, low, high), style.LENS_LOOKS[lens])
-        ax.set_title(reading, color=look.color)
-        ax.set_xlabel("difference from bos\n(% of the reading's energy)")
-    panels[0].set_yticks(range(len(rows)), rows)
-    panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    style.key(part, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
+    scales.zero(ax, "x")
+    ax.axhline(effects - 0.5, color=style.LINE, linewidth=0.8, linestyle=":")
+    for lens, shift in zip(style.LENSES, (-0.16, 0.16), strict=True):
+        for one in tidy.of(table, lens=lens).to_dict("records"):
+            low, middle, high = (100 * float(one[c]) for c in ("ci_low", "estimate", "ci_high"))
+            y = conditions.index(one["condition"]) + shift
+            style.estimate(ax, y, (middle, low, high), style.LENS_LOOKS[lens])
