@@ -66,6 +66,7 @@ def draw_several(
         f"{note}; {', '.join(others)}: swaps.csv",
         [(reading, "") for reading in style.READINGS],
         0.24 * max(len(order), 3) + 0.3,
+        sharex=True,
     )
     ends = limits_of(shown)
     for run, panels in zip(found, sheet.panels, strict=True):

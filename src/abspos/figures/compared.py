@@ -52,7 +52,7 @@ def draw(
     """
     looks = style.variants(list(rows["variant"].unique()))
     titles = [(one.title, one.unit) for one in shown]
-    sheet = style.beside(found, heading, note, titles, 1.6)
+    sheet = style.beside(found, heading, note, titles, 1.5)
     tables: list[list[pd.DataFrame]] = []
     for run, panels in zip(found, sheet.panels, strict=True):
         of_run = tidy.of(rows, run)

@@ -43,6 +43,7 @@ def draw(data: style.Data) -> Figure:
         [(reading, "") for reading in style.READINGS],
         0.26 * len(conditions) + 0.6,
         abreast=3,
+        sharex=True,
     )
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, reading in zip(panels, style.READINGS, strict=True):
