@@ -428,43 +428,62 @@ HYBRID = {"kind": KINDS, "window": [WINDOW if kind == "sliding" else None for ki
 def hybrid() -> Plan:
     """A model with windows of its own: the default study, standard and untrained as published."""
     plan = study()
-    for name in ("standard:bos", "untrained:bos"):
-        plan[name] |= {"facts": HYBRID}
+    for name in plan:
+        own = HYBRID if name in ("standard:bos", "untrained:bos") else {"kind": KINDS}
+        plan[name] |= {"facts": own}
     return plan
 
 
-def test_what_is_pooled_over_kinds_of_layers_says_so():
+def test_no_mean_over_several_kinds_of_layers_decides_a_claim():
     table = claim_table(evidence(hybrid()))
-    summarised = table[table["summary"].fillna("") != ""]
-    mixed = summarised["arms"].str.contains("standard/bos|untrained/bos")
-    named = summarised["note"].str.contains("layers")
-    assert (named == mixed).all()
-    row = rows_of(table, "ntk-suppresses", primary=True, lens="log").squeeze()
-    assert "over 2 full and 4 sliding layers" in row["note"]
+    measured = table[table["summary"].fillna("") != ""]
+    pooled = measured["kind"] == "full+sliding"
+    assert set(measured["kind"]) == {"full", "sliding", "full+sliding"}
+    assert not measured[pooled]["primary"].any()
+    assert (measured[pooled]["verdict"].fillna("") == "").all()
+    assert measured[pooled]["note"].str.contains("shown beside the claim").all()
+    for claim in ("both-present", "ntk-suppresses", "bos-swap"):
+        rows = rows_of(table, claim, primary=True, lens="log", summary="median")
+        assert set(rows["kind"]) == {"full", "sliding"}, claim
+        assert (rows.groupby(["arms", "number"])["kind"].nunique() == 2).all()
     plain = claim_table(evidence(study()))
-    assert not plain["note"].astype(str).str.contains("layers").any()
+    assert set(plain["kind"]) == {""}
 
 
-def test_each_kind_of_layers_is_shown_beside_all():
-    table = judged(
-        "both-present", evidence(hybrid()), arms="standard/bos", lens="log", summary="median"
-    )
-    rows = table[table["number"].str.startswith("residual energy")].set_index("number")
-    assert list(rows.index) == [
-        "residual energy",
-        "residual energy, full",
-        "residual energy, sliding",
+def test_a_number_that_is_not_over_layers_comes_once_and_keeps_its_verdict():
+    one, several = (claim_table(evidence(plan)) for plan in (study(), hybrid()))
+    for claim in ("mask-denominator", "closed-trajectory"):
+        assert list(rows_of(several, claim)["verdict"]) == list(rows_of(one, claim)["verdict"])
+    assert len(rows_of(several, "ntk-suppresses", number="rise of loss [nats per token]")) == 1
+
+
+def test_each_kind_is_the_mean_over_its_own_layers():
+    given = evidence(hybrid())
+    bins = given.arms[named("standard:bos")].bins["early"]
+    bins.loc[{"component": "residual"}] *= xr.DataArray([1, 3, 3, 3, 1, 3], dims="layer")
+    rows = judged("both-present", given, arms="standard/bos", lens="log", summary="median")
+    rows = rows[(rows["number"] == "residual energy") & (rows["reading"] == "R")]
+    rows = rows.set_index("kind")["estimate"]
+    assert list(rows.index) == ["full+sliding", "full", "sliding"]
+    assert rows["sliding"] == pytest.approx(3 * rows["full"])
+    assert rows["full+sliding"] == pytest.approx((2 * rows["full"] + 4 * rows["sliding"]) / 6)
+
+
+def test_layers_that_a_variant_makes_alike_stay_apart():
+    plan = hybrid()
+    for name in ("window:bos", "untrained-window:bos"):
+        plan[name] |= {"facts": {"kind": ["sliding"] * LAYERS}}
+    found = evidence(plan).by_kind()
+    assert [(part.kind, part.layers.tolist()) for part in found] == [
+        (kind, [own == kind for own in KINDS]) for kind in ("full", "sliding")
     ]
-    assert not rows["primary"].any()
-    assert rows.loc["residual energy, sliding", "note"] == f"{BESIDE}; 4 of 6 layers"
-    assert rows["estimate"].to_numpy() == pytest.approx(2 * OF["median"])
 
 
 def test_a_models_own_windows_are_shown_over_its_sliding_layers():
     plan = hybrid()
     plan["standard:bos"] |= {"slope": 0.3}
     given = evidence(plan)
-    rows = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
+    rows = judged("window-accumulates", given, arms="standard/bos vs untrained/bos", kind="sliding")
     assert len(rows) == 4
     assert not rows["primary"].any()
     assert set(rows["note"]) == {
@@ -475,7 +494,9 @@ def test_a_models_own_windows_are_shown_over_its_sliding_layers():
     assert log["estimate"] == pytest.approx(0.3 * OF["median"])
     # The full layers of the standard arm count for nothing: a bend there changes no number.
     given.arms[named("standard:bos")].bins["beyond-12"].values[:, :, [0, 4]] = 99.0
-    again = judged("window-accumulates", given, arms="standard/bos vs untrained/bos")
+    again = judged(
+        "window-accumulates", given, arms="standard/bos vs untrained/bos", kind="sliding"
+    )
     assert list(again["estimate"]) == list(rows["estimate"])
 
 

@@ -594,12 +594,12 @@ def test_sign_flip_tests_of_what_claims_are_judged_on(replicates, stores):
     """The summary itself is tested: that of means is the energy of the mean Gram."""
     for arm, store in stores.items():
         found = replicates[arm].p_values
-        assert found.shape == (len(LENSES), 4, 2)
+        assert found.shape == (1, len(LENSES), 4, 2)
         assert found.notnull().all()
         parts = {c: [c] for c in ("mask", "residual", "pattern")} | {"row+sink": ["row", "sink"]}
         for lens, component in product(LENSES, parts):
             gram = sum(gram_of(store, "early", lens, c).mean((0, 1)) for c in parts[component])
-            p = float(found.sel(lens=lens, component=component, summary="mean"))
+            p = float(found.sel(lens=lens, component=component, summary="mean").squeeze())
             assert p == pytest.approx(float(sign_flip_p(gram, FLIPS, 3)))
 
 

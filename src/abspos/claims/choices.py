@@ -38,7 +38,7 @@ EARLY = (16, 32, 64)
 #: Components that claims are judged on.
 CHOSEN = ("mask", *(part for reading in READINGS for part in reading.parts))
 #: What a number of a claim is known by, apart from its lens, summary and reading.
-NUMBER = ("claim", "arms", "number")
+NUMBER = ("claim", "arms", "number", "kind")
 #: Of fewer inputs no choice is judged.
 FEWEST = 8
 
@@ -57,6 +57,7 @@ COLUMNS = [
     "verdict",
     "n_inputs",
     "reading",
+    "kind",
 ]
 
 

@@ -39,6 +39,7 @@ COLUMNS = [
     "ci_high",
     "n_inputs",
     "reading",
+    "kind",
     "fixed",
 ]
 

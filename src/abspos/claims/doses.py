@@ -37,6 +37,7 @@ COLUMNS = [
     "n_inputs",
     "note",
     "reading",
+    "kind",
     "fixed",
 ]
 

@@ -6,8 +6,8 @@ Source: docs/method.md, section 5.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from scipy import special
 from abspos.claims import verdicts
 from abspos.claims.verdicts import POSITIVE, SHARE, Claimed
 from abspos.components.readings import BY_NAME, fixed
-from abspos.statistics.replicates import over_model, replicate_interval
+from abspos.statistics.replicates import over_model, pooled, replicate_interval
 from abspos.statistics.store import Arm, Replicates
 
 #: Of fewer inputs, five carry half of the influence whatever they are.
@@ -37,6 +37,8 @@ Row = dict[str, Any]
 #: What a row holds besides columns: its Claimed, and standard error with degrees of freedom. From
 #: these it can be decided at another level.
 WANTED, SPREAD = "wanted", "spread"
+#: Columns that `decided` adds.
+DECIDED = ("level", "decided_low", "decided_high", "n_decides", "excludes_claimed")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Evidence:
         exchanged: whether the halves that choose and measure sink readers are exchanged.
         random: whether the model's own weights are random.
         primary: the reading that decides the claims on this model (abspos.components.readings).
+        layers: which layers count (layer) bool, or None for all (see by_kind).
+        kind: of these layers in the first arm; empty where ``layers`` is None.
     """
 
     arms: Replicates
@@ -67,6 +71,8 @@ class Evidence:
     exchanged: bool = False
     random: bool = False
     primary: str = "R"
+    layers: np.ndarray | None = None
+    kind: str = ""
 
     @property
     def facts(self) -> dict[Arm, dict[str, Any]]:
@@ -124,8 +130,14 @@ class Evidence:
     def energies(
         self, arm: Arm, which: str, lens: str, component: str = "residual"
     ) -> xr.DataArray:
-        """Energies (layer, head, replicate) of one bin, lens and component; KeyError if none."""
-        return self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
+        """Energies (layer, head, replicate) of one bin, lens and component; KeyError if none.
+
+        NaN in layers that do not count, which means over layers leave out.
+        """
+        found = self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
+        if self.layers is None:
+            return found
+        return found.where(xr.DataArray(self.layers, dims="layer"))
 
     def reading(self, arm: Arm, which: str, lens: str, reading: str) -> xr.DataArray:
         """Energies (layer, head, replicate) of one reading in one bin and lens.
@@ -151,10 +163,13 @@ class Evidence:
 
     def p_value(self, arm: Arm, lens: str, component: str, summary: str) -> float:
         """Sign-flip test of an early summary over heads: of the mask, or of a reading by its joint
-        component (abspos.components.readings)."""
+        component (abspos.components.readings). NaN where these layers were not tested as one."""
         p_values = self.arms[arm].p_values
         assert p_values is not None
-        return float(p_values.sel(lens=lens, component=component, summary=summary))
+        kind = pooled(self.kinds(arm))
+        if kind not in p_values["kind"]:
+            return float("nan")
+        return float(p_values.sel(kind=kind, lens=lens, component=component, summary=summary))
 
     def conditions(self, variant: str) -> list[str]:
         """Conditions of a variant that were run on all inputs."""
@@ -170,8 +185,33 @@ class Evidence:
         return next((which for which, keys in beyond if keys == window), None)
 
     def kinds(self, arm: Arm) -> list[str]:
-        """The kind of each layer of an arm."""
-        return list(self.arms[arm].facts.get("kind", []))
+        """The kind of each layer of an arm that counts."""
+        every = np.array(self.arms[arm].facts.get("kind", []))
+        return list(map(str, every[self.counting(len(every))]))
+
+    @property
+    def all_kinds(self) -> str:
+        """The kind of the layers that count, in the first arm; several joined by ``+``."""
+        return self.kind or pooled(self.kinds(next(iter(self.arms))))
+
+    def counting(self, number: int) -> np.ndarray:
+        """Which of so many layers count (layer) bool."""
+        return np.ones(number, dtype=bool) if self.layers is None else self.layers
+
+    def by_kind(self) -> list[Evidence]:
+        """The evidence on the layers of each kind; empty where all layers are of one.
+
+        Layers share a kind if they do in every arm, and have the name that it has in the first: no
+        window or RoPE of a variant puts layers together that the model keeps apart.
+        """
+        kinds = [own.facts.get("kind", []) for own in self.arms.values()]
+        together = list(zip(*kinds, strict=True))
+        if len(set(together)) < 2:
+            return []
+        return [
+            replace(self, layers=np.array([kind == one for kind in together]), kind=one[0])
+            for one in sorted(set(together))
+        ]
 
 
 @dataclass(frozen=True)
@@ -301,6 +341,45 @@ def decided(row: Row, level: float) -> Row:
         "n_decides": verdicts.n_decides(low, high, row["n_inputs"], claimed),
         "excludes_claimed": verdicts.excludes(low, high, claimed),
     }
+
+
+def rows_by_kind(rows: Callable[[Evidence], Iterator[Row]], evidence: Evidence) -> Iterator[Row]:
+    """Rows of a hybrid for the layers of each kind, which alone decide; over all layers beside.
+
+    A claim of a hybrid holds if it holds in the layers of every kind. Rows that no summary over
+    layers makes and that all kinds share, such as losses and theorems, come once as they are.
+
+    Args:
+        rows: yields the rows of one evidence.
+        evidence: on one model.
+    """
+    parts = evidence.by_kind()
+    whole = list(rows(evidence))
+    by_part = [list(rows(part)) for part in parts]
+    common = [set(map(identity, found)) for found in by_part]
+    alone = {identity(row) for row in whole if not row.get("summary")}
+    shared = alone.intersection(*common)
+    for row in whole:
+        own = row if not parts or identity(row) in shared else beside(row)
+        yield own | {"kind": evidence.all_kinds}
+    for part, found in zip(parts, by_part, strict=True):
+        for row in found:
+            if identity(row) not in shared:
+                yield row | {"kind": part.kind}
+
+
+def identity(row: Row) -> tuple[str, ...]:
+    """Values by which a row is the same for other layers."""
+    names = ("arms", "number", "lens", "summary", "reading", "replacement", "estimate")
+    why = row["note"] if "estimate" not in row else ""
+    return (*(str(row.get(name, "")) for name in names), why)
+
+
+def beside(row: Row) -> Row:
+    """A row that stands beside others and decides nothing."""
+    note = "; ".join(filter(None, (row["note"], BESIDE)))
+    plain = {name: value for name, value in row.items() if name not in DECIDED}
+    return plain | {"claimed": "", "verdict": "", "primary": False, "note": note, WANTED: None}
 
 
 def of_reading(evidence: Evidence, reading: str) -> Row:

@@ -5,16 +5,18 @@ Source: docs/method.md, section 5. Reads replicates only (see abspos.statistics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from abspos.arrays import open_dataset
-from abspos.claims import controlled_effects, doses, swaps
+from abspos.claims import doses, swaps
 from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
-from abspos.claims.evidence import Evidence, Row
+from abspos.claims.controlled_effects import controlled_effects
+from abspos.claims.evidence import Evidence, Row, rows_by_kind
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
 from abspos.claims.sources import with_sources
 from abspos.csv_tables import read_csv, write_csv
@@ -49,6 +51,7 @@ COLUMNS = [
     "source_low",
     "source_high",
     "reading",
+    "kind",
     "fixed",
 ]
 
@@ -71,7 +74,8 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
 
 def each_swap(evidence: Evidence, levels: Mapping[str, float]) -> Iterator[Row]:
     """Rows of swaps.csv: every number of bos-swap, listed tokens one by one too."""
-    rows = [row | {"claim": "bos-swap"} for row in swaps.swap_rows(evidence, each=True)]
+    found = rows_by_kind(partial(swaps.swap_rows, each=True), evidence)
+    rows = [row | {"claim": "bos-swap"} for row in found]
     for row in at_levels(rows, levels):
         yield row | {"number": row["bare_number"]}
 
@@ -136,8 +140,8 @@ def judge(
         found = {
             claims: (table_of(rows), COLUMNS),
             swaps_table: (frame(each_swap(evidence, levels)), swaps.COLUMNS),
-            changes: (frame(doses.changes(evidence)), doses.COLUMNS),
-            effects: (frame(controlled_effects.controlled_effects(evidence)), EFFECT_COLUMNS),
+            changes: (frame(of_kinds(doses.changes, evidence)), doses.COLUMNS),
+            effects: (frame(of_kinds(controlled_effects, evidence)), EFFECT_COLUMNS),
         }
         for out, (table, columns) in found.items():
             named = table.assign(model=model, revision=revision)
@@ -148,6 +152,13 @@ def judge(
         joined[claims] = with_sources(joined[claims], others)
     for out, table in joined.items():
         write_csv(table, out)
+
+
+def of_kinds(rows: Callable[[Evidence], Iterator[Row]], evidence: Evidence) -> Iterator[Row]:
+    """Rows over all layers, and of a hybrid over the layers of each kind."""
+    for part in (evidence, *evidence.by_kind()):
+        for row in rows(part):
+            yield row | {"kind": part.all_kinds}
 
 
 def frame(rows: Iterator[Row]) -> pd.DataFrame:

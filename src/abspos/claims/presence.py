@@ -5,6 +5,7 @@ Source: docs/method.md, section 5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,13 @@ from abspos.claims.evidence import Evidence, Row, measured, not_testable
 from abspos.claims.verdicts import SHARE
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME, READINGS
-from abspos.statistics.replicates import SUMMARIES, by_kind, over_heads, over_model
+from abspos.statistics.replicates import SUMMARIES, over_model
 from abspos.statistics.store import Arm
 
 
 def both_present(evidence: Evidence) -> Iterator[Row]:
     """Energies of the mask and of each reading of R, early, in every variant, and their shares of
-    mask + R, alone and above those of untrained weights; of a hybrid's kinds of layers beside."""
+    mask + R, alone and above those of untrained weights."""
     trained = evidence.trained()
     if not any(evidence.has(evidence.arm(variant)) for variant in trained):
         for lens in LENSES:
@@ -68,13 +69,13 @@ def present(
     }
     part = "residual" if reading else "mask"
     tested = BY_NAME[reading].joint if reading else "mask"
-    kinds = evidence.kinds(arm)
     for summary in SUMMARIES:
         about: dict[str, Any] = {"lens": lens, "summary": summary, "reading": reading}
         first = lens == "log" and summary == "median" and arm.variant in evidence.trained()
         energy = over_model(energies[arm], summary)
         row = measured(evidence, [arm], f"{part} energy", energy, None, **about)
-        yield row | {"p_value": evidence.p_value(arm, lens, tested, summary)}
+        tested_p = evidence.p_value(arm, lens, tested, summary)
+        yield row if math.isnan(tested_p) else row | {"p_value": tested_p}
         number = f"{part} share of mask + R"
         share = evidence.share(arm, lens, summary, energies[arm])
         yield measured(evidence, [arm], number, share, SHARE, primary=first, **about)
@@ -85,14 +86,3 @@ def present(
             decides = first and bool(reading)
             pair = [arm, twin]
             yield measured(evidence, pair, difference, above, claimed, primary=decides, **about)
-        for kind, layers in by_kind(kinds).items() if len(set(kinds)) > 1 else ():
-            if len(layers) < len(kinds):
-                yield measured(
-                    evidence,
-                    [arm],
-                    f"{part} energy, {kind}",
-                    over_heads(energies[arm], summary).isel(layer=layers).mean("layer"),
-                    None,
-                    layers=f"{len(layers)} of {len(kinds)} layers",
-                    **about,
-                )

@@ -131,7 +131,8 @@ def sink_reader_writes(evidence: Evidence, arm: Arm) -> tuple[np.ndarray, np.nda
     writes = evidence.arms[arm].writes
     assert writes is not None
     share = writes["a_1_64"].values[..., chosen_on].mean(-1)
-    packed = writes["gram_write"].values[share > SINK_THRESHOLD]
+    reads = (share > SINK_THRESHOLD) & evidence.counting(len(share))[:, None]
+    packed = writes["gram_write"].values[reads]
     tokens = evidence.tokens[:number]
     _, first = np.unique(evidence.facts[arm]["document"], return_index=True)
     measured_on = measured_on & np.isin(np.arange(number), first)

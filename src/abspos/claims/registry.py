@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from abspos.claims.between import standard_between
-from abspos.claims.evidence import Evidence, Row
+from abspos.claims.evidence import Evidence, Row, rows_by_kind
 from abspos.claims.presence import both_present
 from abspos.claims.readers import fingerprint, sink_readers
 from abspos.claims.swaps import bos_swap
@@ -63,8 +63,8 @@ class Claim:
             )
 
     def judge(self, evidence: Evidence) -> Iterator[Row]:
-        """Its rows on one model, with its name."""
-        for row in self.rows(evidence):
+        """Its rows on one model, with its name; of a hybrid by kind of layers (rows_by_kind)."""
+        for row in rows_by_kind(self.rows, evidence):
             yield {"claim": self.name} | row
 
 

@@ -16,7 +16,7 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.study.conditions import split
 
 #: What a number of a claim is known by, in whatever study.
-KEY = ["claim", "model", "revision", "arms", "number", "lens", "reading"]
+KEY = ["claim", "model", "revision", "arms", "number", "lens", "reading", "kind"]
 #: What becomes of a verdict under another choice.
 SAME, FLIPS, TOO_FEW, UNTESTED = "same", "flips", "too few inputs", "not testable"
 
@@ -47,7 +47,7 @@ def tokens_as_one(arms: str) -> str:
 def deciding(claims: pd.DataFrame) -> pd.DataFrame:
     """Measured numbers that decide a claim, in every lens and reading, with the median head."""
     measured = claims[claims["ci_low"].notna() & claims["verdict"].notna()]
-    whose = ["claim", "model", "revision", "arms", "number", "summary"]
+    whose = ["claim", "model", "revision", "arms", "number", "summary", "kind"]
     primary = measured.loc[measured["primary"].astype(bool), whose].astype(str)
     chosen = set(primary.itertuples(index=False, name=None))
     keys = measured[whose].astype(str).itertuples(index=False, name=None)

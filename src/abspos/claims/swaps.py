@@ -36,6 +36,7 @@ COLUMNS = [
     "primary",
     "verdict",
     "reading",
+    "kind",
     "fixed",
 ]
 

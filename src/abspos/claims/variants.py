@@ -161,7 +161,8 @@ def reached_layers(evidence: Evidence, arm: Arm) -> np.ndarray:
     """Sliding layers of an arm that position 0 can have reached (layer) bool."""
     windows = evidence.facts[arm]["window"]
     slides = np.array([window is not None for window in windows])
-    return slides & estimands.reachable(windows, evidence.facts[arm]["length"] // 2)
+    reached = estimands.reachable(windows, evidence.facts[arm]["length"] // 2)
+    return evidence.counting(len(windows)) & slides & reached
 
 
 def compared_slopes(

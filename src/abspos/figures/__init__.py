@@ -23,6 +23,7 @@ FIGURES = (
     "balance",
     "dose",
     "controls",
+    "repeats",
     "claims_forest",
     "verdicts",
     "by_source",

@@ -42,6 +42,8 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(swaps)}, variant standard, early queries, median head; bars: {data.level} "
         "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
+    if len(found) > 1 and len(swaps):
+        return draw_several(swaps, found, order, note)
     height = len(style.READINGS) * (0.27 * max(len(order), 3) + 0.55) + 0.9
     return style.per_run(
         found,
@@ -50,6 +52,39 @@ def draw(data: style.Data) -> Figure:
         height,
         lambda part, run: draw_run(part, tidy.of(swaps, run), order),
     )
+
+
+def draw_several(
+    swaps: pd.DataFrame, found: tidy.Runs, order: Mapping[str, str], note: str
+) -> Figure:
+    """Several runs: the primary number alone, readings as rows, runs as columns."""
+    number, *others = NUMBERS
+    shown = tidy.of(swaps, summary="median", number=number)
+    sheet = style.beside(
+        found,
+        f"BOS replaced: {number} of each reading",
+        f"{note}; {', '.join(others)}: swaps.csv",
+        [(reading, "") for reading in style.READINGS],
+        0.24 * max(len(order), 3) + 0.3,
+        sharex=True,
+    )
+    ends = limits_of(shown)
+    for run, panels in zip(found, sheet.panels, strict=True):
+        for ax, reading in zip(panels, style.READINGS, strict=True):
+            draw_panel(ax, tidy.of(shown, run, reading=reading), list(order), ends)
+            ax.set_xlim(ends[0] - 5, ends[1] + 5)
+        panels[-1].set_xlabel(f"{number} (%)")
+    for line in sheet.lines:
+        line[0].set_yticks(range(len(order)), list(order.values()), fontsize=8)
+        line[0].set_ylim(len(order) - 0.5, -0.5)
+    style.key(sheet.figure, {f"{lens} lens": look for lens, look in style.LENS_LOOKS.items()})
+    return sheet.figure
+
+
+def limits_of(swaps: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis in per cent, as far as intervals reach and LIMITS allow."""
+    low = max(LIMITS[0], np.nanmin([-10, *100 * swaps["ci_low"].astype(float)]))
+    return low, min(LIMITS[1], np.nanmax([60, *100 * swaps["ci_high"].astype(float)]))
 
 
 def replacements(swaps: pd.DataFrame) -> dict[str, str]:
@@ -79,8 +114,7 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
         return
     panels = part.subplots(len(style.READINGS), len(NUMBERS), sharex=True, sharey=True)
     rows = list(order)
-    low = max(LIMITS[0], np.nanmin([-10, *100 * swaps["ci_low"].astype(float)]))
-    high = min(LIMITS[1], np.nanmax([60, *100 * swaps["ci_high"].astype(float)]))
+    low, high = limits_of(swaps)
     for (reading, look), line in zip(style.READINGS.items(), panels, strict=True):
         for ax, number in zip(line, NUMBERS, strict=True):
             draw_panel(ax, tidy.of(swaps, reading=reading, number=number), rows, (low, high))

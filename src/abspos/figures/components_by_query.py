@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 SHOWN = {name: style.COMPONENTS[name] for name in ("mask", "residual", "pattern")}
 
@@ -32,6 +34,25 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(rows)}, {tidy.under(rows)}; median head, mean of layers; "
         f"bands: {data.level} jackknife intervals{tidy.pooled(rows)}"
     )
+    if len(found) > 1 and len(rows):
+        return compared.draw(
+            found,
+            "Mask and residual-stream energy by query position",
+            note,
+            rows.assign(query=(rows["first"].astype(float) * rows["last"].astype(float)) ** 0.5),
+            [
+                compared.Curves(
+                    f"{component}, {lens} lens",
+                    f"energy ({style.UNITS[lens]})",
+                    {"component": component, "lens": lens},
+                )
+                for component in SHOWN
+                for lens in style.LENSES
+            ],
+            ("query", "energy"),
+            partial(scales.energy_axis, stride=2),
+            lambda ax: scales.query_axis(ax, float(rows["last"].max()), "query position"),
+        )
     return style.per_run(
         found,
         "Mask, residual-stream and pattern energy by query position",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 SHOWN = {name: style.READINGS[name] for name in ("sink", "pattern")}
 
@@ -32,6 +34,25 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(rows)}, {tidy.under(rows)}, early queries; mean head of each layer; "
         f"bands: {data.level} intervals"
     )
+    if len(found) > 1 and len(rows):
+        return compared.draw(
+            found,
+            "What R is made of: the sink and the pattern over ordinary keys",
+            note + "; shaded: sliding layers of models that have others too",
+            rows,
+            [
+                compared.Curves(
+                    f"{reading}, {lens} lens",
+                    "share of R's energy",
+                    {"reading": reading, "lens": lens},
+                )
+                for lens in style.LENSES
+                for reading in SHOWN
+            ],
+            ("layer", "share"),
+            share_axis,
+            scales.layer_axis,
+        )
     return style.per_run(
         found,
         "What R is made of: the sink and the pattern over ordinary keys",
@@ -60,6 +81,12 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
     for ax in panels[-1]:
         scales.layer_axis(ax)
     style.key(part, SHOWN)
+
+
+def share_axis(line: Sequence[Axes], tables: Sequence[pd.DataFrame]) -> None:
+    """One scale of shares for a line of panels."""
+    line[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    line[0].set_ylim(*limits(pd.concat(tables)))
 
 
 def limits(rows: pd.DataFrame) -> tuple[float, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "rest")}
 
@@ -32,6 +34,26 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(rows)}, {tidy.under(rows)}, early queries; median head of each layer; "
         f"bands: {data.level} intervals"
     )
+    if len(found) > 1 and len(rows):
+        return compared.draw(
+            found,
+            "Residual-stream energy split into row, sink and rest",
+            note + "; shaded: sliding layers of models that have others too",
+            rows,
+            [
+                compared.Curves(
+                    f"{component}, {lens} lens",
+                    style.UNITS[lens],
+                    {"component": component, "lens": lens},
+                )
+                for lens in style.LENSES
+                for component in SHOWN
+                if component != "residual"
+            ],
+            ("layer", "energy"),
+            partial(scales.energy_axis, stride=2),
+            scales.layer_axis,
+        )
     return style.per_run(
         found,
         "Residual-stream energy split into row, sink and rest",
@@ -53,6 +75,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         seen = tidy.of(rows, lens=lens)
         for ax, name in zip(line, names, strict=True):
             draw_panel(ax, tidy.of(seen, variant=name))
+            scales.shade(ax, tidy.hybrid_sliding(tidy.of(seen, variant=name)))
         scales.energy_axis(line, [tidy.of(seen, variant=name) for name in names])
         line[0].set_ylabel(f"{lens} lens\nenergy ({style.UNITS[lens]})")
     for ax, name in zip(panels[0], names, strict=True):

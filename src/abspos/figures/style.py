@@ -164,6 +164,10 @@ class Data:
         return f"{100 * self.confidence:g} %"
 
 
+#: Tables of numbers over layers that decide something: a hybrid's kinds of layers stay apart.
+JUDGED = ("claims", "swaps", "changes", "controlled_effects", "sensitivity")
+
+
 def figure(**declared: Any) -> Callable[[Callable[[Data], Figure]], Callable[..., Figure]]:
     """Declare a figure: what it reads, and how the report lists it.
 
@@ -183,8 +187,9 @@ def figure(**declared: Any) -> Callable[[Callable[[Data], Figure]], Callable[...
             stores: Mapping[str, Path] | None = None,
             confidence: float = 0.95,
         ) -> Figure:
+            parted = {n: tidy.by_kind(t) if n in JUDGED else t for n, t in tables.items()}
             with theme():
-                return draw(Data(tables, stores or {}, confidence))
+                return draw(Data(parted, stores or {}, confidence))
 
         return themed
 

@@ -32,6 +32,29 @@ def base(table: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
     return of(table[table["condition"] == chosen], **wanted)
 
 
+def by_kind(table: pd.DataFrame) -> pd.DataFrame:
+    """A table in which each kind of layers of a hybrid stands as a model of its own.
+
+    Rows over layers of several kinds decide nothing and go; those that no summary over layers
+    makes, such as losses, stand with every kind.
+    """
+    if "kind" not in table or not table["kind"].astype(str).str.contains("+", regex=False).any():
+        return table
+    kinds = table["kind"].fillna("").astype(str)
+    mixed = kinds.str.contains("+", regex=False)
+    shared = table[mixed & (table.get("summary", pd.Series("", table.index)).fillna("") == "")]
+    own = table[~mixed]
+    parts = [own]
+    for run, rows in shared.groupby(RUN, sort=False):
+        for kind in dict.fromkeys(of(own, run)["kind"].dropna().astype(str)):
+            parts.append(rows.assign(kind=kind))
+    hybrid = set(table.loc[mixed, RUN].itertuples(index=False, name=None))
+    found = pd.concat(parts).sort_index(kind="stable")
+    pairs = zip(found["model"], found["revision"], found["kind"].fillna(""), strict=True)
+    named = [f"{m} ({k})" if (m, r) in hybrid and k else m for m, r, k in pairs]
+    return found.assign(model=named)
+
+
 class Runs(list[tuple[str, str]]):
     """(model, revision) of each part of a figure.
 
@@ -78,8 +101,9 @@ def short(revision: str) -> str:
 
 
 def title(model: str, revision: str) -> str:
-    """Model and short revision."""
-    return f"{model} @ {short(revision)}"
+    """Model and short revision, and below them the kind of layers that by_kind added."""
+    name, _, kind = model.partition(" (")
+    return f"{name} @ {short(revision)}" + (f"\n({kind}" if kind else "")
 
 
 def inputs(*tables: pd.DataFrame) -> str:

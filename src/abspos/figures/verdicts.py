@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from abspos.claims.sources import ONE, WITHOUT
@@ -21,7 +21,7 @@ COLORS = {
 PUBLISHED = "published"
 NUMBER = ["claim", "arms", "number", "reading"]
 ROW, HEAD, LEFT = 0.26, 1.9, 4.3  # inches of a row, around the rows, and beside them
-COLUMN = 0.27  # inches of a choice
+COLUMN, WIDER = 0.27, 0.12  # inches of a choice, and for each further model in it
 
 
 @style.figure(
@@ -46,33 +46,32 @@ def draw(data: style.Data) -> Figure:
         table = table[~table["choice"].astype(str).str.startswith((ONE, WITHOUT))]
     found = tidy.runs(table)
     order = list(dict.fromkeys(table["choice"])) if "choice" in table else []
-    longest = max((len(tidy.of(table, run)[NUMBER].drop_duplicates()) for run in found), default=0)
+    several = len(found) > 1
+    places = {run: (k + 0.5) / len(found) - 0.5 for k, run in enumerate(found)}
     note = (
         f"{tidy.inputs(table)}; verdicts from {data.level} intervals; "
         "orange: flips; grey: other verdict, but too few inputs to tell"
+        + "; models in each place from left to right: " * several
+        + ", ".join(tidy.title(*run).replace("\n", " ") for run in found) * several
     )
-    width = max(style.WIDTH, LEFT + 2 * COLUMN * (len(order) + 2))
-    return style.per_run(
-        found,
-        "Verdicts under other choices",
-        note,
-        ROW * max(longest, 3) + HEAD,
-        lambda part, run: draw_run(part, tidy.of(table, run), [PUBLISHED, *order]),
-        width,
-    )
-
-
-def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> None:
-    """One run: a panel per lens."""
+    heading = "Verdicts under other choices"
     if table.empty:
-        style.absent(part.subplots(), "no measured claim in this study")
-        return
+        return style.empty(heading, note, "no measured claim in this study")
+    choices = [PUBLISHED, *order]
+    column = COLUMN + WIDER * (len(found) - 1)
+    width = max(style.WIDTH, LEFT + 2 * column * (len(order) + 2))
     table = table.fillna({"reading": ""})
     rows = list(table[NUMBER].drop_duplicates().itertuples(index=False, name=None))
-    panels = part.subplots(1, 2, sharey=True)
+    title = heading if several else f"{heading}: {tidy.title(*found[0])}"
+    figure = style.sheet(title, note + tidy.left_out(found), ROW * max(len(rows), 3) + HEAD, width)
+    panels = figure.subplots(1, 2, sharey=True)
     right = table["lens"] == "probability"
     for ax, lens, chosen in zip(panels, style.LENSES, (~right, right), strict=True):
-        draw_lens(ax, table[chosen], rows, choices)
+        for run, place in places.items():
+            draw_lens(ax, tidy.of(table[chosen], run), rows, choices, 0.8 * place)
+        ax.axvline(0.5, color=style.LINE, linewidth=0.8)
+        ax.set_xticks(range(len(choices)), choices, rotation=90, fontsize=8)
+        ax.set_xlim(-0.6, len(choices) - 0.4)
         ax.set_title(f"{lens} lens")
     panels[0].set_yticks(range(len(rows)), [label(*row) for row in rows], fontsize=8)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
@@ -81,7 +80,8 @@ def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> No
         for name, look in style.VERDICTS.items()
         if name in {*table["published"], *table["verdict"]}
     ]
-    part.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
+    return figure
 
 
 def label(claim: str, arms: str, number: str, reading: str) -> str:
@@ -92,19 +92,20 @@ def label(claim: str, arms: str, number: str, reading: str) -> str:
 
 
 def draw_lens(
-    ax: Axes, table: pd.DataFrame, rows: Sequence[tuple[str, ...]], choices: Sequence[str]
+    ax: Axes,
+    table: pd.DataFrame,
+    rows: Sequence[tuple[str, ...]],
+    choices: Sequence[str],
+    place: float,
 ) -> None:
-    """One lens: a mark for each number and choice."""
+    """One lens of one run: a mark for each number and choice, at its place beside other runs'."""
     for one in table.to_dict("records"):
         y = rows.index(tuple(one[name] for name in NUMBER))
-        mark(ax, 0, y, one["published"], style.BLACK)
-        mark(ax, choices.index(one["choice"]), y, one["verdict"], COLORS[one["change"]])
-    ax.axvline(0.5, color=style.LINE, linewidth=0.8)
-    ax.set_xticks(range(len(choices)), choices, rotation=90, fontsize=8)
-    ax.set_xlim(-0.6, len(choices) - 0.4)
+        mark(ax, place, y, one["published"], style.BLACK)
+        mark(ax, choices.index(one["choice"]) + place, y, one["verdict"], COLORS[one["change"]])
 
 
 def mark(ax: Axes, x: float, y: float, verdict: str, color: str) -> None:
     """One verdict."""
     look = style.Look(color, "-", style.VERDICTS[verdict].marker, style.VERDICTS[verdict].filled)
-    ax.plot(x, y, markersize=6, **(look.line() | {"linestyle": "none"}))
+    ax.plot(x, y, markersize=5.5, **(look.line() | {"linestyle": "none"}))

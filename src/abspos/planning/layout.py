@@ -25,7 +25,8 @@ from abspos.study.fields import HubSource, SyntheticSource
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
     "readers": tuple(EXCHANGES),
-    "controls": tuple(row.name for row in TABLE if row.says or row.name in REPEATS),
+    "controls": tuple(row.name for row in TABLE if row.says),
+    "repeats": tuple(REPEATS),
     "factorial": tuple(PAIRS),
 }
 #: Tables of one model that are also joined over all models.

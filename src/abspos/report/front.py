@@ -15,6 +15,7 @@ from abspos.claims.sensitivity import fragile
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
+from abspos.figures import tidy
 from abspos.report.in_words import in_words
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
@@ -83,7 +84,7 @@ MARKS = ("preliminary", "fragile")
 VERDICTS_WEAKEST_FIRST = (*VERDICTS, "")
 
 #: Columns that identify one line of the front table.
-SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading"]
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading", "kind"]
 
 
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
@@ -93,7 +94,7 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
         row = {str(key): value for key, value in record.items()}
         row["verdict"] = "" if pd.isna(row["verdict"]) else row["verdict"]
         lens = "probability" if row["lens"] == "probability" else "log"
-        found.setdefault(tuple(str(row[key]) for key in SUBJECT), {})[lens] = row
+        found.setdefault(tuple(str(row.get(key, "")) for key in SUBJECT), {})[lens] = row
     order = list(statements())
     kept = [line for line in found.values() if any(map(decides, line.values()))]
     return sorted(kept, key=lambda line: order.index(next(iter(line.values()))["claim"]))
@@ -129,8 +130,9 @@ def models_of(claims: pd.DataFrame) -> list[str]:
 
 
 def claim_rows(claims: pd.DataFrame) -> list[list[object]]:
-    """Rows of the front table."""
+    """Rows of the front table; each kind of layers of a hybrid stands as a model of its own."""
     rows: list[list[object]] = []
+    claims = tidy.by_kind(claims)
     several = len(models_of(claims)) > 1
     for line in lines(claims):
         first = next(iter(line.values()))

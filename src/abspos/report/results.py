@@ -19,6 +19,7 @@ import pandas as pd
 from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
+from abspos.figures import tidy
 from abspos.report.front import OURS, claim_rows, estimate
 from abspos.report.in_words import in_words
 
@@ -71,7 +72,7 @@ def claims_table(claims: pd.DataFrame) -> str:
 
 def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
     """The numbers of bos-swap for every replacement, in one summary; a star marks the primary."""
-    chosen = swaps[swaps["summary"] == summary]
+    chosen = tidy.by_kind(swaps[swaps["summary"] == summary])
     texts = [estimate(row) + " ★" * bool(row["primary"]) for row in chosen.to_dict("records")]
     chosen = chosen.assign(text=texts)
     keys = ["model", "reading", "replacement", "token", "lens"]
@@ -84,8 +85,8 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
 def sensitivity_table(found: pd.DataFrame) -> str:
     """Every published verdict and the choices that flip it or cannot decide it."""
     rows = []
-    found = found.fillna({"lens": "", "reading": ""})
-    known = ["claim", "number", "arms", "lens", "reading"]
+    found = tidy.by_kind(found).fillna({"lens": "", "reading": ""})
+    known = ["model", "claim", "number", "arms", "lens", "reading"]
     for key, chosen in found.groupby(known, sort=False):
         by_change = [
             ", ".join(f"{row['choice']}: {row['verdict']}" for _, row in part.iterrows())
@@ -94,6 +95,7 @@ def sensitivity_table(found: pd.DataFrame) -> str:
         held = (chosen["change"] == SAME).sum()
         rows.append([*key, chosen["published"].iloc[0], f"{held} of {len(chosen)}", *by_change])
     head = [
+        "model",
         "claim",
         "number",
         "arms",
@@ -110,6 +112,7 @@ def sensitivity_table(found: pd.DataFrame) -> str:
 
 def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
     """The numbers of bos-swap whose interval covers the claimed number, as a list."""
+    swaps = tidy.by_kind(swaps)
     fits = swaps[(swaps["ci_low"] <= claimed) & (claimed <= swaps["ci_high"])]
     lines = [
         f"- {row['model']}: {row['replacement']}, {row['number']}, reading {row['reading']}, "
@@ -121,8 +124,9 @@ def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
 
 def guards_table(guards: pd.DataFrame) -> str:
     """Controls of position and the effects that they guard, in per cent of R's energy."""
+    guards = tidy.by_kind(guards)
     rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
-    keys = ["role", "condition", "reading", "lens", "summary"]
+    keys = ["model", "role", "condition", "reading", "lens", "summary"]
     wide = rows.pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )

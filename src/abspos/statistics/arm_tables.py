@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -51,7 +51,7 @@ class ArmTables:
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        self.p_values = untested() if keys["condition"] in REFERENCES else None
+        self.p_values = untested(self.kinds) if keys["condition"] in REFERENCES else None
         self.energies()
         self.summaries()
         self.readings()
@@ -158,9 +158,15 @@ class ArmTables:
             tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
             for component, own in tested.items():
                 gram = sl.full_gram(own, self.number)
-                for summary, function in SUMMARY_OF_HEADS.items():
-                    self.p_values.loc[lens, component, summary] = sign_flip_summary_p(
-                        gram, function, self.flips, self.seed, self.documents
+                for (kind, layers), summary in product(
+                    sl.by_kind(self.kinds).items(), SUMMARY_OF_HEADS
+                ):
+                    self.p_values.loc[kind, lens, component, summary] = sign_flip_summary_p(
+                        gram[layers],
+                        SUMMARY_OF_HEADS[summary],
+                        self.flips,
+                        self.seed,
+                        self.documents,
                     )
 
     def summaries(self) -> None:
@@ -384,9 +390,18 @@ class ArmTables:
         )
 
 
-def untested() -> xr.DataArray:
-    """p-values (lens, component, summary) before any test: NaN."""
-    coords = {"lens": list(LENSES), "component": list(TESTED), "summary": list(sl.SUMMARIES)}
+def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
+    """p-values (kind, lens, component, summary) before any test: NaN.
+
+    Args:
+        kinds: of an arm's layers; the tests are of all of them, and in hybrids of each kind.
+    """
+    coords = {
+        "kind": list(sl.by_kind(kinds)),
+        "lens": list(LENSES),
+        "component": list(TESTED),
+        "summary": list(sl.SUMMARIES),
+    }
     sizes = [len(names) for names in coords.values()]
     return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
 

@@ -37,7 +37,8 @@ class ArmReplicates:
             has the inner products of early R with that of bos; ``half`` and ``half-cross`` are of
             the half of the inputs that no head is chosen on.
         loss: next-token loss (replicate) in nats per token.
-        p_values: sign-flip tests (lens, component, summary) of early summaries over heads.
+        p_values: sign-flip tests (kind, lens, component, summary) of early summaries over heads,
+            over all layers and in hybrids over those of each kind.
         writes: of arms whose token at position 0 varies, ``gram_write`` (layer, head, pair), packed
             inner products of what heads write from position 0, and ``a_1_64`` (layer, head, input).
     """
