@@ -14,12 +14,12 @@ from scipy.stats import t
 from abspos.arrays import open_dataset
 from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
-from abspos.documents import holdout
 from abspos.statistics import aggregate
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
 from abspos.statistics.aggregate import tabulate
 from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.fingerprint import READ
 from abspos.statistics.half_samples import SPLITS, in_first_half
 from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.sign_flips import sign_flip_p
@@ -591,34 +591,35 @@ def test_an_altered_store_of_replicates_is_refused(replicates, tmp_path):
         open_replicates(store, manifest)
 
 
-def test_writes_of_no_bos_alone(replicates, stores):
-    arm = ARMS["no-bos"]
-    assert [name for name, own in replicates.items() if own.writes is not None] == [arm]
-    for name in ("gram_write", "a_1_64"):
-        np.testing.assert_array_equal(replicates[arm].writes[name], stores[arm][name])
+def test_writes_of_arms_of_the_crossed_design_alone(replicates, stores):
+    crossed = {arm for arm in replicates if arm.condition == "bos"}
+    assert {name for name, own in replicates.items() if own.writes is not None} == crossed
+    for arm in crossed:
+        for name in READ:
+            np.testing.assert_array_equal(replicates[arm].writes[name], stores[arm][name])
 
 
 def test_cross_grams_become_replicates(stores):
     store = stores["standard", "bos"]
-    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins(halves=True)
+    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins([])
     rng = np.random.default_rng(0)
     cross = {lens: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for lens in LENSES}
     dims = ("layer", "head", "input", "input_reference")
     named = {f"cross_{lens}": (dims, gram) for lens, gram in cross.items()}
     arm = ArmTables(store.assign(named), BOS, 0.95, 100, 0)
-    found = arm.all_bins(halves=True)
-    _, half = holdout(16, 0, store["document"].values)
+    half = [1, 4, 5, 8, 9, 12, 13]
+    found = arm.all_bins([half])
     for lens, gram in cross.items():
-        for name, expected in (("cross", gram), ("half-cross", gram[..., half, :][..., half])):
+        for name, expected in (("cross", gram), ("among-7-cross", gram[..., half, :][..., half])):
             np.testing.assert_allclose(
                 found[name].sel(lens=lens, component="residual").isel(replicate=0),
                 statistics.energy(expected),
             )
-    assert set(arm.all_bins(halves=False)) == set(found) - {"half", "half-cross"}
+    assert set(arm.all_bins([])) == set(found) - {"among-7", "among-7-cross"}
     own = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], 16)
     expected = statistics.energy(own[..., half, :][..., half])
     np.testing.assert_allclose(
-        found["half"].sel(lens="log", component="residual").isel(replicate=0), expected
+        found["among-7"].sel(lens="log", component="residual").isel(replicate=0), expected
     )
 
 

@@ -48,12 +48,15 @@ def claim_table(evidence: Evidence) -> pd.DataFrame:
     A claim holds if all of its primary rows do, so the largest of their p-values is the claim's.
     """
     rows = [row for claim in registry.CLAIMS for row in claim.judge(evidence)]
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    every = pd.DataFrame(rows)
+    table = every.reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna()
     by_claim = table[chosen].groupby("claim")["p_value"].max()
     adjusted = dict(zip(by_claim.index, holm(by_claim.to_numpy()), strict=True))
     table.loc[chosen, "p_adjusted"] = table.loc[chosen, "claim"].map(adjusted)
-    table["preliminary"] = table["n_inputs"] < MIN_INPUTS
+    # Half of the inputs are half by design: no verdict of theirs is preliminary for that.
+    needed = every.get("needed", pd.Series(dtype=float)).reindex(table.index).fillna(MIN_INPUTS)
+    table["preliminary"] = table["n_inputs"] < needed
     return table
 
 

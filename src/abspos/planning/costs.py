@@ -96,7 +96,6 @@ class Load:
         packed: whether the checkpoint is converted from a GGUF file.
         fields: whether early fields are stored, so that other arms can be compared with them.
         compared: whether early fields are compared with those of another arm.
-        writes: whether the heads' writes from position 0 are stored.
     """
 
     sizes: Sizes
@@ -114,7 +113,6 @@ class Load:
     packed: bool = False
     fields: bool = True
     compared: bool = False
-    writes: bool = True
 
     @property
     def half(self) -> int:
@@ -166,9 +164,8 @@ def activation_bytes(load: Load) -> int:
     s = load.sizes
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
-    write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
     states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
-    return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
+    return s.layers * (qk + v0) + (s.layers + 1) * states
 
 
 def component_bytes(load: Load) -> int:
@@ -176,7 +173,7 @@ def component_bytes(load: Load) -> int:
     n, half = load.inputs, load.half
     # mask, residual, row, sink and the anchored mask; mask and residual; residual beyond a window
     kinds = 4 + load.anchored + 2 + load.bins - 2
-    grams = (2 * kinds + load.writes) * n * (n + 1) // 2
+    grams = 2 * kinds * n * (n + 1) // 2
     profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
     fields = 4 * load.shown * half + half + n * half + 4 * n
     early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
@@ -216,7 +213,7 @@ def _activations_memory(load: Load) -> float:
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
     logits = 3 * 4 * tokens // SCORED * s.vocabulary
-    kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
+    kept = 4 * load.inputs * s.hidden * 2 * s.layers
     sums = 4 * s.layers * load.length * s.hidden
     passing = max(working + logits, _certificate_memory(load))
     return BASE_BYTES + item * s.parameters + passing + kept + sums

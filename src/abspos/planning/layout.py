@@ -17,13 +17,13 @@ from abspos.figures.facts import facts
 from abspos.inputs.corpus import folder_of
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
-from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
+from abspos.study.conditions import SUBSTITUTES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
 
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
-    "readers": tuple(EXCHANGES),
+    "readers": tuple(SUBSTITUTES),
     "controls": tuple(row.name for row in TABLE if row.says),
 }
 #: Tables of one model that are also joined over all models.
@@ -145,11 +145,11 @@ class Layout:
 
     def reference(self, model: str, variant: str, condition: str) -> str | None:
         """The condition that a run is compared with, or None."""
-        wanted = condition_of(condition).compared and (variant, "bos") in self.arms(model)
-        if not wanted:
+        own = condition_of(condition)
+        if not own.compared or (variant, "bos") not in self.arms(model):
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
-        return "bos" if same else None
+        return "bos" if same or own.substitute else None
 
     def variant(self, name: str) -> dict[str, Any]:
         """The changes of a variant, as plain values."""
@@ -233,8 +233,20 @@ class Layout:
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
+            **self.held_out(model, variant, condition),
             **self.left(model, variant, condition),
         }
+
+    def chooses_heads(self, condition: str) -> bool:
+        """Whether a condition acts on heads that are chosen under bos."""
+        substitute = condition_of(condition).substitute
+        return substitute is not None and substitute.chosen
+
+    def held_out(self, model: str, variant: str, condition: str) -> dict[str, int]:
+        """The inputs of bos, on half of which heads are chosen; empty for arms without heads."""
+        if not condition_of(condition).substitute:
+            return {}
+        return {"held_out_of": self.number(model, variant, "bos")}
 
     def left(self, model: str, variant: str, condition: str) -> dict[str, float]:
         """Share of sink and drift in an arm of a synthetic model; empty for other models."""

@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,10 @@ import pandas as pd
 import xarray as xr
 
 from abspos.components.lenses import LENSES
-from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg
+from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
 from abspos.statistics.store import ArmReplicates, facts_of
@@ -114,27 +114,27 @@ class ArmTables:
             self.bins[which] = sl.stack(pieces)
         self.tables["energies"] = pd.concat(frames, ignore_index=True)
 
-    def halves(self) -> dict[str, xr.DataArray]:
-        """Early R and its cross on the half of the inputs that no head is chosen on.
+    def among(self, numbers: Sequence[int]) -> dict[str, xr.DataArray]:
+        """Early R and its cross on some inputs, those of arms that heads are chosen for.
 
         Source: docs/method.md, section 3 (selection).
         """
-        documents = self.store["document"].values
-        _, measured = holdout(self.number, self.seed, documents)
-        labels = None if self.documents is None else documents[measured]
+        documents = self.store["document"].values[numbers]
+        labels = None if len(set(documents)) == len(documents) else documents
 
-        def of_half(gram: np.ndarray) -> np.ndarray:
-            return sl.gram_replicates(gram[..., measured, :][..., measured], labels)
+        def of_some(gram: np.ndarray) -> np.ndarray:
+            return sl.gram_replicates(gram[..., numbers, :][..., numbers], labels)
 
         packed = sl.packed_grams(self.store, "early")
         own = {
-            (lens, "residual"): of_half(sl.full_gram(packed[lens, "residual"], self.number))
+            (lens, "residual"): of_some(sl.full_gram(packed[lens, "residual"], self.number))
             for lens in LENSES
         }
-        found = {"half": sl.stack(own)}
+        name = among(len(numbers))
+        found = {name: sl.stack(own)}
         if "cross_log" in self.store:
-            found["half-cross"] = sl.stack(
-                {(lens, "residual"): of_half(self.cross_gram(lens)) for lens in LENSES}
+            found[f"{name}-cross"] = sl.stack(
+                {(lens, "residual"): of_some(self.cross_gram(lens)) for lens in LENSES}
             )
         return found
 
@@ -327,8 +327,8 @@ class ArmTables:
         sight = self.store.attrs["length"] if None in windows else max(windows)
         return min(query + 1, sight)
 
-    def all_bins(self, halves: bool) -> dict[str, xr.DataArray]:
-        """Energies by bin and with its reference; with ``halves`` also on half of the inputs."""
+    def all_bins(self, parts: Sequence[Sequence[int]]) -> dict[str, xr.DataArray]:
+        """Energies by bin and with its reference; also on parts of the inputs (see among)."""
         found = dict(self.bins)
         if "cross_log" in self.store:
             found["cross"] = sl.stack(
@@ -337,21 +337,28 @@ class ArmTables:
                     for lens in LENSES
                 }
             )
-        return found | (self.halves() if halves else {})
+        for numbers in parts:
+            found |= self.among(numbers)
+        return found
 
-    def for_claims(self, halves: bool) -> ArmReplicates:
-        """Evidence of this arm for claims; with ``halves`` also on the half of the inputs."""
+    def for_claims(self, parts: Sequence[Sequence[int]] = ()) -> ArmReplicates:
+        """Evidence of this arm for claims, also on parts of the inputs (see among)."""
         writes = None
-        if "gram_write" in self.store:
-            writes = self.store[["gram_write", "a_1_64"]].reset_coords(drop=True)
+        if "write0" in self.store:
+            writes = self.store[list(READ)].reset_coords(drop=True)
             writes.attrs = {}
         return ArmReplicates(
             facts_of(self.store),
-            self.all_bins(halves),
+            self.all_bins(parts),
             self.loss_replicates,
             self.p_values,
             writes,
         )
+
+
+def among(number: int) -> str:
+    """The bin of early queries of so many inputs that no head is chosen on."""
+    return f"among-{number}"
 
 
 def untested() -> xr.DataArray:

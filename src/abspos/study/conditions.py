@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: What a condition is for: a starting point, a replacement of BOS (numbers of the claim bos-swap),
-#: a control, or another position 0 that only some heads read.
-Role = Literal["reference", "replacement", "control", "exchange"]
+#: a control, or a substitute that chosen heads read at position 0.
+Role = Literal["reference", "replacement", "control", "substitute"]
 #: Which of the study's swap tokens a condition reads: the first, or each in an arm of its own.
 Token = Literal["first", "each"]
 #: What must be nothing: any difference from bos, any beyond rounding, R in layer 0.
 Check = Literal["identical", "rounding", "layer 0"]
-#: Heads that an exchange acts on (abspos.sinks).
-Heads = Literal["readers", "matched", "all"]
+#: Heads that read a substitute (abspos.sinks): chosen by their attention to position 0, in all
+#: layers or by third of the depth.
+Heads = Literal["readers", "others", "top", "bottom", "all", "lower", "middle", "upper"]
+#: Sets of heads that are chosen on inputs under bos.
+CHOSEN = frozenset({"readers", "others", "top", "bottom"})
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,42 @@ class Null:
 
 
 @dataclass(frozen=True)
+class Substitute:
+    """What chosen heads read at position 0 in place of what stands there.
+
+    Attributes:
+        heads: which heads; the others read position 0 as it is.
+        source: where it comes from: the trajectory of a swap token, zeros, or BOS in mid-text.
+        parts: what of position 0 it replaces.
+    """
+
+    heads: Heads
+    source: Literal["token", "zero", "mid-text"]
+    parts: tuple[Literal["key", "value"], ...]
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its heads are chosen on inputs under bos, which the arm then must not have."""
+        return self.heads in CHOSEN
+
+
+@dataclass(frozen=True)
 class Definition:
     """One condition.
 
     Attributes:
         name: in the config, in paths and in tables.
         text: what position 0 holds, for docs/config.md.
-        role: see `Role`. All but references need bos beside them, on at least as many inputs.
+        role: see `Role`. All but references need bos beside them, on at least as many inputs;
+            substitutes on at least twice as many, since one half chooses heads.
         needs_bos: whether a model without a BOS token cannot have it.
         token: see `Token`; None where it reads no swap token.
         reads_early: whether it depends on `bins.early`.
         compared: whether it is compared with bos field by field, input by input.
-        varies: whether the token at position 0 differs between inputs: then what heads write from
-            it is stored.
-        heads: the heads of an exchange; the others read bos.
+        crossed: whether it differs from other such conditions in nothing but the token at position
+            0, the same in all inputs: then what heads write from it is stored, for the crossed
+            design of the claim fingerprint.
+        substitute: what chosen heads read at position 0 instead of what stands there.
         null: what must be nothing, if anything must.
         says: of a control of position, what it changes instead of position 0, for the figure
             Controls.
@@ -67,8 +92,8 @@ class Definition:
     token: Token | None = None
     reads_early: bool = False
     compared: bool = False
-    varies: bool = False
-    heads: Heads | None = None
+    crossed: bool = False
+    substitute: Substitute | None = None
     null: Null | None = None
     says: str = ""
     note: str = ""
@@ -85,12 +110,12 @@ TABLE = (
         text="the BOS embedding: the reference arm",
         role="reference",
         needs_bos=True,
+        crossed=True,
     ),
     Definition(
         name="no-bos",
         text="the text's own first token",
         role="reference",
-        varies=True,
         null=Null("layer 0", "both-present", "residual energy"),
     ),
     Definition(
@@ -99,6 +124,7 @@ TABLE = (
         role="replacement",
         token="each",
         compared=True,
+        crossed=True,
     ),
     Definition(
         name="swap-mean",
@@ -118,7 +144,6 @@ TABLE = (
         text="a random token, another one for each input",
         role="replacement",
         compared=True,
-        varies=True,
     ),
     Definition(
         name="ablate-zero",
@@ -164,44 +189,68 @@ TABLE = (
         says="the text after position 0 shuffled",
         unplanted=_ONE_TOKEN,
     ),
-    Definition(
-        name="exchange-readers",
-        text="the BOS embedding; sink readers read there the keys and values of the first of "
-        "swap_tokens instead",
-        role="exchange",
-        needs_bos=True,
-        token="first",
-        compared=True,
-        heads="readers",
-        unplanted=_NO_READER,
+    *(
+        Definition(
+            name=f"exchange-{heads}",
+            text=f"the BOS embedding; {words} read there the key and value of the first of "
+            "swap_tokens instead",
+            role="substitute",
+            needs_bos=True,
+            token="first",
+            compared=True,
+            substitute=Substitute(heads, "token", ("key", "value")),
+            unplanted=_NO_READER,
+        )
+        for heads, words in (
+            ("readers", "sink readers"),
+            ("others", "heads that are no sink readers"),
+            ("all", "all heads"),
+            ("lower", "all heads of the lower third of the layers"),
+            ("middle", "all heads of the middle third of the layers"),
+            ("upper", "all heads of the upper third of the layers"),
+        )
     ),
-    Definition(
-        name="exchange-matched",
-        text="the same in as many other heads, matched by layer",
-        role="exchange",
-        needs_bos=True,
-        token="first",
-        compared=True,
-        heads="matched",
-        unplanted=_NO_READER,
+    *(
+        Definition(
+            name=f"silence-{heads}",
+            text=f"the BOS embedding, whose value counts as zero for {words}",
+            role="substitute",
+            needs_bos=True,
+            compared=True,
+            substitute=Substitute(heads, "zero", ("value",)),
+            unplanted=_NO_READER,
+        )
+        for heads, words in (
+            ("top", "the third of each layer's heads that attend to it most"),
+            ("bottom", "the third of each layer's heads that attend to it least"),
+            ("all", "all heads"),
+        )
     ),
-    Definition(
-        name="exchange-all",
-        text="the same in all heads",
-        role="exchange",
-        needs_bos=True,
-        token="first",
-        compared=True,
-        heads="all",
-        unplanted=_NO_READER,
+    *(
+        Definition(
+            name=f"unsink-{name}",
+            text=f"the BOS embedding; all heads read there {words} that BOS has in mid-text",
+            role="substitute",
+            needs_bos=True,
+            compared=True,
+            substitute=Substitute("all", "mid-text", parts),
+            unplanted=_NO_READER,
+        )
+        for name, words, parts in (
+            ("key", "the key", ("key",)),
+            ("value", "the value", ("value",)),
+            ("both", "the key and the value", ("key", "value")),
+        )
     ),
 )
 
 #: Conditions by name.
 CONDITIONS: Mapping[str, Definition] = {row.name: row for row in TABLE}
 
-#: The set of heads of each exchange, by its name.
-EXCHANGES: Mapping[str, str] = {row.name: row.heads for row in TABLE if row.heads}
+#: What each condition substitutes at position 0, by its name.
+SUBSTITUTES: Mapping[str, Substitute] = {
+    row.name: row.substitute for row in TABLE if row.substitute
+}
 
 #: Conditions with one arm for each swap token.
 NUMBERED = frozenset(row.name for row in TABLE if row.token == "each")

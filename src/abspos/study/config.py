@@ -18,7 +18,15 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from abspos.documents import MIN_INPUTS
 from abspos.study.checks import Mistake, View, cross_checks, mistakes_of, refused
-from abspos.study.conditions import CONDITIONS, TABLE, Definition, arms_of, condition_of, split
+from abspos.study.conditions import (
+    CONDITIONS,
+    SUBSTITUTES,
+    TABLE,
+    Definition,
+    arms_of,
+    condition_of,
+    split,
+)
 from abspos.study.fields import (
     Bool,
     Float,
@@ -68,7 +76,8 @@ class Condition(Part):
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
         description="Number of inputs, counted from the first; null: all. At least 8, or 3 "
-        "for a control.",
+        "for a control. Substitutes (exchange-*, silence-*, unsink-*): of the half of the inputs "
+        "that chooses no heads, at least 3; null: all of it.",
     )
 
 
@@ -258,10 +267,18 @@ class Study(Part):
         """The names of a condition's arms: its own, or `swap-token-1` and so on, one a token."""
         return arms_of(condition.name, len(self.swap_tokens))
 
+    def number(self, variant: Variant, condition: Condition) -> int:
+        """How many inputs a condition of a variant has: where it states none all, and for
+        substitutes half of those of bos, since the other half chooses heads."""
+        if condition.inputs or condition.name not in SUBSTITUTES:
+            return condition.inputs or self.inputs.number
+        stated = {other.name: other.inputs for other in variant.conditions}
+        return (stated["bos"] or self.inputs.number) // 2
+
     def runs(self) -> tuple[Run, ...]:
         """Every arm of every model, in the config's order. Revisions are resolved elsewhere."""
         return tuple(
-            Run(model.name, variant.name, arm, condition.inputs or self.inputs.number)
+            Run(model.name, variant.name, arm, self.number(variant, condition))
             for model in self.models
             for variant in self.variants
             for condition in variant.conditions
