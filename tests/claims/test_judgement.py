@@ -478,7 +478,7 @@ def test_both_present(table):
     assert arms == {f"{variant}/bos" for variant in VARIANTS}, "in every variant"
 
 
-def test_an_absent_component_is_not_reproduced():
+def test_a_component_lost_in_noise_is_inconclusive():
     table = judged("both-present", evidence(study().arm("standard:bos", residual=1e-9), noise=1.0))
     row = rows_of(
         table,
@@ -488,7 +488,7 @@ def test_an_absent_component_is_not_reproduced():
         lens="log",
         summary="median",
     ).squeeze()
-    assert row["verdict"] == "not reproduced"
+    assert row["verdict"] == "inconclusive"
 
 
 def test_theorems(table):
@@ -519,7 +519,7 @@ def test_a_theorem_that_fails_in_one_arm_fails(whole, facts, claim, number, arm)
     given = copy.deepcopy(whole)
     given.facts[named(arm)] |= facts
     row = judged(claim, given, number=number).squeeze()
-    assert (row["estimate"], row["verdict"]) == (0.002, "contradicted")
+    assert (row["estimate"], row["verdict"]) == (0.002, "violated")
     given.facts[named(arm)] |= dict.fromkeys(facts, np.nan)
     row = judged(claim, given, number=number).squeeze()
     assert row["verdict"] == "not testable"
@@ -532,7 +532,7 @@ def test_the_trajectory_of_a_coarse_dtype_is_held_to_what_its_rounding_allows(wh
     row = judged("closed-trajectory", given).squeeze()
     assert (row["claimed"], row["verdict"]) == ("<= 0.05", "holds by construction")
     given.facts[named("standard:bos")]["closed_error"] = 0.06
-    assert judged("closed-trajectory", given).squeeze()["verdict"] == "contradicted"
+    assert judged("closed-trajectory", given).squeeze()["verdict"] == "violated"
 
 
 def test_sink_readers_await_their_arm(table):
@@ -606,7 +606,7 @@ def test_half_of_the_inputs_by_design_are_not_preliminary():
     assert not fewer["preliminary"].any()
 
 
-@pytest.mark.parametrize(("others", "verdict"), [(1.0, "not reproduced"), (0.5, "contradicted")])
+@pytest.mark.parametrize(("others", "verdict"), [(1.0, "inconclusive"), (0.5, "opposite")])
 def test_sink_readers_that_carry_no_more(others, verdict):
     table = judged("sink-readers", evidence(exchanges(others), noise=0.03), primary=True)
     assert set(table["verdict"]) == {verdict}
@@ -614,7 +614,7 @@ def test_sink_readers_that_carry_no_more(others, verdict):
 
 @pytest.mark.parametrize(
     ("energy", "verdict"),
-    [(1.4, "reproduced"), (1.9, "direction only"), (2.0, "not reproduced"), (2.4, "contradicted")],
+    [(1.4, "reproduced"), (1.9, "absent"), (2.0, "absent"), (2.4, "opposite")],
 )
 def test_ntk_suppresses(energy, verdict):
     table = judged(
@@ -657,9 +657,9 @@ def test_ntk_is_compared_in_the_same_weights_and_nothing_else(change):
     ("slope", "verdicts"),
     [
         (0.5, ("reproduced", "reproduced")),
-        (-0.5, ("contradicted", "contradicted")),
-        (0.01, ("not reproduced", "contradicted")),
-        (0.02, ("reproduced", "not reproduced")),
+        (-0.5, ("opposite", "opposite")),
+        (0.01, ("inconclusive", "opposite")),
+        (0.02, ("reproduced", "inconclusive")),
     ],
 )
 def test_window_accumulates(slope, verdicts):
@@ -731,7 +731,7 @@ def test_bos_swap(table):
             }
             assert found["estimate"].to_dict() == pytest.approx(wanted)
             assert found["verdict"]["swap-token: energy reduction"] == "reproduced"
-            assert found["verdict"]["swap-mean: energy reduction"] == "direction only"
+            assert found["verdict"]["swap-mean: energy reduction"] == "direction only, larger"
     assert set(rows_of(table, "bos-swap")["claimed"]) == {"0.4"}
     zeroed = table[table["number"].fillna("").str.startswith("ablate-zero")]
     assert zeroed["note"].str.contains("removes position 0, does not replace it").all()
@@ -742,7 +742,7 @@ def test_tokens_that_change_nothing_reproduce_nothing():
     for i in range(1, 5):
         plan.arm(f"standard:swap-token-{i}", residual=2.0, cross=2.0)
     row = judged("bos-swap", evidence(plan), primary=True).squeeze()
-    check(row, 0, "not reproduced")
+    check(row, 0, "absent")
 
 
 def test_a_wide_interval_around_forty_percent_is_a_direction():
@@ -791,7 +791,7 @@ def test_a_state_that_varies_under_bos_is_seen():
     plan = study()
     plan["window:bos"]["facts"] = {"state_variance": 1e-12}
     row = judged("fingerprint", evidence(plan)).iloc[0]
-    assert (row["estimate"], row["verdict"]) == (1e-12, "contradicted")
+    assert (row["estimate"], row["verdict"]) == (1e-12, "violated")
 
 
 def test_the_halves_of_fingerprint_can_be_exchanged():
@@ -835,7 +835,10 @@ def test_a_missing_arm_is_named(dropped, claim, reason):
     assert list(rows["lens"]) == ([""] if claim == "fingerprint" else list(LENSES))
     assert rows["primary"].tolist() == [lens != "probability" for lens in rows["lens"]]
     assert rows["estimate"].isna().all()
-    assert rows["claimed"].tolist() == ["0.4" if claim == "bos-swap" else "> 0"] * len(rows)
+    claimed = {"bos-swap": "0.4", "ntk-suppresses": "> 0.1"} | dict.fromkeys(
+        ("sink-readers", "fingerprint"), "> 0.01"
+    )
+    assert rows["claimed"].tolist() == [claimed.get(claim, "> 0")] * len(rows)
 
 
 @pytest.mark.parametrize("arm", list(study()))

@@ -248,7 +248,7 @@ class Factory:
                         claim="ntk-suppresses",
                         claimed="> 0",
                         arms="ntk/bos vs standard/bos",
-                        verdict="contradicted",
+                        verdict="opposite",
                         number="reduction of residual energy",
                     ),
                     self.row(
@@ -369,14 +369,14 @@ class Factory:
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
-        found = found[found["verdict"].isin(["reproduced", "contradicted", "direction only"])]
+        found = found[found["verdict"].isin(["reproduced", "opposite", "direction only"])]
         choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
         parts = [
             found.assign(
                 choice=choice,
                 change=change,
                 published=found["verdict"],
-                verdict=found["verdict"] if change == "same" else "not reproduced",
+                verdict=found["verdict"] if change == "same" else "inconclusive",
             )
             for choice, change in choices
         ]

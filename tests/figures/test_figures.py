@@ -147,9 +147,9 @@ def test_verdicts_that_differ_between_models_are_counted(draw, tables_of):
     tables = dict(tables_of(models=3))
     claims = tables["claims"]
     swapped = (claims["model"] == "model-1") & (claims["claim"] == "bos-swap")
-    tables["claims"] = claims.assign(verdict=claims["verdict"].mask(swapped, "contradicted"))
+    tables["claims"] = claims.assign(verdict=claims["verdict"].mask(swapped, "opposite"))
     shown = " ".join(texts(draw("claims_forest", tables)).split())
-    assert "2 direction only, 1 contradicted" in shown
+    assert "2 direction only; 1 opposite" in shown
 
 
 def test_models_share_the_scale_of_a_component(draw, tables_of):

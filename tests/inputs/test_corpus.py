@@ -286,6 +286,14 @@ def test_a_copy_counts_once_and_the_first_stays(copy, caplog):
     )
 
 
+def test_ascii_is_compared_as_all_other_text():
+    every = "".join(map(chr, range(128)))
+    assert (
+        corpus.visible(every) == corpus.visible(every + "é")[:-2] == every[33:127].lower().encode()
+    )
+    assert corpus.visible("A b\t") == corpus.visible("a\u00a0B")
+
+
 def test_other_words_are_another_text(caplog):
     documents = texts_of(TEXT, TEXT[:-1], TEXT.replace("single", "double"), "1.23", "12.3")
     assert distinct(documents) == documents

@@ -74,8 +74,8 @@ def test_flips_are_listed_beside_what_is_published():
     found = pd.DataFrame(
         [
             row | {"choice": "early 16", "verdict": "reproduced", "change": "same"},
-            row | {"choice": "half 1", "verdict": "not reproduced", "change": "too few inputs"},
-            row | {"choice": "mean head", "verdict": "contradicted", "change": "flips"},
+            row | {"choice": "half 1", "verdict": "inconclusive", "change": "too few inputs"},
+            row | {"choice": "mean head", "verdict": "opposite", "change": "flips"},
             row
             | {
                 "number": "no lens",
@@ -89,8 +89,8 @@ def test_flips_are_listed_beside_what_is_published():
     assert "| bos-swap | no lens | a |  | reproduced | 1 of 1 |" in results.sensitivity_table(found)
     line = results.sensitivity_table(found).splitlines()[2]
     assert line == (
-        "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: contradicted | "
-        "half 1: not reproduced |  |"
+        "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: opposite | "
+        "half 1: inconclusive |  |"
     )
 
 

@@ -76,12 +76,12 @@ def test_no_effect_where_none_was_planted(numbers) -> None:
         numbers, "ntk-suppresses", "reduction of residual energy", "ntk/bos vs standard/bos"
     )
     assert found["truth"] == found["estimate"] == 0
-    assert found["verdict"] == "not reproduced"
+    assert found["verdict"] == "inconclusive"
     found = row(numbers, "both-present", "residual energy", "untrained/bos")
     assert found["truth"] == 0
     assert found["estimate"] != 0
     assert found["covered"]
-    assert found["verdict"] == "not reproduced"
+    assert found["verdict"] == "inconclusive"
 
 
 def test_both_parts_are_there_where_they_were_planted(numbers) -> None:

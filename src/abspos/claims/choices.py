@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from abspos.arrays import open_dataset
 from abspos.claims import registry
 from abspos.claims.evidence import Evidence, Row
+from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
 from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
@@ -33,6 +34,8 @@ from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 
 #: Other ends of the early bin, as far as the inputs are long enough.
 EARLY = (16, 32, 64)
+#: What a number of a claim is known by, apart from its lens and summary.
+NUMBER = ("claim", "arms", "number")
 #: Of fewer inputs no choice is judged.
 FEWEST = 8
 
@@ -204,11 +207,17 @@ def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]
     return replace(evidence, arms=arms, exchanged=choice.exchanged)
 
 
-def judged(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> list[Row]:
+def judged(
+    evidence: Evidence,
+    choice: Choice,
+    stores: Mapping[Arm, xr.Dataset],
+    levels: Mapping[str, float],
+) -> list[Row]:
     """Rows of the numbers that a choice can change, each with a verdict: of the median head, or of
-    no summary over heads."""
+    no summary over heads. Primary ones are decided at the published level of their claim, so that
+    no verdict differs by its level alone."""
     changed = altered(evidence, choice, stores)
-    return [
+    rows = [
         row | {"choice": choice.name}
         for claim in registry.CLAIMS
         if choice.kind in claim.choices
@@ -218,6 +227,28 @@ def judged(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset])
         and (choice.lenses is None or row["lens"] in choice.lenses)
         and (row["number"] in claim.choices[choice.kind] or not claim.choices[choice.kind])
     ]
+    return at_levels(rows, levels)
+
+
+def mean_heads(rows: Sequence[Row], levels: Mapping[str, float]) -> list[Row]:
+    """The mean head as a choice: rows of all claims whose number has a primary row, at its level.
+
+    Args:
+        rows: published ones of all claims.
+        levels: at which the claims were decided.
+    """
+    primary = {
+        tuple(row[name] for name in NUMBER): row["lens"]
+        for row in rows
+        if row["primary"] and row.get("summary")
+    }
+    found = [
+        row | {"choice": "mean head", "primary": row["lens"] == primary[key]}
+        for row in rows
+        if row["verdict"] and row.get("summary") == "mean"
+        if (key := tuple(row[name] for name in NUMBER)) in primary
+    ]
+    return at_levels(found, levels)
 
 
 def choose(
@@ -277,9 +308,11 @@ def choose(
     # An arm on some of the inputs has the first of them.
     sources = windows.attrs["sources"][: first.sizes["input"]]
     found = choices_of(first, sources, seed)
+    published, levels = claim_rows(evidence)
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
-        done = pool.map(lambda choice: judged(evidence, choice, opened), found)
+        done = pool.map(lambda choice: judged(evidence, choice, opened, levels), found)
         label = f"{model} {revision}: choices"
         rows = [row for part in progress(done, len(found), label, "choices") for row in part]
+    rows += mean_heads(published, levels)
     frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
     write_csv(frame, Path(table))

@@ -30,6 +30,9 @@ UNDEFINED = "not finite: an energy in it is not positive"
 BOS = Arm("standard", "bos")
 
 Row = dict[str, Any]
+#: What a row holds besides columns: its Claimed, and standard error with degrees of freedom. From
+#: these it can be decided at another level.
+WANTED, SPREAD = "wanted", "spread"
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,11 @@ def measured(
     if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
         share = f"five inputs carry {float(found.influence):.0%} of the influence"
         note = "; ".join(filter(None, (note, share)))
-    verdict = "" if claimed is None else verdicts.verdict(estimate, low, high, claimed)
-    if verdict == verdicts.NOT_TESTABLE:
+    if claimed is not None and not np.isfinite([low, high]).all():
         note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * special.stdtr(found.freedom, -abs(estimate / found.se))
-    return {
+    row = {
         "arms": compared(arms),
         "number": number,
         "lens": lens,
@@ -154,12 +156,38 @@ def measured(
         "ci_low": low,
         "ci_high": high,
         "claimed": "" if claimed is None else str(claimed),
-        "verdict": verdict,
+        "verdict": "",
         "primary": primary,
         "n_inputs": inputs,
         "note": note,
         "p_value": float(p),
         "influence": float(found.influence),
+        WANTED: claimed,
+        SPREAD: (float(found.se), found.freedom),
+    }
+    return decided(row, evidence.confidence)
+
+
+def decided(row: Row, level: float) -> Row:
+    """A row with its verdict, by the interval of one level; as it is where none is passed on it.
+
+    Args:
+        row: as `measured` made it.
+        level: of confidence.
+    """
+    claimed = row.get(WANTED)
+    if claimed is None:
+        return row
+    se, freedom = row[SPREAD]
+    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * se
+    low, high = row["estimate"] - reach, row["estimate"] + reach
+    return row | {
+        "verdict": verdicts.verdict(low, high, claimed),
+        "level": level,
+        "decided_low": low,
+        "decided_high": high,
+        "n_decides": verdicts.n_decides(low, high, row["n_inputs"], claimed),
+        "excludes_claimed": verdicts.excludes(low, high, claimed),
     }
 
 

@@ -9,8 +9,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from abspos.claims.evidence import Evidence, Row, constructed, measured, not_testable
-from abspos.claims.verdicts import POSITIVE
+from abspos.claims.evidence import (
+    Evidence,
+    Row,
+    constructed,
+    decided,
+    measured,
+    not_testable,
+)
+from abspos.claims.verdicts import SHARE
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.fingerprint import (
     PERMUTATIONS,
@@ -39,7 +46,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
     }
     design = design_of(arms, evidence.seed, evidence.exchanged)
     if why := design.lacks():
-        yield not_testable(f"crossed design of bos and swap-token: {why}")
+        yield not_testable(f"crossed design of bos and swap-token: {why}", claimed=SHARE)
         return
     found = [Arm("standard", condition) for condition in arms]
     yield from design_rows(evidence, design, found[::-1])
@@ -58,20 +65,21 @@ def design_rows(evidence: Evidence, design: Design, arms: list[Arm]) -> Iterator
             arms,
             "variance explained",
             share,
-            POSITIVE,
+            SHARE,
             summary=summary,
             primary=summary == "median",
         )
         reached = p_value(float(share[0]), null)
         told = f"{note}; permuted within texts: at most {null.max():.2g}, p = {reached:.2g}"
-        yield row | common | {"note": "; ".join(filter(None, (row["note"], told)))}
+        noted = {"note": "; ".join(filter(None, (row["note"], told)))}
+        yield decided(row | common | noted, evidence.confidence)
     right = decoded(writes[readers])
     row = measured(
         evidence,
         arms,
         "decoding accuracy above chance",
         mean_replicates(right, None) - 1 / design.tokens,
-        POSITIVE,
+        SHARE,
         note=f"{note}; all sink readers together; chance: {1 / design.tokens:.0%}",
     )
-    yield row | common
+    yield decided(row | common, evidence.confidence)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from abspos.claims import estimands
 from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
-from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.arm_tables import among
@@ -83,7 +83,9 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
     if not evidence.has(BOS, SWAP) or not {"readers", "others"} <= set(exchanges):
         for lens in LENSES:
             yield not_testable(
-                "needs standard under bos, swap-token, exchange-readers and exchange-others", lens
+                "needs standard under bos, swap-token, exchange-readers and exchange-others",
+                lens,
+                SHARE,
             )
         exchanges = {}
     for lens in LENSES:
@@ -117,4 +119,4 @@ def carried_rows(part: Part, arms: Mapping[str, Arm]) -> Iterator[Row]:
         return
     for name, share in shares["readers"].items():
         difference = share - shares["others"][name]
-        yield part.row((READERS, OTHERS), f"readers less others: {name}", difference, POSITIVE)
+        yield part.row((READERS, OTHERS), f"readers less others: {name}", difference, SHARE)

@@ -80,7 +80,7 @@ def verdict_changes(
         others: claim tables of studies that made another choice, by its name.
     """
     base = deciding(claims)
-    found = [choices.assign(summary="median"), twins(claims, "mean").assign(choice="mean head")]
+    found = [choices.assign(summary="median")]
     found += [
         table[table["summary"] != "mean"].assign(choice=name) for name, table in others.items()
     ]
@@ -94,11 +94,6 @@ def verdict_changes(
         change({k: row[f"{k}_base"] for k in fields}, row) for row in joined.to_dict("records")
     ]
     return joined.reindex(columns=COLUMNS)
-
-
-def twins(claims: pd.DataFrame, summary: str) -> pd.DataFrame:
-    """Rows with another summary over heads."""
-    return claims[claims["summary"] == summary]
 
 
 def known(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,13 +11,11 @@ import numpy as np
 
 from abspos.claims import estimands
 from abspos.claims.evidence import Evidence, Row, measured, not_testable
-from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.claims.verdicts import POSITIVE, REDUCTION
 from abspos.components.lenses import LENSES
 from abspos.statistics.replicates import SUMMARIES, over_model
 from abspos.statistics.store import Arm
 
-#: ntk-suppresses is reproduced from a tenth on.
-TENTH = Claimed(least=0.10)
 #: A slope over fewer layers says nothing of depth.
 FEWEST_LAYERS = 3
 
@@ -47,11 +45,12 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     }
     if without:
         for lens in LENSES:
-            yield not_testable("is about BOS at position 0, which this model has not", lens)
+            why = "is about BOS at position 0, which this model has not"
+            yield not_testable(why, lens, REDUCTION)
     elif not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
         why = "needs an ntk variant of a factor above 1 and standard, both under bos"
         for lens in LENSES:
-            yield not_testable(why, lens)
+            yield not_testable(why, lens, REDUCTION)
     for name, factor in factors.items() if evidence.has(reference) else ():
         arm = evidence.arm(name)
         for lens in LENSES:
@@ -64,7 +63,7 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
                         [arm, reference],
                         f"reduction of {component} energy",
                         estimands.reduction(*(over_model(x, summary) for x in pair)),
-                        None if beside else TENTH,
+                        None if beside else REDUCTION,
                         lens=lens,
                         summary=summary,
                         primary=lens == "log" and summary == "median" and not beside,

@@ -74,8 +74,9 @@ class Panel:
         "energy reduction (all numbers: figure BOS swap and claims.csv). Each panel has a unit of "
         "its own. Several models share a row, each in its colour; marks show their verdicts, and "
         "the text beside the row counts them. Orange marks show the claimed value: a bar for a "
-        "number, a triangle for a bound. Verdicts in bold belong to primary numbers, named "
-        "beforehand. Rows that only accompany a claim have no claimed value."
+        "number, a triangle for a least effect. Verdicts in bold belong to primary numbers, named "
+        "beforehand; thin lines extend their intervals to the level that Holm's correction over "
+        "the claims leaves, which decides. Rows that only accompany a claim have no claimed value."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -85,7 +86,8 @@ def draw(data: style.Data) -> Figure:
     colors = dict(zip(found, cycle(COLORS), strict=False))
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
-        f"{tidy.inputs(claims)}; bars: {data.level} intervals; orange: claimed; bold: primary"
+        f"{tidy.inputs(claims)}; bars: {data.level} intervals, thin: at Holm's level"
+        "; orange: claimed; bold: primary"
         + f"; verdicts preliminary: N below {MIN_INPUTS}" * bool(preliminary)
         + tidy.left_out(found)
     )
@@ -197,8 +199,10 @@ def draw_side(
         for run, color in colors.items():
             shift = 0.7 * ((list(colors).index(run) + 0.5) / len(colors) - 0.5)
             for row in tidy.of(group, run).to_dict("records"):
-                look = style.VERDICTS.get(verdict_of(row), style.VERDICTS["not reproduced"])
+                look = style.VERDICTS.get(verdict_of(row), style.NO_VERDICT)
                 middle, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
+                decided = [float(row.get(k, math.nan)) for k in ("decided_low", "decided_high")]
+                ax.plot(decided, [y + shift] * 2, color=color, linewidth=0.6, zorder=1)
                 style.estimate(ax, y + shift, (middle, low, high), replace(look, color=color))
         draw_claim(ax, group, y)
         draw_verdicts(ax, group, y)
@@ -230,7 +234,7 @@ def draw_verdicts(ax: Axes, group: pd.DataFrame, y: int) -> None:
     texts = [f"{n} {name}" if len(found) > 1 else name for name, n in found.most_common()]
     weight = "bold" if group["primary"].astype(str).eq("True").any() else "normal"
     ax.text(
-        *(1.02, y, fill(", ".join(texts), VERDICT)),
+        *(1.02, y, fill("; ".join(texts), VERDICT)),
         transform=ax.get_yaxis_transform(),
         va="center",
         fontsize=8,

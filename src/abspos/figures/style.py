@@ -64,11 +64,17 @@ class Look:
 VERDICTS = {
     "reproduced": Look(BLACK, "-", "o"),
     "direction only": Look(BLACK, "-", "^"),
-    "not reproduced": Look(BLACK, "-", "o", filled=False),
-    "contradicted": Look(BLACK, "-", "X"),
+    "direction only, smaller": Look(BLACK, "-", "<"),
+    "direction only, larger": Look(BLACK, "-", ">"),
+    "absent": Look(BLACK, "-", "o", filled=False),
+    "inconclusive": Look(BLACK, "-", "D", filled=False),
+    "opposite": Look(BLACK, "-", "X"),
     "holds by construction": Look(BLACK, "-", "s"),
+    "violated": Look(BLACK, "-", "P"),
     "not testable": Look(BLACK, "-", "_"),
 }
+#: The mark of a number without a verdict.
+NO_VERDICT = Look(BLACK, "-", ".")
 
 COMPONENTS = {
     "mask": Look(BLUE, "-", "o"),

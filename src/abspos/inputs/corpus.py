@@ -28,6 +28,7 @@ INVISIBLE = re.compile(
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
+INVISIBLE_ASCII = bytes(code for code in range(128) if INVISIBLE.match(chr(code)))
 #: Characters that no name of a document can have: they end a line, or cannot be written.
 UNNAMABLE = re.compile("[\0-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]")
 #: Snakemake takes them for wildcards, in a rule and in what a function returns.
@@ -240,8 +241,7 @@ def distinct(documents: Sequence[Document]) -> list[Document]:
     first: dict[bytes, str] = {}
     kept, copies = [], []
     for document in documents:
-        plain = INVISIBLE.sub("", unicodedata.normalize("NFKC", document.text).casefold())
-        digest = hashlib.sha256(plain.encode()).digest()
+        digest = hashlib.sha256(visible(document.text)).digest()
         if digest in first:
             copies.append(f"{document.id!r} of {first[digest]!r}")
         else:
@@ -255,6 +255,13 @@ def distinct(documents: Sequence[Document]) -> list[Document]:
             copies[0],
         )
     return kept
+
+
+def visible(text: str) -> bytes:
+    """The drawn characters of a text, in one case and form: the same for texts that are equal."""
+    if text.isascii():  # thirty times as fast
+        return text.casefold().encode().translate(None, INVISIBLE_ASCII)
+    return INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold()).encode()
 
 
 def check_corpus(folder: Path, number: int, length: int) -> None:

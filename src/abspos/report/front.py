@@ -12,6 +12,7 @@ import yaml
 
 from abspos.claims.registry import statements
 from abspos.claims.sensitivity import fragile
+from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.stores import write_atomically
@@ -77,15 +78,7 @@ def estimate(row: Mapping[Any, Any]) -> str:
 #: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
 #: If a claim has several verdicts, the first of these counts.
-VERDICTS_WEAKEST_FIRST = (
-    "contradicted",
-    "not reproduced",
-    "not testable",
-    "direction only",
-    "reproduced",
-    "holds by construction",
-    "",
-)
+VERDICTS_WEAKEST_FIRST = (*VERDICTS, "")
 
 #: Columns that identify one line of the front table.
 SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
@@ -112,7 +105,13 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    return marked(row["verdict"], [mark for mark in MARKS if row[mark]]), estimate(row)
+    return marked(row["verdict"], [*needed(row), *(m for m in MARKS if row[m])]), estimate(row)
+
+
+def needed(row: Mapping[Any, Any]) -> list[str]:
+    """The number of inputs that would decide an inconclusive verdict; empty for others."""
+    number = row.get("n_decides")
+    return [] if number is None or pd.isna(number) else [f"N = {int(number)} would decide"]
 
 
 def marked(verdict: str, marks: Sequence[str]) -> str:
