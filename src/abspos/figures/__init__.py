@@ -14,6 +14,7 @@ FIGURES = (
     "position0",
     "bos_swap",
     "readers",
+    "fingerprint",
     "balance",
     "dose",
     "controls",

@@ -40,6 +40,7 @@ TABLES = (
     "loss",
     "masses",
     "controls",
+    "fingerprint",
 )
 
 
