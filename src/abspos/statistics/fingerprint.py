@@ -198,9 +198,11 @@ def fingerprint(
         own = {condition: store for (v, condition), store in arms.items() if v == variant}
         design = design_of(own, seed)
         if not design.lacks():
-            kinds = next(iter(own.values())).attrs["kind"]
+            first = next(condition for condition, store in own.items() if "write0" in store)
+            keys = {"variant": variant, "condition": first}
+            kinds = own[first].attrs["kind"]
             for kind, row in zip(kinds, by_depth(design, confidence, seed), strict=True):
-                found.append({"variant": variant, "kind": kind} | row)
+                found.append(keys | {"kind": kind} | row)
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -251,6 +253,7 @@ COLUMNS = [
     "model",
     "revision",
     "variant",
+    "condition",
     "layer",
     "kind",
     "readers",

@@ -22,6 +22,8 @@ Check = Literal["identical", "rounding", "layer 0"]
 #: Heads that read a substitute (abspos.sinks): chosen by their attention to position 0, in all
 #: layers or by third of the depth.
 Heads = Literal["readers", "others", "top", "bottom", "all", "lower", "middle", "upper"]
+#: What of position 0 a substitute replaces.
+Part = Literal["key", "value"]
 #: Sets of heads that are chosen on inputs under bos.
 CHOSEN = frozenset({"readers", "others", "top", "bottom"})
 
@@ -53,7 +55,7 @@ class Substitute:
 
     heads: Heads
     source: Literal["token", "zero", "mid-text"]
-    parts: tuple[Literal["key", "value"], ...]
+    parts: tuple[Part, ...]
 
     @property
     def chosen(self) -> bool:
@@ -103,6 +105,27 @@ class Definition:
 _SWAP = "swap-token: energy reduction"
 _ONE_TOKEN = "no token but that at position 0 does anything"
 _NO_READER = "no head reads keys and values"
+
+#: Heads that read a substitute, in words.
+_EXCHANGED: tuple[tuple[Heads, str], ...] = (
+    ("readers", "sink readers"),
+    ("others", "heads that are no sink readers"),
+    ("all", "all heads"),
+    ("lower", "all heads of the lower third of the layers"),
+    ("middle", "all heads of the middle third of the layers"),
+    ("upper", "all heads of the upper third of the layers"),
+)
+_SILENCED: tuple[tuple[Heads, str], ...] = (
+    ("top", "the third of each layer's heads that attend to it most"),
+    ("bottom", "the third of each layer's heads that attend to it least"),
+    ("all", "all heads"),
+)
+#: Parts of position 0 that are as in mid-text, in words.
+_UNSUNK: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
+    ("key", "the key", ("key",)),
+    ("value", "the value", ("value",)),
+    ("both", "the key and the value", ("key", "value")),
+)
 
 TABLE = (
     Definition(
@@ -201,14 +224,7 @@ TABLE = (
             substitute=Substitute(heads, "token", ("key", "value")),
             unplanted=_NO_READER,
         )
-        for heads, words in (
-            ("readers", "sink readers"),
-            ("others", "heads that are no sink readers"),
-            ("all", "all heads"),
-            ("lower", "all heads of the lower third of the layers"),
-            ("middle", "all heads of the middle third of the layers"),
-            ("upper", "all heads of the upper third of the layers"),
-        )
+        for heads, words in _EXCHANGED
     ),
     *(
         Definition(
@@ -220,11 +236,7 @@ TABLE = (
             substitute=Substitute(heads, "zero", ("value",)),
             unplanted=_NO_READER,
         )
-        for heads, words in (
-            ("top", "the third of each layer's heads that attend to it most"),
-            ("bottom", "the third of each layer's heads that attend to it least"),
-            ("all", "all heads"),
-        )
+        for heads, words in _SILENCED
     ),
     *(
         Definition(
@@ -236,11 +248,7 @@ TABLE = (
             substitute=Substitute("all", "mid-text", parts),
             unplanted=_NO_READER,
         )
-        for name, words, parts in (
-            ("key", "the key", ("key",)),
-            ("value", "the value", ("value",)),
-            ("both", "the key and the value", ("key", "value")),
-        )
+        for name, words, parts in _UNSUNK
     ),
 )
 
