@@ -73,9 +73,10 @@ format: setup  ## format the sources
 	$(BIN)/snakefmt $(RULES)
 
 lock: setup  ## update requirements.lock to the newest versions that fit
-	$(BIN)/uv pip compile pyproject.toml --all-extras --upgrade --universal --python-version 3.11 \
-	  --fork-strategy fewest --no-emit-package torch --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" --quiet -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements-torch.txt --upgrade \
+	  --universal --python-version 3.11 --fork-strategy fewest --no-emit-package torch \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet \
+	  -o requirements.lock
 
 bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -5,16 +5,20 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from snakemake.common import get_snakemake_searchpaths
+
+from abspos.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -28,11 +32,19 @@ def locked() -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)==([^\s;]+)", LOCK + torch, re.MULTILINE))
 
 
-def required(extras: bool) -> list[Requirement]:
-    """Give what the project asks for, with its extras or without."""
-    project = PROJECT["project"]
-    groups = project["optional-dependencies"].values() if extras else []
-    return [Requirement(line) for line in sum(groups, project["dependencies"])]
+#: Extras that the library imports; the others serve clusters and developers.
+OF_THE_LIBRARY = ("workflow", "gguf", "crate", "figures")
+
+
+def required(*extras: str) -> list[Requirement]:
+    """Give what the project asks for, with these extras."""
+    groups = [PROJECT["project"]["optional-dependencies"][extra] for extra in extras]
+    return [Requirement(line) for line in sum(groups, PROJECT["project"]["dependencies"])]
+
+
+def everything() -> list[Requirement]:
+    """Give what the project asks for with all of its extras, as it is locked."""
+    return required(*PROJECT["project"]["optional-dependencies"])
 
 
 def environment(name: str) -> dict[str, str]:
@@ -44,7 +56,7 @@ def environment(name: str) -> dict[str, str]:
 
 def test_the_lock_satisfies_every_requirement() -> None:
     versions = locked()
-    for requirement in required(extras=True):
+    for requirement in everything():
         name = canonicalize_name(requirement.name)
         assert name in versions, f"{name} is not in the lock: make lock"
         assert requirement.specifier.contains(versions[name]), f"{requirement}: {versions[name]}"
@@ -58,7 +70,7 @@ def test_every_import_of_the_library_is_asked_for() -> None:
     names |= {str(node.module) for node in froms}
     tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"abspos"}
     owners = importlib.metadata.packages_distributions()
-    asked = {canonicalize_name(line.name) for line in required(extras=False)}
+    asked = {canonicalize_name(line.name) for line in required(*OF_THE_LIBRARY)}
     assert "torch" in tops
     assert {top for top in tops if not asked & {*map(canonicalize_name, owners[top])}} == set()
 
@@ -77,13 +89,14 @@ def test_the_lock_leaves_out_what_differs_by_platform() -> None:
 
 @pytest.mark.parametrize("path", ["requirements.lock", "requirements-torch.txt", "pyproject.toml"])
 def test_no_host_and_no_machine_path(path: str) -> None:
-    text = (ROOT / path).read_text()
+    text = (ROOT / path).read_text().replace(PROJECT["project"]["urls"]["Paper"], "")
     assert not re.search(r"https?://|file:|index-url [^`]|--find-links|(?<!\w)/\w+/", text)
 
 
-def test_torch_is_pinned_once_and_its_needs_are_told_to_the_lock() -> None:
-    (torch,) = [line for line in required(extras=False) if line.name == "torch"]
-    assert str(torch.specifier) == f"=={locked()['torch']}"
+def test_torch_is_pinned_for_the_lock_alone_and_its_needs_are_told_to_it() -> None:
+    (torch,) = [line for line in required() if line.name == "torch"]
+    assert {clause.operator for clause in torch.specifier} == {">="}
+    assert torch.specifier.contains(locked()["torch"])
     (told,) = PROJECT["tool"]["uv"]["dependency-metadata"]
     assert told["version"] == locked()["torch"]
     asked = [Requirement(line) for line in importlib.metadata.requires("torch") or []]
@@ -95,7 +108,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
     versions = locked()
     installed = {
         name: importlib.metadata.version(name).split("+")[0]
-        for name in (canonicalize_name(line.name) for line in required(extras=True))
+        for name in (canonicalize_name(line.name) for line in everything())
     }
     assert installed == {name: versions[name] for name in installed}
 
@@ -104,7 +117,7 @@ def test_what_is_installed_is_what_is_locked() -> None:
 def test_conda_environments_hold_the_locked_versions_of_all_that_the_library_needs(
     name: str,
 ) -> None:
-    needed = {canonicalize_name(line.name) for line in required(extras=False)} - {"snakemake"}
+    needed = {canonicalize_name(line.name) for line in required(*OF_THE_LIBRARY)} - {"snakemake"}
     assert environment(name) == {key: locked()[key] for key in needed}
 
 
@@ -251,3 +264,109 @@ def test_verify_means_the_study_that_is_given(tools: Path) -> None:
     for study, name in (("", "default"), ("my study.yaml", "mine")):
         done = make(tools, "verify", f"STUDY={study}", "ARGS=--quiet")
         assert f"results/{name}: 0 files" in done.stdout, done.stderr
+
+
+#: Put into a fresh environment: modules of extras are as if they were not installed, but for YAML,
+#: which zarr brings.
+BLOCK = f"""
+import sys
+class Block:
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {sorted({*sum(EXTRAS.values(), ())} - {"yaml"})!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block)
+"""
+#: What the light core does: all public functions, quickly imported.
+CORE = """
+import json, sys, time
+began = time.perf_counter()
+import abspos
+seconds = time.perf_counter() - began
+early = sorted({"torch", "numpy", "xarray", "pandas"} & {*sys.modules})
+import numpy as np, xarray as xr
+from pathlib import Path
+from abspos.arrays import save_dataset
+logits = np.random.default_rng(0).normal(size=(4, 2, 12, 12))
+fields, found = abspos.decompose(logits), abspos.energies(logits, early=4)
+store = Path(sys.argv[1], "components/m/r/standard/bos.zarr")
+store.parent.mkdir(parents=True)
+save_dataset(fields.mean("input").expand_dims("layer"), store, store.with_suffix(".manifest.json"))
+Path(sys.argv[1], "claims.csv").write_text("claim,model\\nbos-swap,0042\\n")
+results = abspos.open_results(sys.argv[1])
+loaded = abspos.load_components(store, check=True)
+print(json.dumps({
+    "file": abspos.__file__, "version": abspos.__version__, "seconds": seconds, "early": early,
+    "energies": found["energy"].shape, "model": results.tables["claims"]["model"][0],
+    "same": bool((results.components()["mask"] == loaded["mask"]).all()),
+    "typed": Path(abspos.__file__).with_name("py.typed").is_file(),
+    "stub": Path(abspos.__file__).with_suffix(".pyi").is_file(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a fresh environment with the built wheel, the core's packages, and no other."""
+    folder = tmp_path_factory.mktemp("fresh")
+    source = folder / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+
+    def uv(*arguments: str) -> None:
+        command = [sys.executable, "-m", "uv", "--quiet", "--offline", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    uv("build", "--wheel", "--no-build-isolation", "--python", sys.executable, "-o", ".", "source")
+    uv("venv", "--python", sys.executable, "env")
+    (wheel,) = folder.glob("abspos-*.whl")
+    uv("pip", "install", "--no-deps", "--python", "env/bin/python", str(wheel))
+    (site,) = (folder / "env").glob("lib/python*/site-packages")
+    (site / "block_extras.py").write_text(BLOCK)
+    (site / "block_extras.pth").write_text("import block_extras\n")
+    # A path in a .pth is not searched for other .pth files: the editable install stays unseen.
+    (site / "others.pth").write_text(str(Path(np.__file__).parents[1]) + "\n")
+    return folder / "env" / "bin"
+
+
+def test_the_wheel_does_what_import_abspos_promises_without_any_extra(
+    fresh: Path, tmp_path: Path
+) -> None:
+    code = [str(fresh / "python"), "-W", "error", "-I", "-c", CORE, str(tmp_path / "mine")]
+    done = subprocess.run(code, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert Path(told["file"]).is_relative_to(fresh.parent)
+    assert told["version"] == PROJECT["project"]["version"]
+    assert told["early"] == []
+    assert told["seconds"] < 0.3
+    assert told["energies"] == [2, 2, 5, 2]
+    assert told["model"] == "0042"
+    assert told["same"]
+    assert told["typed"]
+    assert told["stub"]
+
+
+@pytest.mark.parametrize("command", ["plan", "crate --results ."])
+def test_a_command_of_the_wheel_names_the_extra_that_it_lacks(
+    fresh: Path, tmp_path: Path, command: str
+) -> None:
+    done = subprocess.run(
+        [fresh / "abspos", *command.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: \w+ is not installed; run: pip install 'abspos\[\w+\]'\n", done.stderr
+    )
+
+
+def test_the_wheel_says_what_it_is(fresh: Path) -> None:
+    (metadata,) = fresh.parent.glob("lib/python*/site-packages/abspos-*.dist-info/METADATA")
+    text = metadata.read_text()
+    assert "License-Expression: Apache-2.0" in text
+    assert "Project-URL: Paper, https://arxiv.org/abs/2606.06160" in text
+    assert "Description-Content-Type: text/markdown" in text
+    assert {f"Provides-Extra: {name}" for name in PROJECT["project"]["optional-dependencies"]} <= {
+        *text.splitlines()
+    }

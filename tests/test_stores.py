@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abspos import arrays, stores
-from abspos.arrays import create_array, from_bits, open_dataset, save_dataset, to_bits, write_chunk
+from abspos.arrays import (
+    create_array,
+    from_bits,
+    open_dataset,
+    open_groups,
+    save_dataset,
+    save_groups,
+    to_bits,
+    write_chunk,
+)
 from abspos.stores import (
     StoreError,
     check,
@@ -75,6 +85,22 @@ def one_line(error) -> str:
 def test_dataset_comes_back_as_it_went(made):
     back = open_dataset(*made)
     xr.testing.assert_identical(back.load(), dataset())
+
+
+def test_a_plain_open_reads_every_label_and_warns_of_nothing(made, tmp_path):
+    """What Snakemake leaves in the folder included."""
+    (made[0] / ".snakemake_timestamp").touch()
+    labelled = dataset().assign_coords(kind=("layer", ["full", "sliding", "é"]), layer=[1, 5, 9])
+    pair = tmp_path / "groups.zarr", tmp_path / "groups.json"
+    save_groups({"/": xr.Dataset(), "/a/b": labelled}, *pair)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xr.testing.assert_equal(xr.open_zarr(made[0]).load(), dataset())
+        tree = xr.open_datatree(pair[0], engine="zarr").load()
+    xr.testing.assert_equal(tree["a/b"].to_dataset(), labelled)
+    xr.testing.assert_identical(open_groups(*pair)["/a/b"].load(), labelled)
+    for label in ("head", "layer", "kind"):
+        assert open_groups(*pair)["/a/b"][label].dtype == labelled[label].dtype
 
 
 def test_manifest_states_every_file(made):

@@ -15,7 +15,7 @@ from abspos.figures import FIGURES
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "abspos"
 #: Single modules below all packages, then the packages, lowest first.
-SHARED = ("stores", "arrays", "csv_tables", "documents", "logits", "sinks", "progress")
+SHARED = ("extras", "stores", "arrays", "csv_tables", "documents", "logits", "sinks", "progress")
 PACKAGES = (
     "study",
     "models",
@@ -29,6 +29,7 @@ PACKAGES = (
     "report",
     "planning",
     "audit",
+    "api",
 )
 ROOMS = (*SHARED, *PACKAGES, "cli")
 #: The room of every script, whose stage must not depend on a later one.

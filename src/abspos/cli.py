@@ -370,6 +370,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         say(f"error: {error}", file=sys.stderr)
         return USAGE
+    except ModuleNotFoundError as error:
+        from abspos.extras import extra_of, missing
+
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        say(f"error: {missing(str(error.name), extra)}", file=sys.stderr)
+        return USAGE
     except BrokenPipeError:  # the reader, a pager say, has seen enough
         sys.stderr.close()
         return FINE

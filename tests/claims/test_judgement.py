@@ -51,7 +51,9 @@ PUBLIC = [
 N, LAYERS, LENGTH, WINDOW = 128, 6, 64, 12
 HEADS = np.array([1.0, 2.0, 6.0])  # times an energy: the median head is 2, the mean 3
 OF = {"median": 2.0, "mean": 3.0}
-SHARES = {"row": 0.25, "sink": 0.5, "rest": 0.25}  # of R
+SHARES = {"row": 0.25, "sink": 0.5, "rest": 0.25, "pattern": 0.25}  # of R
+READ = {"R": 1.0, "sink": 0.75, "pattern": 0.25}  # of R, what each reading has
+PARTS = ("residual", "row+sink", *SHARES)
 VARIANTS: dict[str, dict[str, Any]] = {
     "standard": {"rope": None, "window": None, "untrained": False},
     "ntk": {"rope": {"rope_type": "ntk", "factor": 8.0}, "window": None, "untrained": False},
@@ -118,10 +120,15 @@ def beyond(variant: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]]
 
 
 def energies(name: str, values: Mapping[str, np.ndarray], noise: float, inputs: int):
-    """Energies by component (layer, head), in the probability lens a tenth, as replicates."""
+    """Energies by component (layer, head), in the probability lens a tenth, as replicates.
+
+    Of one bin all have the same noise, so that every share of R is as noisy as R.
+    """
     return stack(
         {
-            (lens, component): replicates(scale * value, f"{name}{lens}/{component}", noise, inputs)
+            (lens, component): replicates(
+                scale * value, f"{name}{lens}/{component in PARTS}", noise, inputs
+            )
             for lens, scale in (("log", 1.0), ("probability", 0.1))
             for component, value in values.items()
         }
@@ -166,11 +173,17 @@ def evidence(
         early = {c: planned[c] for c in ("mask", "residual")}
         early |= {c: share * planned["residual"] for c, share in SHARES.items()}
         values = {"early": {c: grown(energy) for c, energy in early.items()}}
-        values |= {which: {"residual": grown(1.0, planned["slope"])} for which in windows}
+        for which in windows:
+            whole = grown(1.0, planned["slope"])
+            hidden = {c: share * whole for c, share in SHARES.items() if c != "sink"}
+            values[which] = {"residual": whole, **hidden}
         for which in ("half", "half-cross", "cross"):
             if which in planned:
                 name_ = which.replace("half", f"among-{number // 2}")
-                values[name_] = {"residual": grown(planned[which])}
+                whole = grown(planned[which])
+                shares = zip(("residual", "row+sink", "pattern"), READ.values(), strict=True)
+                values[name_] = {joint: share * whole for joint, share in shares}
+                values[name_] |= {part: share * whole for part, share in SHARES.items()}
         loss = replicates(planned["loss"], name, noise, inputs)
         facts = {
             "document": list(range(inputs)),
@@ -201,7 +214,10 @@ def evidence(
 
 
 def rows_of(table: pd.DataFrame, claim: str, **values: Any) -> pd.DataFrame:
+    """Rows of a claim with these values; of the reading R, or of none, unless one is named."""
     chosen = table[table["claim"] == claim]
+    own = values.pop("reading", "R")
+    chosen = chosen[chosen["reading"].fillna("").isin(["", own])]
     for key, value in values.items():
         chosen = chosen[chosen[key] == value]
     return chosen
@@ -247,11 +263,13 @@ def test_both_lenses_wherever_a_claim_has_them(table):
 
 def test_each_number_has_both_lenses_and_both_summaries(table):
     numbers = table[(table["summary"].fillna("") != "") & (table["claim"] != "fingerprint")]
-    shown = numbers.groupby(["claim", "arms", "number"])[["lens", "summary"]].apply(
+    shown = numbers.groupby(["claim", "arms", "number", "reading"])[["lens", "summary"]].apply(
         lambda rows: sorted(rows.itertuples(index=False, name=None))
     )
-    for found in shown:
-        assert found == sorted((lens, summary) for lens in LENSES for summary in SUMMARIES)
+    both = sorted((lens, summary) for lens in LENSES for summary in SUMMARIES)
+    for (claim, _, _, reading), found in shown.items():
+        hidden = (claim, reading) == ("window-accumulates", "sink")  # see its own test
+        assert found == (both[:2] if hidden else both)
 
 
 def test_the_deciding_rows_are_those_named_beforehand(table):
@@ -290,6 +308,54 @@ def test_the_deciding_rows_are_those_named_beforehand(table):
         "variance of the state at position 0 under bos",
         "variance explained",
     ]
+
+
+# readings
+
+
+ENERGY_CLAIMS = ("both-present", "ntk-suppresses", "window-accumulates", "bos-swap")
+
+
+@pytest.mark.parametrize("claim", ENERGY_CLAIMS)
+@pytest.mark.parametrize("reading", ["sink", "pattern"])
+def test_every_number_of_r_is_given_in_each_reading(table, claim, reading):
+    """Planted as shares of R: reductions are the same, energies and their slopes those shares."""
+    keys = ["arms", "number", "lens", "summary"]
+    whole = rows_of(table, claim).query("reading == 'R'").set_index(keys)
+    rows = rows_of(table, claim, reading=reading).query("reading == @reading")
+    measured_ = rows[rows["verdict"] != "not testable"].set_index(keys)
+    known = whole.loc[measured_.index]
+    share = READ[reading] if claim in ("both-present", "window-accumulates") else 1.0
+    if (claim, reading) == ("window-accumulates", "sink"):
+        share = SHARES["row"]
+        assert set(measured_.index.get_level_values("lens")) == {"log"}
+    else:
+        assert len(measured_) == len(whole)
+    for column in ("estimate", "ci_low", "ci_high"):
+        np.testing.assert_allclose(measured_[column], share * known[column], rtol=1e-9)
+    np.testing.assert_array_equal(measured_["verdict"], known["verdict"])
+    assert not rows["primary"].any()
+    assert set(rows["fixed"]) == {"post hoc"}
+    assert set(whole["fixed"]) == {"beforehand"}
+
+
+def test_beyond_a_window_the_probability_of_a_sink_is_nothing_to_test(table):
+    rows = rows_of(table, "window-accumulates", reading="sink", lens="probability")
+    rows = rows[rows["reading"] == "sink"]
+    assert set(rows["verdict"]) == {"not testable"}
+    assert rows["note"].str.contains("position 0 is out of sight").all()
+
+
+@pytest.mark.parametrize("reading", list(READ))
+def test_the_config_says_which_reading_decides(whole, reading):
+    """Readings are marked post hoc on a model that had been seen when R alone was defined."""
+    table = claim_table(replace(whole, primary=reading))
+    primary = table[table["primary"].astype(bool) & table["claim"].isin(ENERGY_CLAIMS)]
+    assert set(primary["reading"]) == {"", reading}
+    assert set(primary[primary["reading"] == ""]["number"]) == {"mask energy"}
+    before = table[table["reading"].fillna("") != ""].groupby("reading")["fixed"].agg(set)
+    late = {"post hoc"} if reading == "R" else {"beforehand"}
+    assert before.to_dict() == {"R": {"beforehand"}, "sink": late, "pattern": late}
 
 
 def test_every_verdict_is_one_of_the_method(table):
@@ -851,8 +917,9 @@ def test_other_claims_do_not_miss_an_arm(arm):
     }.get(arm, set())
     table = claim_table(evidence(study().without(arm)))
     assert tuple(dict.fromkeys(table["claim"])) == CLAIMS, "no claim is passed over in silence"
-    failed = set(table[table["verdict"] == "not testable"]["claim"]) - {"sink-readers"}
-    assert failed == needed
+    # A row with a number lacks no arm: it is 0 by construction.
+    failed = table[(table["verdict"] == "not testable") & table["number"].isna()]
+    assert set(failed["claim"]) - {"sink-readers"} == needed
 
 
 def test_an_arm_on_fewer_inputs_is_no_arm():
@@ -991,7 +1058,9 @@ def test_swaps_one_by_one(written):
         "difference share",
         "amplitude reduction",
     }
-    assert len(swaps) == 7 * 4 * 4
+    assert len(swaps) == 7 * 4 * 4 * 3
+    assert list(dict.fromkeys(swaps["reading"])) == list(READ)
+    swaps = swaps[swaps["reading"] == "R"]
     texts = swaps.dropna(subset="token").drop_duplicates("replacement").set_index("replacement")
     assert [json.loads(text) for text in texts["token"]] == TOKENS
     primary = swaps[swaps["primary"]]
@@ -1063,11 +1132,15 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
     sizes = pd.read_csv(tmp_path / "summary.csv").set_index(
         ["variant", "condition", "bin", "lens", "component", "summary"]
     )["energy"]
-    rows = rows_of(found, "both-present")
-    assert len(rows) == 16
+    rows = found[found["claim"] == "both-present"]
+    assert len(rows) == 32
     for row in rows.to_dict("records"):
-        component = row["number"].split()[0]
+        component = {"R": "residual", "pattern": "pattern"}.get(row["reading"], "mask")
         key = (row["arms"].split("/")[0], "bos", "early", row["lens"], component, row["summary"])
-        assert row["estimate"] == pytest.approx(sizes[key])
+        if row["reading"] != "sink":  # a median of sums
+            assert row["estimate"] == pytest.approx(sizes[key])
+        elif row["summary"] == "mean":
+            parts = (sizes[(*key[:4], part, "mean")] for part in ("row", "sink"))
+            assert row["estimate"] == pytest.approx(sum(parts))
     assert pd.read_csv(tmp_path / "swaps.csv").empty
     assert list(open_replicates(tmp_path / "replicates.zarr")) == [Arm(*a) for a in arms.values()]

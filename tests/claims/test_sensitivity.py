@@ -35,6 +35,7 @@ def row(**values):
         "verdict": "reproduced",
         "primary": True,
         "n_inputs": 128,
+        "reading": "R",
     }
     return plain | values
 
@@ -107,6 +108,26 @@ def test_every_choice_is_compared_with_what_is_published():
     assert set(found["lens"]) == {"log"}, "no choice was made in the probability lens"
     marked = fragile(claims, found)
     assert list(marked["fragile"]) == ["mean head, length-256", ""]
+
+
+def test_each_reading_is_compared_with_itself():
+    """All readings of a number that decides a claim, whichever of them is primary."""
+    claims = table(row(reading="pattern", primary=False), row(number="mask", reading=None))
+    choices = pd.DataFrame(
+        [
+            row(choice="early 16"),
+            row(choice="early 16", reading="pattern", **NONE),
+            row(choice="early 16", number="mask", reading=""),
+        ]
+    )
+    found = verdict_changes(claims, choices, {})
+    by_reading = found[found["choice"] == "early 16"].set_index(["number", "reading"])["change"]
+    assert by_reading.to_dict() == {
+        ("a reduction", "R"): "same",
+        ("a reduction", "pattern"): "flips",
+        ("mask", ""): "same",
+    }
+    assert list(fragile(claims, found)["fragile"]) == ["", "early 16", ""]
 
 
 def test_a_study_from_files_finds_other_studies_by_their_folder(tmp_path):

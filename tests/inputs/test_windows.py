@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from abspos.arrays import open_dataset
 from abspos.inputs import windows as module
-from abspos.inputs.corpus import Document, InputError, read_corpus
+from abspos.inputs.corpus import read_corpus
+from abspos.inputs.records import Document, InputError
 from abspos.inputs.windows import MOST_UNKNOWN, draw_windows, prepare
 from abspos.models.sources import byte_tokenizer
 from abspos.models.tokenizer import TokenizerError

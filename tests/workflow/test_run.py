@@ -119,7 +119,7 @@ def test_the_columns_are_those_that_are_held_fixed(finished, name) -> None:
 def test_the_words_in_the_tables_are_those_that_are_held_fixed(finished) -> None:
     table = pd.read_csv(finished.results / "statistics/energies.csv")
     assert set(table["lens"]) == {"log", "probability"}
-    assert set(table["component"]) == {"mask", "residual", "row", "sink", "rest"}
+    assert set(table["component"]) == {"mask", "residual", "row", "sink", "rest", "pattern"}
     assert set(table["bin"]) <= {"early", "late", "beyond"}
     arms = table["variant"] + "/" + table["condition"]
     assert set(arms) == set(ARMS)

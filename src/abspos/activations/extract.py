@@ -16,7 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.activations.arms import Extraction, embed, setting_for, shift_for, tokens_for
+from abspos.activations.arms import (
+    Extraction,
+    embed,
+    setting_for,
+    shift_for,
+    tokens_for,
+    under_policy,
+)
 from abspos.activations.capture import (
     NAME,
     forward,
@@ -28,13 +35,14 @@ from abspos.activations.capture import (
 from abspos.activations.certificates import certify
 from abspos.activations.interventions import Batch, InterventionError, Setting
 from abspos.activations.layers import Layer, layers_of, tell_inert
-from abspos.activations.losses import require_finite, scored_positions, token_loss
+from abspos.activations.losses import require_finite, token_loss
 from abspos.activations.position0 import substitution
 from abspos.activations.retry import halving
 from abspos.activations.store import Facts, Sample, Shape, Sums, Writer
 from abspos.activations.substitution import Substitution, substituting
 from abspos.arrays import open_dataset
 from abspos.models import loading
+from abspos.models.adapters import body
 from abspos.models.sources import CausalLM
 from abspos.progress import progress
 from abspos.sinks import choose, heads_of
@@ -109,6 +117,7 @@ def extract(
     numbers = settings.numbers(windows["document"].values)
     tokens = torch.as_tensor(windows["tokens"].values[numbers]).long()
     bos, swap = tokens_for(folder, settings.condition, settings.token)
+    tokens = under_policy(folder, settings, tokens, bos)
     shift = shift_for(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
@@ -199,29 +208,30 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
         Writer(folder, shape, settings.dtype, label, overlap) as writer,
     ):
         sums = Sums(shape)
-        losses = np.zeros(shape.inputs, dtype=np.float32)
+        scored = condition_of(settings.condition).scored
+        losses = np.full(shape.inputs, np.nan, dtype=np.float32)
         starts = []
-        scored = scored_positions(shape.length).to(device)
         blocks = range(0, shape.inputs, batch)
         for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
             part = slice(first, min(first + batch, shape.inputs))
             given = arm.embed(part)
             writer.inputs = sums.inputs = part
             with arm.reading(part), listening(writer), passing(model, sums):
-                output = model(
+                output = body(model)(
                     inputs_embeds=given.embeddings,
                     position_ids=given.position_ids,
                     use_cache=False,
-                    logits_to_keep=scored,
                 )
-            losses[part] = token_loss(output.logits, tokens[part]).cpu().numpy()
+            ends = output.last_hidden_state.float().sum((1, 2)).cpu().numpy()
+            if scored:
+                ends = token_loss(model, output, given.embeddings, tokens[part])
+                losses[part] = ends
             starts.append(given.embeddings[:, 0])
             writer.drain()
-            require_finite(losses, label)
+            require_finite(ends, first, label)
         crossed = condition_of(settings.condition).crossed
         writer.finish(sums, losses, writes(model, writer.v0[:, 0]) if crossed else None)
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
-        seen = (shape.length, settings.window)
         facts = Facts(
             certificates=certificate(arm, writer),
             closed_trajectory=closed,
@@ -234,8 +244,8 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
             batch=shape.batch,
             scale=[layer.scale for layer in arm.layers],
             softcap=[layer.softcap for layer in arm.layers],
-            window=[layer.window(*seen) for layer in arm.layers],
-            kind=[layer.kind(*seen) for layer in arm.layers],
+            window=[layer.window(shape.length, settings.window) for layer in arm.layers],
+            kind=[layer.kind(settings.window) for layer in arm.layers],
             checkpoint=arm.checkpoint,
         )
         writer.state(facts)

@@ -58,7 +58,7 @@ def swap_replicates(
 def carried(
     exchanged: Mapping[str, xr.DataArray], swapped: Mapping[str, xr.DataArray]
 ) -> dict[str, xr.DataArray]:
-    """Shares of R, and of its change under bos-swap, that an exchange in some heads carries.
+    """Shares of energy, and of its change under bos-swap, that an exchange in some heads carries.
 
     Args:
         exchanged: the four numbers (replicate) of the exchange against bos (see swap_numbers).

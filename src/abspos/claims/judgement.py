@@ -45,6 +45,8 @@ COLUMNS = [
     "decided_high",
     "n_decides",
     "excludes_claimed",
+    "reading",
+    "fixed",
 ]
 
 
@@ -89,6 +91,7 @@ def judge(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -105,6 +108,7 @@ def judge(
         confidence: level of the intervals.
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
     for path, manifest, windows, (model, revision) in zip(
@@ -113,7 +117,16 @@ def judge(
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
-        evidence = Evidence(arms, tokens, swap_tokens, variants, confidence, seed, base)
+        evidence = Evidence(
+            arms,
+            tokens,
+            swap_tokens,
+            variants,
+            confidence,
+            seed,
+            base,
+            primary=(readings or {}).get(model, "R"),
+        )
         rows, levels = claim_rows(evidence)
         found = {
             claims: (table_of(rows), COLUMNS),

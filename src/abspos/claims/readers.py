@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import xarray as xr
 
@@ -14,6 +15,7 @@ from abspos.claims import estimands
 from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
 from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
+from abspos.components.readings import BY_NAME
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.arm_tables import among
 from abspos.statistics.replicates import SUMMARIES
@@ -31,10 +33,11 @@ Numbers = Mapping[str, xr.DataArray]
 
 @dataclass(frozen=True)
 class Part:
-    """Rows are made of one lens and summary."""
+    """What rows are made of: one lens, reading and summary."""
 
     evidence: Evidence
     lens: str
+    reading: str
     summary: str
 
     def against_bos(self, arm: Arm, number: int) -> Numbers:
@@ -42,9 +45,9 @@ class Part:
         own = among(number) if self.evidence.facts[arm]["inputs"] > number else None
         treated, cross = (f"{own}", f"{own}-cross") if own else ("early", "cross")
         return estimands.swap_replicates(
-            self.evidence.energies(arm, treated, self.lens),
-            self.evidence.energies(BOS, among(number), self.lens),
-            self.evidence.energies(arm, cross, self.lens),
+            self.evidence.reading(arm, treated, self.lens, self.reading),
+            self.evidence.reading(BOS, among(number), self.lens, self.reading),
+            self.evidence.crossed(arm, self.lens, self.reading, cross),
             self.summary,
         )
 
@@ -64,6 +67,7 @@ class Part:
             claimed,
             lens=self.lens,
             summary=self.summary,
+            reading=self.reading,
             primary=claimed is not None and self.lens == "log" and self.summary == "median",
         )
         heads = self.evidence.facts[arms[0]]["substituted"]
@@ -88,15 +92,14 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
                 SHARE,
             )
         exchanges = {}
-    for lens in LENSES:
-        for summary in SUMMARIES:
-            part = Part(evidence, lens, summary)
-            yield from carried_rows(part, exchanges)
-            for condition, arm in arms.items():
-                if not condition.startswith("exchange-"):
-                    found = part.against_bos(arm, evidence.facts[arm]["inputs"])
-                    for number in SHOWN:
-                        yield part.row((arm, BOS), f"{condition}: {number}", found[number])
+    for lens, reading, summary in product(LENSES, BY_NAME, SUMMARIES):
+        part = Part(evidence, lens, reading, summary)
+        yield from carried_rows(part, exchanges)
+        for condition, arm in arms.items():
+            if not condition.startswith("exchange-"):
+                found = part.against_bos(arm, evidence.facts[arm]["inputs"])
+                for number in SHOWN:
+                    yield part.row((arm, BOS), f"{condition}: {number}", found[number])
 
 
 def compares(evidence: Evidence, arm: Arm) -> bool:

@@ -5,7 +5,7 @@ Source: docs/method.md, section 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -69,19 +69,55 @@ def block_bands(
             as its last query has keys.
     """
     length = q.shape[2]
-    half = length // 2
-    taken = grid.references(length)
     # Keys run backwards, so that rows by offset are views of the matrix products.
     back = k.flip(2)
-    late = rebuilt_logits(q[:, :, taken.start :: taken.step], back, scale, softcap)
+
+    def rows(chosen: slice | list[int], keys: int) -> Tensor:
+        return rebuilt_logits(q[:, :, chosen], back[:, :, length - keys :], scale, softcap)
+
+    return bands_of_rows(rows, length, window, queries, bands)
+
+
+def logit_bands(
+    logits: Float[Tensor, "input head query key"],
+    window: int | None,
+    queries: Int[Tensor, " explained"],
+    bands: Sequence[slice],
+) -> tuple[list[Parts], Tensor]:
+    """`block_bands` of logits that are at hand, (input, head, query, key)."""
+    length = logits.shape[-1]
+    back = logits.flip(-1)
+
+    def rows(chosen: slice | list[int], keys: int) -> Tensor:
+        return back[:, :, chosen, length - keys :].clone()
+
+    return bands_of_rows(rows, length, window, queries, bands)
+
+
+def bands_of_rows(
+    rows: Callable[[slice | list[int], int], Tensor],
+    length: int,
+    window: int | None,
+    queries: Int[Tensor, " query"],
+    bands: Sequence[slice],
+) -> tuple[list[Parts], Tensor]:
+    """`block_bands` of logits by rows.
+
+    Args:
+        rows: logits (input, head, query, key) of chosen queries at so many first keys, the last of
+            them first; they may be overwritten.
+        length: T.
+    """
+    half = length // 2
+    taken = grid.references(length)
+    late = rows(slice(taken.start, None, taken.step), length)
     reference = backwards_by_offset(late, taken.start, half, taken.step).contiguous()
     cut = truncate(reference, window, queries)
     parts = []
     for band in bands:
         chosen = queries[band].tolist()
-        keys = chosen[-1] + 1
-        rows = rebuilt_logits(q[:, :, steps(chosen)], back[:, :, length - keys :], scale, softcap)
-        parts.append(explain(early_by_offset(rows, chosen), cut, band))
+        own = early_by_offset(rows(steps(chosen), chosen[-1] + 1), chosen)
+        parts.append(explain(own, cut, band))
     # At an early query the farthest offset is position 0; at a late one it takes the whole row.
     early_first = [own.at_first(own.attention) for own in parts]
     return parts, torch.cat([*early_first, late_to_first(late, taken, window, cut)], -1)

@@ -18,11 +18,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from abspos.components.labelled import as_dataset, causal_logits, labels_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Parts:
         residual: R_i(d), (..., query, offset).
         attention: a[i, i-d], (..., query, offset).
         predicted: mean over reference queries of p_i(d), (..., query, offset).
+        before: the same of the query before, p_{i-1}(d): on the ordinary keys, without position 0.
         valid: (query, offset) bool.
     """
 
@@ -50,12 +52,18 @@ class Parts:
     residual: Float[Tensor, "*heads query offset"]
     attention: Float[Tensor, "*heads query offset"]
     predicted: Float[Tensor, "*heads query offset"]
+    before: Float[Tensor, "*heads query offset"]
     valid: Bool[Tensor, "query offset"]
 
     @property
     def keys(self) -> Int[Tensor, " query"]:
         """How many keys each query sees (query): min(i + 1, W)."""
         return (self.queries + 1).clamp_max(self.window or self.denominator.shape[-1])
+
+    @property
+    def ordinary(self) -> Bool[Tensor, "query offset"]:
+        """Which visible keys are not position 0, (query, offset) bool."""
+        return without_first(self.valid, self.queries)
 
     def mask(self, anchor: int | None = None) -> Float[Tensor, "*heads query"]:
         """mask_i = M_i - M_anchor, (..., query); the anchor is half - 1 unless given."""
@@ -120,6 +128,13 @@ def visible(
     return d[None, :] <= last[:, None]
 
 
+def without_first(
+    valid: Bool[Tensor, "query offset"], queries: Int[Tensor, " query"]
+) -> Bool[Tensor, "query offset"]:
+    """Visible keys of queries, less position 0."""
+    return valid & (torch.arange(valid.shape[-1], device=valid.device) < queries[:, None])
+
+
 def hiding(seen: Bool[Tensor, "query offset"], dtype: torch.dtype) -> Float[Tensor, "query offset"]:
     """Mask to add to logits: 0 for visible keys, a large negative number for hidden ones."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -1e30)
@@ -156,6 +171,7 @@ class Truncated:
         weights: their softmax over offsets.
         growth: what the softmax of a row grows by when it is cut down, 1 over the sum of weights
             up to the query's last key, over the number of rows (..., q, query).
+        growth_before: the same up to the last key of the query before.
         whole: log of the sum over all offsets of exp s (..., q).
         mean_logit: mean over q of s[q, q-d] (..., offset).
         denominator: mean over q of the log of the sum of exp s[q, q-d'] over d' <= d, (..., d).
@@ -168,17 +184,25 @@ class Truncated:
     logits: Float[Tensor, "*heads reference half"]
     weights: Float[Tensor, "*heads reference half"]
     growth: Float[Tensor, "*heads reference query"]
+    growth_before: Float[Tensor, "*heads reference query"]
     whole: Float[Tensor, "*heads reference"]
     mean_logit: Float[Tensor, "*heads half"]
     denominator: Float[Tensor, "*heads half"]
     far: Bool[Tensor, "*heads"]
 
-    def predicted(self, which: slice, offsets: int) -> Float[Tensor, "*heads query offset"]:
-        """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible."""
-        found = self.growth[..., which].mT @ self.weights[..., :offsets]
+    def predicted(
+        self, which: slice, offsets: int, before: bool = False
+    ) -> Float[Tensor, "*heads query offset"]:
+        """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible.
+
+        With ``before``, P_{i-1}(d): as many keys as the query before has.
+        """
+        growth = self.growth_before if before else self.growth
+        found = growth[..., which].mT @ self.weights[..., :offsets]
         if bool(self.far.any()):
-            logits = self.logits[self.far]
-            log_z = logits.logcumsumexp(-1)[..., last_offsets(self.queries[which], self.window)]
+            logits, queries = self.logits[self.far], self.queries[which]
+            last = last_offsets((queries - int(before)).clamp_min(0), self.window)
+            log_z = logits.logcumsumexp(-1)[..., last]
             # Where an offset is not visible it may have overflowed; no attention exceeds 1.
             found[self.far] = truncated_attention(logits[..., :offsets], log_z).clamp_max_(1)
         return found
@@ -211,7 +235,10 @@ def truncate(
     # each input by itself: its numbers do not depend on what stands beside it in a block.
     far = sums[..., 0].amin(-1) <= torch.finfo(sums.dtype).tiny ** 0.5
     whole = reference[..., 0] - weights[..., 0].log()
-    growth = sums[..., last_offsets(queries, window)].mul_(reference.shape[-2]).reciprocal_()
+    growth, growth_before = (
+        sums[..., last_offsets(taken, window)].mul_(reference.shape[-2]).reciprocal_()
+        for taken in (queries, (queries - 1).clamp_min(0))
+    )
     denominator = sums.log_().mean(-2) + whole.mean(-1, keepdim=True)
     if bool(far.any()):
         log_z = reference[far].logcumsumexp(-1)
@@ -223,6 +250,7 @@ def truncate(
         logits=reference,
         weights=weights,
         growth=growth,
+        growth_before=growth_before,
         whole=whole,
         mean_logit=reference.mean(-2),
         denominator=denominator[..., last_offsets(every, window)],
@@ -258,6 +286,7 @@ def explain(early: Float[Tensor, "*heads query offset"], cut: Truncated, which: 
         residual=residual.mul_(seen),
         attention=attention,
         predicted=cut.predicted(which, offsets).mul_(seen),
+        before=cut.predicted(which, offsets, before=True).mul_(without_first(valid, queries)),
         valid=valid,
     )
 
@@ -295,81 +324,29 @@ def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
 
     Args:
         logits: NumPy array, torch tensor or DataArray (input, head, query, key), N x H x T x T,
-            float32 or float64, T even or odd and at least 4; keys after the query are ignored.
+            float32 or float64, T even or odd and at least 4. Keys after the query and beyond the
+            window are ignored, -inf there too.
         window: sliding window W in keys (the query's own included), or None.
 
     Returns:
         ``relative`` (input, head, offset), ``mask`` (input, head, query), ``residual``,
         ``attention``, ``predicted`` (input, head, query, offset); natural logarithms for the
         first three; query and offset run to T // 2; NaN where offset >= min(query + 1, window).
+        Each field's attributes name its ``lens`` and ``units``, those of the dataset ``T``,
+        ``window`` (T without one) and ``anchor``. A DataArray keeps its labels of inputs and heads.
 
     Raises:
         ValueError: wrong shape, window below 1, or logits that are not finite.
 
+    Warns:
+        UserWarning: rows that sum to 1, as after a softmax.
+
     Source: docs/method.md, section 1.
     """
-    s = as_tensor(logits)
-    half = s.shape[-1] // 2
-    if window is not None and window < 1:
-        raise ValueError(f"window: value {window}; a window holds at least 1 key, or is None")
-    causal = torch.tril(torch.ones(s.shape[-2:], dtype=torch.bool, device=s.device))
-    if not bool(torch.isfinite(s).where(causal, True).all()):
-        raise ValueError("logits: NaN or infinity at or before a query; all must be finite")
-    s = s.where(causal, 0)
+    s = causal_logits(logits, window)
+    inputs, heads, length, _ = s.shape
+    half = length // 2
     early = by_offset(s[..., :half, :half], 0, half)
     reference = by_offset(s[..., half:, :], half, half)
     parts = split(early, reference, window)
-    return as_dataset(parts)
-
-
-def as_tensor(logits: Any) -> Float[Tensor, "input head query key"]:
-    """Logits as a float tensor (input, head, query, key)."""
-    if isinstance(logits, xr.DataArray):
-        logits = logits.transpose("input", "head", "query", "key").values
-    s = torch.as_tensor(logits).detach()
-    s = s if s.dtype in (torch.float32, torch.float64) else s.float()
-    if s.ndim != 4 or s.shape[-1] != s.shape[-2] or s.shape[-1] < 4:
-        raise ValueError(
-            f"logits: shape {tuple(s.shape)}; allowed is (input, head, query, key) with as many "
-            "keys as queries, at least 4"
-        )
-    return s
-
-
-def as_dataset(parts: Parts) -> xr.Dataset:
-    """Parts of (input, head, ...) as a labelled dataset with NaN where nothing is visible."""
-
-    def fill(field: Tensor) -> np.ndarray:
-        return field.masked_fill(~parts.valid, torch.nan).cpu().numpy()
-
-    field = ("input", "head", "query", "offset")
-    relative = parts.relative.masked_fill(~parts.valid[-1], torch.nan)
-    return xr.Dataset(
-        {
-            "relative": (("input", "head", "offset"), relative.cpu().numpy()),
-            "mask": (("input", "head", "query"), parts.mask().cpu().numpy()),
-            "residual": (field, fill(parts.residual)),
-            "attention": (field, fill(parts.attention)),
-            "predicted": (field, fill(parts.predicted)),
-        },
-        coords={name: np.arange(parts.valid.shape[0]) for name in ("query", "offset")},
-    )
-
-
-def row_and_sink(
-    residual: Float[Tensor, "*heads query offset"], queries: Int[Tensor, " query"] | None = None
-) -> tuple[Float[Tensor, "*heads query"], Float[Tensor, "*heads query"]]:
-    """The row part and the sink part of R under full causal attention, both (..., query).
-
-    row_i is the mean of R_i over 0 <= d < i, the sink's share of the denominator; the sink part
-    is R_i(i), at position 0 itself. With the rest they split R orthogonally, query by query.
-
-    Args:
-        residual: (..., query, offset), 0 where not visible.
-        queries: their numbers (query); all from 0 unless given.
-    """
-    if queries is None:
-        queries = torch.arange(residual.shape[-2], device=residual.device)
-    sink = residual.gather(-1, queries.expand(residual.shape[:-1])[..., None])[..., 0]
-    row = (residual.sum(-1) - sink) / queries.clamp_min(1)
-    return row, sink
+    return as_dataset(parts, length, labels_of(logits, inputs, heads))

@@ -5,7 +5,12 @@ reads and how the report lists it. ``abspos.figures.save`` reads, draws and writ
 light: an edit of one figure redraws that one alone.
 """
 
+from abspos.extras import require
+
+require("figures")
+
 FIGURES = (
+    "readings_by_layer",
     "components_by_query",
     "components_by_layer",
     "residual_split",

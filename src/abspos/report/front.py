@@ -81,7 +81,7 @@ MARKS = ("preliminary", "fragile")
 VERDICTS_WEAKEST_FIRST = (*VERDICTS, "")
 
 #: Columns that identify one line of the front table.
-SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading"]
 
 
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
@@ -261,6 +261,7 @@ def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
     own = (claims["model"] == control["model"]) & (claims["revision"] == control["revision"])
     rows = claims[own & (claims["claim"] == claim) & (claims["number"] == number)]
     rows = rows[(rows["lens"] == lens) & (rows["summary"] == "median")]
+    rows = rows[rows["reading"].isna() | (rows["reading"] == "R")]
     arms = rows["arms"].astype(str).str.startswith(f"{control['variant']}/")
     found = rows[arms].to_dict("records")
     return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""

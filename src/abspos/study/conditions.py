@@ -75,7 +75,9 @@ class Definition:
         needs_bos: whether a model without a BOS token cannot have it.
         token: see `Token`; None where it reads no swap token.
         reads_early: whether it depends on `bins.early`.
+        reads_policy: whether it depends on `inputs.bos`.
         compared: whether it is compared with bos field by field, input by input.
+        scored: whether its next-token loss is measured, which costs up to a fifth of a pass.
         crossed: whether it differs from other such conditions in nothing but the token at position
             0, the same in all inputs: then what heads write from it is stored, for the crossed
             design of the claim fingerprint.
@@ -93,7 +95,9 @@ class Definition:
     needs_bos: bool = False
     token: Token | None = None
     reads_early: bool = False
+    reads_policy: bool = False
     compared: bool = False
+    scored: bool = True
     crossed: bool = False
     substitute: Substitute | None = None
     null: Null | None = None
@@ -142,9 +146,18 @@ TABLE = (
         null=Null("layer 0", "both-present", "residual energy"),
     ),
     Definition(
+        name="as-is",
+        text="what inputs.bos says: by default BOS in front of the whole text where the tokenizer "
+        "adds it by itself, else the text's own first token",
+        role="reference",
+        reads_policy=True,
+        unplanted="no logit depends on what a tokenizer adds",
+    ),
+    Definition(
         name="swap-token",
         text="another token's embedding: swap-token-1, -2, ..., one for each of swap_tokens",
         role="replacement",
+        scored=False,
         token="each",
         compared=True,
         crossed=True,
@@ -153,12 +166,14 @@ TABLE = (
         name="swap-mean",
         text="the mean embedding of the vocabulary",
         role="replacement",
+        scored=False,
         compared=True,
     ),
     Definition(
         name="swap-noise",
         text="Gaussian noise of the BOS embedding's norm",
         role="replacement",
+        scored=False,
         needs_bos=True,
         compared=True,
     ),
@@ -166,12 +181,14 @@ TABLE = (
         name="swap-random",
         text="a random token, another one for each input",
         role="replacement",
+        scored=False,
         compared=True,
     ),
     Definition(
         name="ablate-zero",
         text="zeros: position 0 is removed, not replaced",
         role="replacement",
+        scored=False,
         compared=True,
         note="removes position 0, does not replace it",
     ),
@@ -219,6 +236,7 @@ TABLE = (
             "swap_tokens instead",
             role="substitute",
             needs_bos=True,
+            scored=False,
             token="first",
             compared=True,
             substitute=Substitute(heads, "token", ("key", "value")),
@@ -232,6 +250,7 @@ TABLE = (
             text=f"the BOS embedding, whose value counts as zero for {words}",
             role="substitute",
             needs_bos=True,
+            scored=False,
             compared=True,
             substitute=Substitute(heads, "zero", ("value",)),
             unplanted=_NO_READER,
@@ -244,6 +263,7 @@ TABLE = (
             text=f"the BOS embedding; all heads read there {words} that BOS has in mid-text",
             role="substitute",
             needs_bos=True,
+            scored=False,
             compared=True,
             substitute=Substitute("all", "mid-text", parts),
             unplanted=_NO_READER,
