@@ -22,6 +22,7 @@ from abspos.planning.costs import load_of
 from abspos.planning.requests import ON_DEVICE, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
 from abspos.planning.variations import other_studies
+from abspos.study.conditions import chooses_heads
 from abspos.study.config import SLURM, ConfigError
 from abspos.study.files import load_files
 
@@ -200,7 +201,7 @@ def heads_from(suffix):
     compared = reference_of(suffix)
 
     def paths(wildcards):
-        return compared(wildcards) if LAYOUT.chooses_heads(wildcards.condition) else []
+        return compared(wildcards) if chooses_heads(wildcards.condition) else []
 
     return paths
 

@@ -17,9 +17,8 @@ from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME
 from abspos.documents import MIN_INPUTS
-from abspos.statistics.arm_tables import among
 from abspos.statistics.replicates import SUMMARIES
-from abspos.statistics.store import Arm
+from abspos.statistics.store import Arm, among
 from abspos.study.conditions import SUBSTITUTES
 
 #: Replacing BOS by the token whose key and value an exchange puts in place.

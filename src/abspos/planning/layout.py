@@ -238,31 +238,20 @@ class Layout:
 
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """Settings that determine an extraction, besides model and inputs."""
-        study = self.study
+        study, own = self.study, condition_of(condition)
         return {
             "variant": self.variant(variant),
             "condition": condition,
             "number": self.number(model, variant, condition),
             "token": token_of(condition, study.swap_tokens),
-            "early": study.bins.early if condition_of(condition).reads_early else 0,
+            "early": study.bins.early if own.reads_early else 0,
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
-            **self.held_out(model, variant, condition),
-            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
+            **({"held_out_of": self.number(model, variant, "bos")} if own.substitute else {}),
+            **({"bos": study.inputs.bos} if own.reads_policy else {}),
             **self.left(model, variant, condition),
         }
-
-    def chooses_heads(self, condition: str) -> bool:
-        """Whether a condition acts on heads that are chosen under bos."""
-        substitute = condition_of(condition).substitute
-        return substitute is not None and substitute.chosen
-
-    def held_out(self, model: str, variant: str, condition: str) -> dict[str, int]:
-        """The inputs of bos, on half of which heads are chosen; empty for arms without heads."""
-        if not condition_of(condition).substitute:
-            return {}
-        return {"held_out_of": self.number(model, variant, "bos")}
 
     def left(self, model: str, variant: str, condition: str) -> dict[str, float]:
         """Share of sink and drift in an arm of a synthetic model; empty for other models."""

@@ -21,7 +21,7 @@ from abspos.statistics.energies import Interval, benjamini_hochberg
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
-from abspos.statistics.store import ArmReplicates, facts_of
+from abspos.statistics.store import ArmReplicates, among, facts_of
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
@@ -384,11 +384,6 @@ class ArmTables:
             self.p_values,
             writes,
         )
-
-
-def among(number: int) -> str:
-    """The bin of early queries of so many inputs that no head is chosen on."""
-    return f"among-{number}"
 
 
 def untested() -> xr.DataArray:

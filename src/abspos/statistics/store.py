@@ -57,6 +57,11 @@ class ArmReplicates:
 Replicates = dict[Arm, ArmReplicates]
 
 
+def among(number: int) -> str:
+    """The bin of early queries of so many inputs that no head is chosen on."""
+    return f"among-{number}"
+
+
 def mean_mask(store: xr.Dataset) -> np.ndarray:
     """mask_i averaged over inputs (layer, head, query)."""
     denominator = store["denominator"].values.astype(np.float64).mean(-2)

@@ -105,6 +105,12 @@ class Definition:
     note: str = ""
     unplanted: str = ""
 
+    @property
+    def needs(self) -> str:
+        """What a study or model has to give it, for docs/config.md."""
+        tokens = {"first": "a swap token", "each": "swap tokens", None: ""}[self.token]
+        return ", ".join(filter(None, ["BOS" if self.needs_bos else "", tokens]))
+
 
 _SWAP = "swap-token: energy reduction"
 _ONE_TOKEN = "no token but that at position 0 does anything"
@@ -323,3 +329,23 @@ def token_of(arm: str, swap_tokens: Sequence[str]) -> str | None:
         return None
     number = split(arm)[1] or 1
     return swap_tokens[number - 1]
+
+
+def inputs_of(condition: str, stated: Mapping[str, int | None], every: int) -> int:
+    """How many inputs a condition has: as stated, or all; of substitutes half of those of bos,
+    since the other half chooses heads.
+
+    Args:
+        condition: its name.
+        stated: inputs that each condition of its variant states.
+        every: inputs of the study.
+    """
+    if stated[condition] or condition not in SUBSTITUTES:
+        return stated[condition] or every
+    return (stated["bos"] or every) // 2
+
+
+def chooses_heads(arm: str) -> bool:
+    """Whether an arm's condition acts on heads that are chosen under bos."""
+    substitute = condition_of(arm).substitute
+    return substitute is not None and substitute.chosen
