@@ -259,6 +259,7 @@ def test_the_table_by_depth():
     assert found["readers"].tolist() == [0, 2]
     assert found["explained"].isna().tolist() == [True, False]
     assert found["value_share"].between(0.3, 0.9).all()
+    assert found["explained"].dtype == found["decoded"].dtype == float
     last = found.iloc[1]
     assert last["ci_low"] < last["explained"] < last["ci_high"]
     assert last["p_value"] == 0.001

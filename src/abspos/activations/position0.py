@@ -43,7 +43,7 @@ def of_token(model: CausalLM, setting: Setting, texts: Tensor, batch: int) -> Pa
 
 def zero(model: CausalLM, setting: Setting, texts: Tensor, batch: int) -> Pair:
     """Zeros."""
-    nothing = setting.table.new_zeros(len(decoder_layers(model)), 1, 1, 1)
+    nothing = bos_vector(setting).new_zeros(len(decoder_layers(model)), 1, 1, 1)
     return nothing, nothing
 
 

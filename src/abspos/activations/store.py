@@ -186,9 +186,8 @@ class Writer:
         ):
             create_array(self.group, name, axes, data.shape, data.shape, "float32")[:] = data
         if write0 is not None:
-            axes = ("layer", "head", "hidden")
-            shape = write0.shape
-            create_array(self.group, "write0", axes, shape, shape, "float32")[:] = write0
+            own, shape = ("layer", "head", "hidden"), write0.shape
+            create_array(self.group, "write0", own, shape, shape, "float32")[:] = write0
 
     def state(self, facts: Facts) -> None:
         """Write the attributes, as plain values."""

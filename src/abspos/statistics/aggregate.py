@@ -76,7 +76,7 @@ def tabulate(
     }
     by_names: dict[tuple[str, str], xr.Dataset] = dict(opened.items())
     tables["controls"] = controls(by_names, tables["energies"], keys)
-    tables["fingerprint"] = fingerprint(opened, confidence, seed).assign(**keys)[FINGERPRINT]
+    tables["fingerprint"] = fingerprint(by_names, confidence, seed).assign(**keys)[FINGERPRINT]
     replicated = {
         arm: own.for_claims(parts_of(arm, opened)) for arm, own in zip(opened, done, strict=True)
     }

@@ -97,7 +97,7 @@ def design_of(arms: Mapping[str, xr.Dataset], seed: int, swapped: bool = False) 
         return np.stack([store[name].values.astype(np.float64) for store in having])
 
     # The columns of R are the writes of the tokens in an orthonormal basis of their span.
-    span = np.linalg.qr(np.moveaxis(each("write0"), 0, -1), mode="r")
+    span = np.asarray(np.linalg.qr(np.moveaxis(each("write0"), 0, -1), mode="r"))
     return Design(
         each("to_first")[..., texts],
         np.moveaxis(span, -1, 0),
@@ -225,14 +225,14 @@ def by_depth(design: Design, confidence: float, seed: int) -> list[dict[str, Any
             right = interval(mean_replicates(decoded(writes[layer, readers]), None), confidence)
             null = chance[layer, readers].mean(0)
             row |= {
-                "explained": found.estimate,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "chance_high": np.quantile(null, (1 + confidence) / 2),
-                "p_value": p_value(found.estimate, null),
-                "decoded": right.estimate,
-                "decoded_low": right.low,
-                "decoded_high": right.high,
+                "explained": float(found.estimate),
+                "ci_low": float(found.low),
+                "ci_high": float(found.high),
+                "chance_high": float(np.quantile(null, (1 + confidence) / 2)),
+                "p_value": p_value(float(found.estimate), null),
+                "decoded": float(right.estimate),
+                "decoded_low": float(right.low),
+                "decoded_high": float(right.high),
             }
         rows.append(row)
     return rows
