@@ -19,6 +19,11 @@ COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
 FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window")
 LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
 EDGES = [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16, 19, 22, 26, 32, 38, 45, 53, 64]
+#: Numbers of a silence, in the columns of an exchange.
+SILENCED = {
+    "share of energy": "energy reduction",
+    "share of the bos-swap change": "difference share",
+}
 CLAIM_COLUMNS = (
     "claim",
     "model",
@@ -193,6 +198,17 @@ class Factory:
             )
         return pd.DataFrame(rows)
 
+    def fingerprint(self) -> pd.DataFrame:
+        rows = []
+        for (model, revision), layer in product(self.runs, range(LAYERS)):
+            keys = {"model": model, "revision": revision, "variant": "standard", "layer": layer}
+            keys |= {"value_share": 0.7 * 10.0**-layer, "readers": 0, "tokens": 5}
+            if layer:  # no head of layer 0 reads the sink
+                more = {"decoded": 0.6, "decoded_low": 0.5, "decoded_high": 0.7}
+                keys |= {"readers": 2, "chance_high": 0.01, "p_value": 0.001} | more
+            rows.append(self.row("explained", 0.3 if layer else np.nan, **keys))
+        return pd.DataFrame(rows)
+
     def balance(self) -> pd.DataFrame:
         return pd.DataFrame(
             self.row("balance", 0.3 + anchor / 200, **arm, anchor=anchor, lens="log")
@@ -313,19 +329,19 @@ class Factory:
                 }
             )
             for heads, share, lens, summary in product(
-                ("readers", "matched", "all", "readers less matched"),
-                ("share of R energy", "share of the bos-swap change"),
+                ("readers", "others", "all", "readers less others", "silence-top"),
+                ("share of energy", "share of the bos-swap change"),
                 LENSES,
                 SUMMARIES,
             ):
-                decides = heads == "readers less matched"
+                decides = heads == "readers less others"
                 rows.append(
                     self.row(
                         "estimate",
                         0.3,
                         **keys,
                         claim="sink-readers",
-                        number=f"{heads}: {share}",
+                        number=f"{heads}: {SILENCED[share] if 'silence' in heads else share}",
                         arms="standard/exchange-readers vs standard/bos",
                         lens=lens,
                         summary=summary,
@@ -466,6 +482,7 @@ class Factory:
             "readings",
             "energies",
             "sinks",
+            "fingerprint",
             "position0",
             "balance",
             "swaps",

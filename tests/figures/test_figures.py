@@ -324,7 +324,7 @@ def test_models_without_bos_are_drawn_under_no_bos(name, draw, tables_of):
     shown = texts(draw(name, tables))
     assert "no standard" not in shown
     assert "no arm" not in shown
-    quiet = ("claims_forest", "verdicts", "position0", "factorial", "by_source")
+    quiet = ("claims_forest", "verdicts", "position0", "factorial", "by_source", "fingerprint")
     assert "no-bos" in shown or name in quiet
 
 

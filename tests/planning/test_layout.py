@@ -158,7 +158,7 @@ def test_a_new_token_adds_an_arm():
 
 
 def test_an_extraction_knows_its_own_token_and_no_other():
-    exchanges = ["bos", "swap-token", "exchange-readers", "exchange-matched", "exchange-all"]
+    exchanges = ["bos", "swap-token", "exchange-readers", "exchange-others", "silence-top"]
     variants = [*config()["variants"], {"name": "w", "window": 8, "conditions": exchanges}]
     found = layout(config(variants=variants))
     tokens = found.study.swap_tokens

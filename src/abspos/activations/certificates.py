@@ -35,9 +35,9 @@ from abspos.activations.capture import (
     query_blocks,
     residual_stream,
 )
-from abspos.activations.exchange import active
 from abspos.activations.losses import in_parts, output_logits
 from abspos.activations.store import Sample
+from abspos.activations.substitution import active
 from abspos.logits import rebuilt_logits
 from abspos.models.adapters import body
 from abspos.models.sources import CausalLM, ModelError
@@ -227,7 +227,7 @@ def certify(
         value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
         blocks = query_blocks(seen.query, length)
         output = torch.cat([rebuilt(seen.layer, rows) @ value for rows in blocks], 2)
-        # Under an exchange position 0 still reads itself, and no other reads it as it is.
+        # Under a substitution position 0 reads itself as it is, and no other position does.
         first = int(active())
         note(
             "output",

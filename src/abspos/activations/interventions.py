@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from abspos.study.conditions import CONDITIONS, EXCHANGES, Definition, condition_of, is_arm
+from abspos.study.conditions import CONDITIONS, SUBSTITUTES, Definition, condition_of, is_arm
 
 #: Tokens of a vocabulary whose embeddings are looked up at a time.
 AT_ONCE = 4096
@@ -199,14 +199,14 @@ def shift(batch: Batch, setting: Setting) -> Batch:
 
 
 def intervention(condition: str) -> Callable[[Batch, Setting], Batch]:
-    """The function of a condition: of its name, with underscores; an exchange starts from `bos`.
+    """The function of a condition: of its name, with underscores; a substitute starts from `bos`.
 
-    Which heads then read another position 0 is abspos.activations.exchange's.
+    What heads then read at position 0 is of abspos.activations.position0.
 
     Raises:
         NotImplementedError: this module has no such function.
     """
-    name = "bos" if condition in EXCHANGES else condition.replace("-", "_")
+    name = "bos" if condition in SUBSTITUTES else condition.replace("-", "_")
     function = globals().get(name)
     if function is None:
         raise NotImplementedError(

@@ -64,10 +64,13 @@ def claim_table(evidence: Evidence) -> pd.DataFrame:
 def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Decided rows of one model as a table, with the adjusted p of primary ones."""
     adjusted = adjusted_p_values(rows)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    every = pd.DataFrame(rows)
+    table = every.reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna() & table["verdict"].ne("")
     table["p_adjusted"] = table["claim"].map(adjusted).astype(float).where(chosen)
-    table["preliminary"] = table["n_inputs"] < MIN_INPUTS
+    # Rows of half of the inputs by design need half as many.
+    needed = every.get("needed", pd.Series(dtype=float)).reindex(table.index).fillna(MIN_INPUTS)
+    table["preliminary"] = table["n_inputs"] < needed
     table["n_decides"] = table["n_decides"].astype("Int64")
     return table
 

@@ -27,7 +27,7 @@ from abspos.components.blocks import block_bands, identity_error
 from abspos.components.decomposition import Parts
 from abspos.components.logit_map import logit_map
 from abspos.components.pairs import Arm, Pair, pair_error, pair_grams, require_aligned
-from abspos.components.reduction import Plan, block_summary, write_gram
+from abspos.components.reduction import Plan, block_summary
 from abspos.components.stack import Stack
 from abspos.components.trajectory import trajectory
 from abspos.progress import progress
@@ -149,18 +149,16 @@ def decompose_layer(
         require_finite(bands, layer, block.start)
         other = None
         if reference is not None:
+            numbers = store.attrs["numbers"]
             other = {
                 str(name).removeprefix("early_").replace("_", "/"): torch.as_tensor(
-                    reference[name][layer, block].values
+                    reference[name][layer, block].values[:, numbers]
                 )
                 for name in reference.data_vars
                 if str(name).startswith("early_")
             }
         summary = block_summary(bands, to_first, plan, other)
         summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
-        if "write0" in store:
-            write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
-            summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
         own = bands[layer % len(bands)]
         found = {"identity_error": identity_error(q, k, scale, window, own, softcap, layer)}
         if other_arm is not None:
@@ -236,7 +234,8 @@ def decompose_run(
     (query_bin, edge); mean fields ``residual``, ``attention``, ``predicted`` and
     ``logit_map`` (layer, head, query, offset), ``relative``; ``denominator`` (layer, head, input,
     query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
-    trajectory).
+    trajectory), in arms that differ in its token alone also its value there ``value0`` (layer,
+    value_head, feature) and that times W_O, ``write0`` (layer, head, hidden).
     With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
     products of this run's early R with the reference run's, ``cross_<lens>_sink`` those of its row
     and sink parts together, and ``cross_probability_pattern`` those of its pattern, which in the
@@ -267,7 +266,7 @@ def decompose_run(
     half = source.sizes["position"] // 2
     early, anchor = settings.early, min(settings.anchor, half - 1)
     every = sorted({*settings.windows, *(w for w in source.attrs["window"] if w is not None)})
-    documents = open_dataset(*inputs)["document"].values[: source.sizes["input"]]
+    documents = open_dataset(*inputs)["document"].values[source.attrs["numbers"]]
     length = source.sizes["position"]
     named = {anchor, *(w - 1 for w in every), *every}
     plan = Plan(
@@ -295,6 +294,9 @@ def decompose_run(
     stacked = stack.arrays
     queries = plan.queries.tolist()
     dataset = assemble(stacked).merge(trajectory(source))
+    if "write0" in source:
+        dataset["value0"] = (("layer", "value_head", "feature"), source["v0"].values[:, 0])
+        dataset["write0"] = (("layer", "head", "hidden"), source["write0"].values)
     dataset["query"] = ("query", [queries[i] for i in grid.shown(queries)])
     dataset["query_edges"] = (("query_bin", "edge"), [[b.first, b.stop] for b in plan.narrow])
     dataset["document"] = ("input", documents)
@@ -306,7 +308,8 @@ def decompose_run(
         "variant",
         "dtype",
         "window",
-        "exchanged",
+        "numbers",
+        "substituted",
         "softcap",
         "kind",
         "inert_window",
@@ -332,9 +335,6 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     data: dict[str, Any] = {}
     for bin_name in dict.fromkeys(key[0] for key in grouped["gram"]):
         chosen = {k[1:]: v for k, v in grouped["gram"].items() if k[0] == bin_name}
-        if bin_name == "write":
-            data["gram_write"] = (("layer", "head", "pair"), chosen["none", "write"])
-            continue
         axes = (f"component_{bin_name}", "layer", "head", "pair")
         data[f"gram_{bin_name}"] = by_lens(chosen, axes)
     profile = grouped["profile"]

@@ -20,6 +20,7 @@ FIGURES = (
     "position0",
     "bos_swap",
     "readers",
+    "fingerprint",
     "balance",
     "dose",
     "controls",

@@ -98,7 +98,6 @@ class Load:
         packed: whether the checkpoint is converted from a GGUF file.
         fields: whether early fields are stored, so that other arms can be compared with them.
         compared: whether early fields are compared with those of another arm.
-        writes: whether the heads' writes from position 0 are stored.
         paired: whether it is one arm of a pair, whose combinations are stored.
     """
 
@@ -117,7 +116,6 @@ class Load:
     packed: bool = False
     fields: bool = True
     compared: bool = False
-    writes: bool = True
     paired: bool = False
 
     @property
@@ -170,9 +168,8 @@ def activation_bytes(load: Load) -> int:
     s = load.sizes
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
-    write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
     states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
-    return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
+    return s.layers * (qk + v0) + (s.layers + 1) * states
 
 
 def component_bytes(load: Load) -> int:
@@ -186,7 +183,7 @@ def component_bytes(load: Load) -> int:
     kinds = 9 + 2 * load.anchored + 9 + 3 * (load.bins - 2)
     # Of a pair, in both lenses, its matched R in two bins, and early seven and three combinations.
     kinds += 24 * load.paired
-    grams = (kinds + load.writes) * n * (n + 1) / 2
+    grams = kinds * n * (n + 1) / 2
     profile = 10 * n * max(1, round(4 * math.log2(half)) - 5)
     means, by_input = 4 * load.shown * half + half, n * half + 4 * n
     # R in both lenses and the pattern in one; row and sink, two numbers a query, in both.
@@ -229,7 +226,7 @@ def _activations_memory(load: Load) -> float:
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
     logits = 3 * min(LOGIT_BYTES, 4 * tokens // SCORED * s.vocabulary)
-    kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
+    kept = 4 * load.inputs * s.hidden * 2 * s.layers
     sums = 4 * s.layers * load.length * s.hidden
     passing = max(working + logits, _certificate_memory(load))
     return BASE_BYTES + item * s.parameters + passing + kept + sums

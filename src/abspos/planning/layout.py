@@ -18,13 +18,13 @@ from abspos.inputs.corpus import folder_of, text_files
 from abspos.inputs.records import InputError
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
-from abspos.study.conditions import EXCHANGES, PAIRS, REPEATS, TABLE, condition_of, token_of
+from abspos.study.conditions import PAIRS, REPEATS, SUBSTITUTES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
 
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
-    "readers": tuple(EXCHANGES),
+    "readers": tuple(SUBSTITUTES),
     "controls": tuple(row.name for row in TABLE if row.says),
     "repeats": tuple(REPEATS),
     "factorial": tuple(PAIRS),
@@ -45,6 +45,7 @@ TABLES = (
     "masses",
     "controls",
     "factorial",
+    "fingerprint",
 )
 
 
@@ -150,11 +151,11 @@ class Layout:
 
     def reference(self, model: str, variant: str, condition: str) -> str | None:
         """The condition that a run is compared with, or None."""
-        wanted = condition_of(condition).compared and (variant, "bos") in self.arms(model)
-        if not wanted:
+        own = condition_of(condition)
+        if not own.compared or (variant, "bos") not in self.arms(model):
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
-        return "bos" if same else None
+        return "bos" if same or own.substitute else None
 
     def partner(self, condition: str) -> str | None:
         """The condition whose activations a run is paired with, or None."""
@@ -244,17 +245,18 @@ class Layout:
 
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """Settings that determine an extraction, besides model and inputs."""
-        study = self.study
+        study, own = self.study, condition_of(condition)
         return {
             "variant": self.variant(variant),
             "condition": condition,
             "number": self.number(model, variant, condition),
             "token": token_of(condition, study.swap_tokens),
-            "early": study.bins.early if condition_of(condition).reads_early else 0,
+            "early": study.bins.early if own.reads_early else 0,
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
-            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
+            **({"held_out_of": self.number(model, variant, "bos")} if own.substitute else {}),
+            **({"bos": study.inputs.bos} if own.reads_policy else {}),
             **self.left(model, variant, condition),
         }
 

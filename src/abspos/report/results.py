@@ -40,11 +40,11 @@ HEAD = [
 WORDS = "## In words\n"
 
 EXCHANGES = """
-## Position 0 exchanged in chosen heads
+## Substitutes for position 0 in chosen heads
 
-Chosen heads read the keys and values of the first listed token at position 0: sink readers, as many
-other heads of the same layers, or all heads (docs/method.md, section 5, sink-readers). Heads are
-chosen on one half of the inputs and measured on the other.
+Chosen heads read the key and value of the first listed token at position 0 (exchange), a value of
+zero (silence), or the key and value that BOS has in mid-text (unsink); docs/method.md, section 5,
+sink-readers. Heads are chosen on one half of the inputs and measured on the other.
 
 {table}
 """
@@ -134,7 +134,7 @@ def guards_table(guards: pd.DataFrame) -> str:
 
 
 def exchanges_table(claims: pd.DataFrame) -> str:
-    """Shares carried by sink readers, by as many other heads and by all heads, in per cent."""
+    """Shares carried by sets of heads, and changes under silence and unsinking, in per cent."""
     chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
     rows = [
         [
@@ -218,8 +218,8 @@ def page(folder: Path) -> str:
     loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = read_csv(statistics / "swaps.csv")
     guards = read_csv(statistics / "controlled_effects.csv")
-    exchanged = claims["number"].str.startswith("all: share of").any()
-    more = EXCHANGES.format(table=exchanges_table(claims)) if exchanged else ""
+    chosen_heads = claims["claim"].eq("sink-readers") & claims["estimate"].notna()
+    more = EXCHANGES.format(table=exchanges_table(claims)) if chosen_heads.any() else ""
     more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""
     chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
     return f"""# Results as measured: the study `{folder.name}`
