@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abspos.components.decomposition import (
-    as_tensor,
     backwards_by_offset,
     by_offset,
     decompose,
@@ -23,6 +22,7 @@ from abspos.components.decomposition import (
     truncated_attention,
     visible,
 )
+from abspos.components.labelled import as_tensor
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 SINGLE = {"rtol": 1e-4, "atol": 1e-4}
