@@ -143,7 +143,7 @@ def test_a_model_goes_from_its_tensors_to_energies(name, tiny, monkeypatch, meas
     stand_in(monkeypatch, "transformer_lens.model_bridge", TransformerBridge=Bridge)
     stand_in(monkeypatch, "nnsight.modeling.transformers", TransformersModel=Traced)
     found = execute(name)["energies"]
-    assert dict(found.sizes) == {"layer": 3, "bin": 1, "lens": 2, "component": 5, "head": 4}
+    assert dict(found.sizes) == {"layer": 3, "bin": 1, "lens": 2, "component": 6, "head": 4}
     assert found["energy"].notnull().all()
     assert (found["ci_low"] <= found["energy"]).all()
     assert plt.get_fignums()

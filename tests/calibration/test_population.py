@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,21 +49,32 @@ def test_the_cross_is_the_inner_product_with_bos(found):
         x, y = fields(LESS)[key], fields(WHOLE)[key]
         wanted = energy((x @ y.mT).numpy()).reshape(2, 3)
         np.testing.assert_allclose(found[LESS]["cross", lens, "residual"], wanted, rtol=1e-9)
-        np.testing.assert_allclose(
-            found[WHOLE]["cross", lens, "residual"], found[WHOLE][key], rtol=1e-12
-        )
+        sides = [
+            energy((fields(LESS)[k] @ fields(WHOLE)[k].mT).numpy()).reshape(2, 3)
+            for k in (("early", lens, "row"), ("early", lens, "sink"))
+        ]
+        np.testing.assert_allclose(found[LESS]["cross", lens, "row+sink"], sum(sides), rtol=1e-9)
+        for component in ("residual", "pattern"):
+            np.testing.assert_allclose(
+                found[WHOLE]["cross", lens, component],
+                found[WHOLE]["early", lens, component],
+                rtol=1e-12,
+            )
 
 
 def test_bins_and_components_are_those_of_a_study(found):
     assert {key[0] for key in found[WHOLE]} == {"early", "late", "beyond-5", "cross"}
-    early = {key[2] for key in found[WHOLE] if key[0] == "early"}
-    assert early == {"mask", "residual", "row", "sink", "rest", "anchored"}
-    # A window that hides position 0 from early queries leaves no row and sink.
-    assert {key[2] for key in found[NARROW] if key[0] == "early"} == {
-        "mask",
-        "residual",
-        "anchored",
-    }
+    for arm in (WHOLE, NARROW):
+        parts = {"mask", "residual", "row", "sink", "rest", "pattern"}
+        late = {key[1:] for key in found[arm] if key[0] == "late"}
+        assert late == set(product(("log", "probability"), parts))
+        early = {key[1:] for key in found[arm] if key[0] == "early"}
+        assert early == late | {("log", "anchored"), ("probability", "anchored")}
+    beyond = {key[1:] for key in found[WHOLE] if key[0] == "beyond-5"}
+    hidden = set(product(("log", "probability"), ("residual", "rest", "pattern")))
+    assert beyond == hidden | {("log", "row")}
+    crossed = {key[1:] for key in found[LESS] if key[0] == "cross"}
+    assert crossed == set(product(("log", "probability"), ("residual", "row+sink", "pattern")))
 
 
 def test_the_rest_is_what_row_and_sink_leave(found):

@@ -21,7 +21,9 @@ from abspos.statistics.store import Arm, ArmReplicates
 LAYERS, HEADS, INPUTS = 3, 4, 8
 REPLICATES = 1 + INPUTS + 2 * SPLITS
 ARMS = [("standard", "bos"), ("standard", "swap-token-1"), ("ntk", "bos")]
-PAIRS = list(product(("log", "probability"), ("mask", "residual")))
+LENSES = ("log", "probability")
+PAIRS = list(product(LENSES, ("mask", "residual", "row", "sink", "pattern")))
+CROSSED = list(product(LENSES, ("residual", "row+sink", "pattern")))
 VARIANTS = {"standard": {}, "ntk": {"rope": {"rope_type": "ntk", "factor": 8.0}}}
 
 
@@ -30,13 +32,13 @@ def heads() -> pd.DataFrame:
     """True energies; each arm's third of what bos has in R, the cross its root."""
     rng = np.random.default_rng(0)
     base = {p: rng.uniform(1, 2, size=(LAYERS, HEADS)) for p in PAIRS}
+    base |= {(lens, "row+sink"): base[lens, "row"] + base[lens, "sink"] for lens in LENSES}
     rows = []
-    for (variant, condition), pair in product(ARMS, PAIRS):
+    for (variant, condition), pair in product(ARMS, base):
         lens, component = pair
         share = 1.0 if component == "mask" or (variant, condition) == ARMS[0] else 0.36
-        for which in ("early", "cross") if component == "residual" else ("early",):
-            if which == "cross" and not condition.startswith("swap"):
-                continue
+        crossed = pair in CROSSED and condition.startswith("swap")
+        for which in (*(["early"] if pair in PAIRS else []), *(["cross"] if crossed else [])):
             for layer, head in np.ndindex(LAYERS, HEADS):
                 scale = share if which == "early" else share**0.5
                 rows.append(
@@ -64,7 +66,7 @@ def evidence(heads) -> Evidence:
     for arm in (Arm(*names) for names in ARMS):
         bins = {"early": PAIRS}
         if arm.condition.startswith("swap"):
-            bins["cross"] = [pair for pair in PAIRS if pair[1] == "residual"]
+            bins["cross"] = CROSSED
         shape = (LAYERS, HEADS, REPLICATES)
         facts = {
             "inputs": INPUTS,
@@ -86,15 +88,15 @@ def evidence(heads) -> Evidence:
 
 
 def by_name(evidence: Evidence) -> dict[tuple[str, ...], dict]:
-    keys = ("claim", "arms", "number", "lens", "summary")
+    keys = ("claim", "arms", "number", "reading", "lens", "summary")
     return {tuple(row[k] for k in keys): row for row in numbers(evidence)}
 
 
 def test_claims_of_the_truth_are_those_of_its_energies(heads, evidence):
     found = by_name(true_evidence(evidence, heads))
-    for lens, summary in product(("log", "probability"), ("median", "mean")):
+    for reading, lens, summary in product(("R", "sink", "pattern"), LENSES, ("median", "mean")):
         ntk = ("ntk-suppresses", "ntk/bos vs standard/bos", "reduction of residual energy")
-        assert found[(*ntk, lens, summary)]["estimate"] == pytest.approx(0.64)
+        assert found[(*ntk, reading, lens, summary)]["estimate"] == pytest.approx(0.64)
         swap = ("bos-swap", "standard/swap-token-1 vs standard/bos")
         for number, wanted in (
             ("energy reduction", 0.64),
@@ -102,7 +104,7 @@ def test_claims_of_the_truth_are_those_of_its_energies(heads, evidence):
             ("difference share", 0.16),
             ("amplitude reduction", 0.4),
         ):
-            row = found[(*swap, f"swap-token: {number}", lens, summary)]
+            row = found[(*swap, f"swap-token: {number}", reading, lens, summary)]
             assert row["estimate"] == pytest.approx(wanted)
             assert row["ci_high"] - row["ci_low"] == pytest.approx(0, abs=1e-9)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +40,9 @@ def pair(arm, name, which="early"):
 
 
 @pytest.mark.parametrize(
-    "name", [("log", "residual"), ("log", "mask"), ("probability", "residual")]
+    "name",
+    [(lens, c) for lens in ("log", "probability") for c in ("residual", "row", "sink", "pattern")]
+    + [("log", "mask")],
 )
 def test_the_studys_own_early_bin_comes_out_of_narrow_bins(store, own, name):
     found = other_early(store, own, store.attrs["bins"]["early"][1])
@@ -57,7 +61,12 @@ def test_all_early_queries_are_early_and_late_ones_by_their_number(store, own):
         np.testing.assert_allclose(
             pair(found, name)[..., known], both[..., known] / (half - first), **CLOSE
         )
-    assert np.isnan(found.bins["cross"]).all()
+
+
+def test_products_with_another_arm_are_of_the_studys_own_bin_alone(store, own):
+    crossed = replace(own, bins={**own.bins, "cross": own.bins["early"]})
+    half = store.attrs["bins"]["late"][1]
+    assert np.isnan(other_early(store, crossed, half).bins["cross"]).all()
 
 
 def test_an_end_inside_a_narrow_bin_is_refused(store, own):
@@ -78,13 +87,14 @@ def test_some_inputs_are_a_study_of_those_inputs(store, own):
     kept = np.arange(store.sizes["input"]) % 3 > 0
     found = some_inputs(store, own, kept)
     number = store.sizes["input"]
-    gram = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], number)
-    chosen = gram[..., kept, :][..., kept]
     labels = store["document"].values[kept]
     documents = None if len(set(labels)) == len(labels) else labels
-    np.testing.assert_allclose(
-        pair(found, ("log", "residual")), sl.gram_replicates(chosen, documents), rtol=1e-12
-    )
+    for part in ("residual", "row", "sink", "pattern"):
+        gram = sl.full_gram(sl.packed_grams(store, "early")["log", part], number)
+        chosen = gram[..., kept, :][..., kept]
+        np.testing.assert_allclose(
+            pair(found, ("log", part)), sl.gram_replicates(chosen, documents), rtol=1e-12
+        )
     np.testing.assert_allclose(found.loss[0], store["loss"].values[kept].mean(), rtol=1e-6)
     assert "late" not in found.bins
     assert found.inputs == kept.sum()
@@ -113,14 +123,14 @@ def test_choices_are_those_that_the_inputs_allow(store):
 
 def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
     rows = [
-        {"verdict": "reproduced", "summary": s, "number": "n", "lens": ""}
+        {"verdict": "reproduced", "summary": s, "number": "n", "lens": "", "primary": False}
         for s in ("", "median", "mean")
     ]
     rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
     claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"halves": ()}, False)
     monkeypatch.setattr(registry, "CLAIMS", (claim,))
     choice = choices.Choice("other", "halves")
-    found = choices.judged(Evidence({}, np.zeros(0), [], {}, 0.95, 0), choice, {})
+    found = choices.judged(Evidence({}, np.zeros(0), [], {}, 0.95, 0), choice, {}, {})
     assert found == [{"claim": "c", **row, "choice": "other"} for row in rows[:2]]
 
 
@@ -153,7 +163,8 @@ def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
     )
     table = pd.read_csv(tmp_path / "choices.csv", dtype={"revision": str})
     assert list(table.columns) == choices.COLUMNS
-    assert set(table["summary"].dropna()) == {"median"}
+    heads = table["choice"].eq("mean head").map({True: "mean", False: "median"})
+    assert (table["summary"].dropna() == heads[table["summary"].notna()]).all()
     both = table[(table["claim"] == "both-present") & (table["arms"] == "window/bos")]
     halves = both[both["choice"].str.startswith("half")]
     assert (halves["n_inputs"] == 8).all()

@@ -14,6 +14,10 @@ from abspos.statistics.replicates import no_halves, stack
 from abspos.statistics.store import Arm, ArmReplicates
 
 N = 16
+SHARES = {
+    "early": {"residual": 1.0, "row": 0.25, "sink": 0.5, "pattern": 0.25},
+    "cross": {"residual": 1.0, "row+sink": 0.75, "pattern": 0.25},
+}
 
 
 def evidence(**crosses: float) -> Evidence:
@@ -23,7 +27,11 @@ def evidence(**crosses: float) -> Evidence:
         values = {"early": 1.0, "cross": cross}
         bins = {
             which: stack(
-                {(lens, "residual"): no_halves(np.full((2, 3, N + 1), value)) for lens in LENSES}
+                {
+                    (lens, part): no_halves(np.full((2, 3, N + 1), share * value))
+                    for lens in LENSES
+                    for part, share in SHARES[which].items()
+                }
             )
             for which, value in values.items()
             if value is not None
@@ -41,11 +49,12 @@ def test_a_control_stands_beside_its_effect():
         "control-later",
         "control-shift",
     ]
-    shares = {(r["condition"], r["lens"], r["summary"]): r["estimate"] for r in rows}
-    for lens, summary in product(LENSES, ("median", "mean")):
-        assert shares["swap-token-1", lens, summary] == pytest.approx(0.6)
-        assert shares["control-later", lens, summary] == pytest.approx(0.1)
-        assert shares["control-shift", lens, summary] == pytest.approx(0.0)
+    keys = ("condition", "lens", "summary", "reading")
+    shares = {tuple(r[key] for key in keys): r["estimate"] for r in rows}
+    for cell in product(LENSES, ("median", "mean"), ("R", "sink", "pattern")):
+        assert shares["swap-token-1", *cell] == pytest.approx(0.6)
+        assert shares["control-later", *cell] == pytest.approx(0.1)
+        assert shares["control-shift", *cell] == pytest.approx(0.0)
     roles = {r["condition"]: r["role"] for r in rows}
     assert roles["swap-random"] == "effect"
     assert roles["control-shift"] == "control"

@@ -23,12 +23,17 @@ def replicates(value: float) -> np.ndarray:
     return no_halves(value * HEADS[None, :, None] * np.ones((2, 1, 1)) * noise)
 
 
+def parts(whole: float) -> dict[str, float]:
+    """R and its parts; the pattern is what row and sink leave."""
+    return {"residual": whole, "row": 0.3 * whole, "sink": 0.6 * whole, "pattern": 0.1 * whole}
+
+
 def evidence(**arms: dict) -> Evidence:
     """Arms under bos: energies of R, mask and beyond, the loss, the variant, its bins."""
     found, variants = {}, {}
     for name, arm in arms.items():
-        bins = {"early": {"residual": arm["R"], "mask": arm["mask"]}}
-        bins |= {b: {"residual": v} for b, v in arm.get("beyond", {}).items()}
+        bins = {"early": parts(arm["R"]) | {"mask": arm["mask"]}}
+        bins |= {b: parts(v) for b, v in arm.get("beyond", {}).items()}
         loss = arm["loss"] + 0.01 * np.arange(N + 1) * (np.arange(N + 1) > 0)
         found[Arm(name, "bos")] = ArmReplicates(
             {"inputs": N, "beyond": {which: 8 for which in bins if which != "early"}},
@@ -45,10 +50,11 @@ def evidence(**arms: dict) -> Evidence:
 STANDARD = {"R": 2.0, "mask": 1.0, "loss": 3.0, "beyond": {"beyond-8": 0.5}}
 
 
-def found(number, **arms):
-    """Rows of one number by (bin, lens, summary)."""
+def found(number, reading="R", **arms):
+    """Rows of one number and reading by (bin, lens, summary)."""
     rows = list(doses.changes(evidence(standard=STANDARD, **arms)))
-    return {(r["bin"], r["lens"], r["summary"]): r for r in rows if r["number"] == number}
+    chosen = [r for r in rows if r["number"] == number and r["reading"] in ("", reading)]
+    return {(r["bin"], r["lens"], r["summary"]): r for r in chosen}
 
 
 def test_reductions_are_shares_of_the_standard_model():
@@ -65,11 +71,29 @@ def test_reductions_are_shares_of_the_standard_model():
     assert loss["estimate"] == pytest.approx(0.25)
 
 
-def test_beyond_a_window_each_window_has_its_bin():
+@pytest.mark.parametrize("reading", ["R", "pattern"])
+def test_beyond_a_window_each_window_has_its_bin(reading):
     window = {"R": 1.0, "mask": 0.5, "loss": 4.0, "beyond": {"beyond-8": 0.2}, "is": {"window": 8}}
-    row = found("reduction of residual energy", window=window)["beyond", "log", "median"]
-    assert row["estimate"] == pytest.approx(0.6)
+    rows = found("reduction of residual energy", reading, window=window)
+    row = rows["beyond", "log", "median"]
+    assert row["estimate"] == pytest.approx(0.6, rel=0.02)
     assert row["note"] == ""
+
+
+@pytest.mark.parametrize("reading", ["R", "sink", "pattern"])
+def test_every_reading_is_reduced(reading):
+    ntk = {"R": 1.5, "mask": 1.2, "loss": 3.25, "is": {"rope": {"rope_type": "ntk", "factor": 4.0}}}
+    rows = found("reduction of residual energy", reading, ntk=ntk)
+    assert [row["estimate"] for row in rows.values()] == pytest.approx([0.25] * 4)
+    assert {row["fixed"] for row in rows.values()} == {
+        "beforehand" if reading == "R" else "post hoc"
+    }
+
+
+def test_beyond_a_window_there_is_no_sink():
+    window = {"R": 1.0, "mask": 0.5, "loss": 4.0, "beyond": {"beyond-8": 0.2}, "is": {"window": 8}}
+    rows = found("reduction of residual energy", "sink", window=window)
+    assert {which for which, _, _ in rows} == {"early"}
 
 
 def test_an_empty_bin_gives_no_number_but_says_so():

@@ -35,6 +35,7 @@ def row(**values):
         "verdict": "reproduced",
         "primary": True,
         "n_inputs": 128,
+        "reading": "R",
     }
     return plain | values
 
@@ -43,8 +44,8 @@ def table(*rows):
     return pd.DataFrame([row(), *rows]).reindex(columns=COLUMNS)
 
 
-NONE = {"ci_low": -0.1, "ci_high": 0.05, "estimate": 0.0, "verdict": "not reproduced"}
-WIDE = {"ci_low": -0.1, "ci_high": 0.5, "verdict": "not reproduced"}
+NONE = {"ci_low": -0.1, "ci_high": 0.05, "estimate": 0.0, "verdict": "inconclusive"}
+WIDE = {"ci_low": -0.1, "ci_high": 0.5, "verdict": "inconclusive"}
 
 
 @pytest.mark.parametrize(
@@ -85,12 +86,16 @@ def test_numbers_that_decide_come_in_both_lenses_and_measured():
 
 
 def test_every_choice_is_compared_with_what_is_published():
-    claims = table(
-        row(summary="mean", primary=False, **NONE), row(lens="probability", primary=False)
+    claims = table(row(lens="probability", primary=False))
+    choices = pd.DataFrame(
+        [
+            row(choice="early 16"),
+            row(choice="half 1", **WIDE, n_inputs=64),
+            row(choice="mean head", summary="mean", **NONE),
+        ]
     )
-    choices = pd.DataFrame([row(choice="early 16"), row(choice="half 1", **WIDE, n_inputs=64)])
     other = table(row(number="not in this study"))
-    other.loc[0, ["estimate", "ci_low", "ci_high", "verdict"]] = [-0.2, -0.3, -0.1, "contradicted"]
+    other.loc[0, ["estimate", "ci_low", "ci_high", "verdict"]] = [-0.2, -0.3, -0.1, "opposite"]
     found = verdict_changes(claims, choices, {"length-256": other})
     assert list(found.columns) == sensitivity.COLUMNS
     assert dict(zip(found["choice"], found["change"], strict=True)) == {
@@ -102,7 +107,27 @@ def test_every_choice_is_compared_with_what_is_published():
     assert set(found["published"]) == {"reproduced"}
     assert set(found["lens"]) == {"log"}, "no choice was made in the probability lens"
     marked = fragile(claims, found)
-    assert list(marked["fragile"]) == ["mean head, length-256", "", ""]
+    assert list(marked["fragile"]) == ["mean head, length-256", ""]
+
+
+def test_each_reading_is_compared_with_itself():
+    """All readings of a number that decides a claim, whichever of them is primary."""
+    claims = table(row(reading="pattern", primary=False), row(number="mask", reading=None))
+    choices = pd.DataFrame(
+        [
+            row(choice="early 16"),
+            row(choice="early 16", reading="pattern", **NONE),
+            row(choice="early 16", number="mask", reading=""),
+        ]
+    )
+    found = verdict_changes(claims, choices, {})
+    by_reading = found[found["choice"] == "early 16"].set_index(["number", "reading"])["change"]
+    assert by_reading.to_dict() == {
+        ("a reduction", "R"): "same",
+        ("a reduction", "pattern"): "flips",
+        ("mask", ""): "same",
+    }
+    assert list(fragile(claims, found)["fragile"]) == ["", "early 16", ""]
 
 
 def test_a_study_from_files_finds_other_studies_by_their_folder(tmp_path):

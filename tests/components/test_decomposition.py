@@ -16,13 +16,13 @@ from abspos.components.decomposition import (
     backwards_by_offset,
     by_offset,
     decompose,
-    row_and_sink,
     split,
     truncate,
     truncated_attention,
     visible,
 )
 from abspos.components.labelled import as_tensor
+from abspos.components.residual_parts import row_and_sink
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 SINGLE = {"rtol": 1e-4, "atol": 1e-4}

@@ -8,12 +8,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abspos.components import grams
-from abspos.components.decomposition import by_offset, row_and_sink, split
+from abspos.components.decomposition import by_offset, split
 from abspos.components.grams import LENSES, Bin
+from abspos.components.residual_parts import pattern, row_and_sink
 from abspos.statistics import energies as statistics
 from abspos.statistics.sign_flips import sign_flip_p
 
@@ -48,6 +49,26 @@ def field_of_input(s, i, keys, anchor, window, lens, component):
 
     def mean_p(rows, d):
         return fmean(math.exp(row[d]) for row in rows) if d < len(rows[0]) else 0.0
+
+    ordinary = min(i, keys)
+
+    def mean_of_parts(rows):
+        return [fmean(math.exp(row[d]) for row in rows) for d in range(ordinary)]
+
+    if component in ("row", "sink", "rest"):
+        whole = field_of_input(s, i, keys, anchor, window, lens, "residual")
+        row = fmean(whole[:ordinary])
+        parts = {
+            "row": [row] * ordinary + [0.0] * (keys - ordinary),
+            "sink": [0.0] * ordinary + whole[ordinary:],
+            "rest": [x - row for x in whole[:ordinary]] + [0.0] * (keys - ordinary),
+        }
+        return parts[component]
+    if component == "pattern":
+        own = log_softmax([s[i][i - d] for d in range(ordinary)])
+        late = [log_softmax([s[q][q - d] for d in range(ordinary)]) for q in range(half, length)]
+        found = [math.exp(x) - p for x, p in zip(own, mean_of_parts(late), strict=True)]
+        return found + [0.0] * (keys - ordinary)
 
     def value(d):
         if (lens, component) == ("log", "residual"):
@@ -93,12 +114,16 @@ def gram_by_loops(logits, which, anchor, window, lens, component):
 BINS = {b.name: b for b in (Bin("early", 1, 4), Bin("late", 4, 9), Bin("beyond", 5, 9, 5))}
 
 
-@pytest.mark.parametrize("lens", LENSES)
-@pytest.mark.parametrize("component", ["mask", "residual"])
-@pytest.mark.parametrize("window", [None, 3, 5, 12])
+STORED = [(lens, part) for lens in LENSES for part in ("mask", "residual", "row", "sink")]
+STORED += [("probability", "pattern")]
+
+
+@pytest.mark.parametrize(("lens", "component"), STORED)
+@pytest.mark.parametrize("window", [None, 1, 3, 5, 12])
 @pytest.mark.parametrize("name", ["early", "late"])
 def test_grams_are_inner_products(name, window, component, lens):
     logits = logits_of(0)
+    logits[..., 0] += 2
     for anchor in (8, 5):
         flat = grams.flat_fields(parts_of(logits, window), BINS[name], anchor)
         expected = gram_by_loops(logits, BINS[name], 8, window, lens, component)
@@ -123,7 +148,10 @@ def test_beyond_is_renormalised_on_the_keys_of_the_window(window, lens):
     flat = grams.flat_fields(parts_of(logits, window), BINS["beyond"], 8)
     expected = gram_by_loops(logits, BINS["beyond"], 8, window, lens, "residual")
     np.testing.assert_allclose(grams.gram(flat[lens, "residual"]), expected, **EXACT)
-    assert set(flat) == {(lens, "residual") for lens in LENSES}
+    assert set(flat) == {("log", "residual"), ("log", "row"), ("probability", "residual")}
+    row = gram_by_loops(logits, BINS["beyond"], 8, window, lens, "row")
+    own = grams.gram(flat[lens, "row"]) if lens == "log" else np.zeros_like(row)
+    np.testing.assert_allclose(own, row, **EXACT)
 
 
 def test_beyond_does_not_see_position_0():
@@ -169,35 +197,63 @@ def test_row_sink_and_rest_are_orthogonal_query_by_query(seed, sink_height):
                 np.testing.assert_allclose((one[n] * other[m]).sum(-1), 0, atol=1e-9)
 
 
-@pytest.mark.parametrize("lens", LENSES)
-def test_energies_of_row_sink_and_rest_add_up(lens):
-    logits = logits_of(5, inputs=5)
-    logits[..., 0] += 4
-    parts = parts_of(logits)
-    flat = grams.flat_fields(parts, BINS["early"], 8)
-    residual = grams.fields(parts, 8)[lens, "residual"]
-    row, sink = row_and_sink(residual)
-    i, d = np.indices((9, 9))
-    pieces = {
-        "row": torch.where(torch.as_tensor(d < i), row[..., None], 0.0),
-        "sink": torch.where(torch.as_tensor(d == i), sink[..., None], 0.0),
-    }
-    pieces["rest"] = residual - pieces["row"] - pieces["sink"]
-    explicit = {}
-    for name, x in pieces.items():
-        own = grams.weighted(parts, {(lens, name): x})[lens, name]
-        explicit[name] = grams.gram(grams.flatten(own, slice(1, 4))) / 3
-    found = {name: grams.gram(flat[lens, name]) for name in ("row", "sink", "residual")}
-    np.testing.assert_allclose(found["row"], explicit["row"], **EXACT)
-    np.testing.assert_allclose(found["sink"], explicit["sink"], **EXACT)
-    rest = found["residual"] - found["row"] - found["sink"]
-    np.testing.assert_allclose(rest, explicit["rest"], **EXACT)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 3, 5, 8, 12]))
+@settings(max_examples=25)
+def test_grams_of_row_sink_and_rest_add_up_whatever_a_window_hides(seed, window):
+    """The rest's Gram is R's less those of row and sink, query by query, so in every bin."""
+    logits = logits_of(seed, inputs=3, heads=1, length=14)
+    for query in range(1, 7):
+        alone = Bin("one", query, query + 1)
+        flat = grams.flat_fields(parts_of(logits, window), alone, 6)
+        for lens in LENSES:
+            whole, row, sink = (
+                grams.gram(flat[lens, name]).numpy() for name in ("residual", "row", "sink")
+            )
+            rest = gram_by_loops(logits, alone, 6, window, lens, "rest")
+            np.testing.assert_allclose(whole - row - sink, rest, **EXACT)
 
 
-@pytest.mark.parametrize(("window", "split_up"), [(None, True), (4, True), (3, False)])
-def test_row_and_sink_exist_where_position_0_is_in_sight(window, split_up):
-    flat = grams.flat_fields(parts_of(logits_of(6), window), BINS["early"], 8)
-    assert (("log", "row") in flat) == (("probability", "sink") in flat) == split_up
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("height", [-3.0, 2.0, 12.0])
+def test_a_planted_sink_has_row_and_sink_in_closed_form_and_no_pattern(height, window):
+    """docs/method.md, section 1, property 4: Toeplitz logits and a bias on column 0."""
+    length, half = 20, 10
+    f = torch.linspace(1.0, -2.0, length, dtype=torch.float64).cos()
+    i, j = np.indices((length, length))
+    logits = f[torch.as_tensor((i - j).clip(0))].repeat(4, 1, 1, 1)
+    logits[..., 0] += height
+    for which in (Bin("early", 1, 5), Bin("late", 5, half)):
+        flat = grams.flat_fields(parts_of(logits, window), which, half - 1)
+        energies = {key: statistics.energy(grams.gram(x).numpy()) for key, x in flat.items()}
+        expected = {key: [] for key in energies}
+        for query in range(which.first, which.stop):
+            keys = min(query + 1, window or half)
+            sees, ordinary = keys == query + 1, min(query, keys)
+            toeplitz = f[:keys].softmax(0)
+            c = float(torch.log1p(toeplitz[query] * np.expm1(height))) if sees else 0.0
+            a = toeplitz * np.exp(-c)
+            if sees:
+                a[query] = toeplitz[query] * np.exp(height - c)
+            moved = a - toeplitz
+            row = float(moved[:ordinary].mean())
+            expected["log", "row"].append(ordinary * c**2 / keys)
+            expected["log", "sink"].append((height - c) ** 2 / keys if sees else 0.0)
+            expected["probability", "row"].append(ordinary * row**2)
+            expected["probability", "sink"].append(float(moved[query]) ** 2 if sees else 0.0)
+        for key in [(lens, part) for lens in LENSES for part in ("row", "sink")]:
+            np.testing.assert_allclose(energies[key], fmean(expected[key]), **EXACT)
+        rest = energies["log", "residual"] - energies["log", "row"] - energies["log", "sink"]
+        np.testing.assert_allclose(rest, 0, atol=1e-10)
+        np.testing.assert_allclose(energies["probability", "pattern"], 0, atol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(-40, 40), st.sampled_from([None, 4]))
+@settings(max_examples=25)
+def test_the_pattern_is_free_of_any_bias_on_position_0(seed, height, window):
+    logits = logits_of(seed, inputs=2, heads=1, length=14)
+    before = pattern(parts_of(logits, window))
+    logits[..., 0] += height
+    np.testing.assert_allclose(pattern(parts_of(logits, window)), before, rtol=0, atol=1e-10)
 
 
 # bins
@@ -267,8 +323,7 @@ def noise_grams(seed, sink=0.0, inputs=64, heads=8, length=32):
     return {key: grams.gram(x).numpy() for key, x in flat.items()}
 
 
-@pytest.mark.parametrize("component", ["residual", "row", "sink"])
-@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize(("lens", "component"), [key for key in STORED if key[1] != "mask"])
 def test_pure_noise_has_mean_energy_zero(lens, component):
     gram = noise_grams(11)[lens, component]
     energies = statistics.energy(gram)

@@ -71,7 +71,9 @@ def test_profiles_are_row_sums_over_other_documents(early, window, anchor):
     for which in grams.profile_bins(HALF):
         covered += range(which.first, which.stop)
         for lens in grams.LENSES:
-            for component in ("mask", "residual"):
+            for component in ("mask", "residual", "row", "sink", "pattern"):
+                if (lens, component) == ("log", "pattern"):
+                    continue  # the rest of R
                 x = grams.flat_fields(parts, which, HALF - 1)[lens, component]
                 own = found[f"profile/{which.name}/{lens}/{component}"]
                 np.testing.assert_allclose(own, (grams.gram(x) * others).sum(-1), **EXACT)
@@ -87,6 +89,12 @@ def test_early_fields_have_the_grams_as_products(window):
         assert x.shape == (HEADS, len(DOCUMENTS), 50 * 51 // 2 - 1)
         own = unpack(found[f"gram/early/{lens}/residual"].numpy())
         np.testing.assert_allclose(grams.gram(x), own, **EXACT)
+        row, sink = (unpack(found[f"gram/early/{lens}/{p}"].numpy()) for p in ("row", "sink"))
+        x = found[f"early/{lens}/sink"]
+        assert x.shape == (HEADS, len(DOCUMENTS), 2 * 49)
+        np.testing.assert_allclose(grams.gram(x), row + sink, **EXACT)
+    own = unpack(found["gram/early/probability/pattern"].numpy())
+    np.testing.assert_allclose(grams.gram(found["early/probability/pattern"]), own, **EXACT)
 
 
 def test_fields_of_inputs_are_kept_only_on_request():

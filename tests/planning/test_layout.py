@@ -94,6 +94,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("inputs", "start"), "document", {"inputs"}),
     (("inputs", "batch"), 4, arms_of("extraction")),
     (("inputs", "corpus"), "docs", {"corpus"}),
+    (("inputs", "source"), "from", {"inputs"}),
     (("bins", "early"), 16, {"extraction standard/control-later", *arms_of("decomposition")}),
     (("anchor",), 31, arms_of("decomposition")),
     (
@@ -210,12 +211,21 @@ def test_no_name_leads_out_of_results(name, path):
 
 
 def test_the_corpus_is_every_file_of_its_folder(tmp_path):
-    (tmp_path / "texts").mkdir()
-    for name in ("b.jsonl", "a.jsonl", "c.txt", "README.md", ".hidden"):
+    (tmp_path / "texts" / "more").mkdir(parents=True)
+    for name in ("b.jsonl", "a.jsonl", "c.txt", "more/d.parquet", "README.md", ".hidden"):
         (tmp_path / "texts" / name).touch()
-    made = changed(("inputs", "corpus"), "texts")
-    found = Layout(load_study(made), tmp_path).corpus()
-    assert found == ["texts/a.jsonl", "texts/b.jsonl", "texts/c.txt"]
+
+    def files(corpus):
+        return Layout(load_study(changed(("inputs", "corpus"), corpus)), tmp_path).corpus()
+
+    assert files("texts") == [
+        "texts/a.jsonl",
+        "texts/b.jsonl",
+        "texts/c.txt",
+        "texts/more/d.parquet",
+    ]
+    assert files("texts/a.jsonl") == ["texts/a.jsonl"]
+    assert files("nowhere") == []
 
 
 def test_a_corpus_outside_the_project_is_found(tmp_path, monkeypatch):
@@ -254,7 +264,7 @@ def test_revisions_of_a_hub_model_are_the_configs():
 
 
 def test_the_revision_of_a_packaged_model_is_its_files_digest():
-    assert layout().models() == [(MODEL, DIGEST[:12])]
+    assert layout().models() == [(MODEL, DIGEST[:12]), ("gemma-3-270m", "a5fd3b62230a")]
 
 
 @pytest.mark.parametrize("kind", ["random", "synthetic"])

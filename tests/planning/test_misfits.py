@@ -6,14 +6,18 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from abspos.activations.arms import tokens_for
 from abspos.activations.interventions import InterventionError
 from abspos.models import lock
-from abspos.models.sources import byte_tokenizer
+from abspos.models.families import ROPE_TYPES, ModelError
+from abspos.models.sources import byte_tokenizer, read_config
 from abspos.planning import misfits as module
 from abspos.planning.at_hand import at_hand
 from abspos.planning.forecast import Machine, plan
@@ -129,7 +133,7 @@ def checkpoint(tmp_path):
     folder = tmp_path / "m" / ("1" * 12)
     byte_tokenizer(bos=False).save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(SIZES))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    save_file({}, folder / "model.safetensors")
     return folder
 
 
@@ -267,7 +271,7 @@ def words(tmp_path):
     folder = tmp_path / "m" / ("1" * 12)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>").save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps(SIZES))
-    (folder / "model.safetensors").write_bytes(b"weights")
+    save_file({}, folder / "model.safetensors")
     return folder
 
 
@@ -300,10 +304,86 @@ def test_a_fit_token_costs_no_import_of_a_library(words, tmp_path, monkeypatch):
     assert misfits(Layout(load_study(config(swap_tokens=["a", "b"]))), tmp_path) == []
 
 
-def test_a_broken_tokenizer_and_one_with_code_are_left_to_their_jobs(words, tmp_path):
-    layout = Layout(load_study(config(swap_tokens=["a", "king"])))
+def test_a_tokenizer_with_code_is_left_to_its_jobs(words, tmp_path):
     (words / "own.py").touch()
+    assert misfits(packaged(swap_tokens=["a", "king"]), tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", "\ud800", '{"model": {}}'])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_broken_tokenizer_is_told_before_any_job(words, tmp_path, name, text):
+    """Of a config without a word in it nothing is wrong but what is missing."""
+    (words / name).write_text(text, encoding="utf-8", errors="surrogatepass")
+    source = {"type": "local", "path": str(words)}
+    told = misfits(Layout(load_study(config(["bos"], source=source))), tmp_path / "nothing")
+    if name == "tokenizer.json" or text not in ("{}", '{"model": {}}'):
+        (line,) = told
+        assert line.startswith(f"models[m]: {words}: its tokenizer cannot be loaded (")
+        assert "\n" not in line
+    else:
+        assert told == []
+
+
+WEIGHTS = {"a": np.ones((2, 3), np.float32), "b": np.zeros(5, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("alter", "told"),
+    [
+        (lambda data: data[:-1], "{n1} bytes, its header states {n}; get it again"),
+        (lambda data: data + b"x", "{n2} bytes, its header states {n}; get it again"),
+        (lambda data: data[:20], "no header of safetensors in 20 bytes"),
+        (lambda data: b"", "no header of safetensors in 0 bytes"),
+        (lambda data: b"<html>no such file</html>", "no header of safetensors in 25 bytes"),
+        (lambda data: data[:8] + b"[" * (len(data) - 8), "no header of safetensors in {n} bytes"),
+    ],
+)
+@pytest.mark.parametrize("indexed", [False, True])
+def test_weights_that_are_not_whole_are_told_before_any_job(
+    checkpoint, tmp_path, alter, told, indexed
+):
+    source = {"type": "local", "path": str(checkpoint)}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    file = checkpoint / "model.safetensors"
+    save_file(WEIGHTS, file)
+    if indexed:
+        file = file.rename(checkpoint / "part-1.safetensors")
+        index = {"weight_map": dict.fromkeys(WEIGHTS, file.name)}
+        (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
     assert misfits(layout, tmp_path) == []
-    (words / "own.py").unlink()
-    (words / "tokenizer.json").write_text("{")
-    assert misfits(layout, tmp_path) == []
+    data = file.read_bytes()
+    file.write_bytes(alter(data))
+    (line,) = misfits(layout, tmp_path)
+    said = told.format(n=len(data), n1=len(data) - 1, n2=len(data) + 1)
+    assert line.startswith(f"models[m]: {file}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (
+            {"rope_scaling": {"type": "ntk-aware", "factor": 2}},
+            "rope_scaling.rope_type 'ntk-aware'",
+        ),
+        ({"rope_parameters": {"rope_type": ["yarn"]}}, r"rope_parameters.rope_type \['yarn'\]"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "x"}}},
+            "rope_parameters.full_attention.rope_type 'x'",
+        ),
+        ({"rope_scaling": "linear"}, "rope_scaling 'linear' is no mapping"),
+    ],
+)
+def test_a_rope_type_that_nobody_computes_is_told_before_any_job(
+    checkpoint, tmp_path, stated, told
+):
+    source = {"type": "local", "path": str(checkpoint)}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    (checkpoint / "config.json").write_text(json.dumps(SIZES | stated))
+    (line,) = misfits(layout, tmp_path)
+    assert re.match(rf"models\[m\]: .*config\.json: {told}", line)
+    with pytest.raises(ModelError, match=told):
+        read_config(checkpoint)
+
+
+def test_the_rope_types_are_those_of_transformers():
+    assert {*ROPE_INIT_FUNCTIONS} == {*ROPE_TYPES} - {"default", "su", "mrope"}

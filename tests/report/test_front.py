@@ -165,14 +165,14 @@ def test_a_claim_that_is_registered_has_its_line(monkeypatch):
 
 def test_both_lenses_of_a_deciding_number_stand_on_one_line():
     given = numbers("both-present")
-    given[2] |= {"estimate": 0.5, "ci_low": -0.5, "ci_high": 1.5, "verdict": "not reproduced"}
+    given[2] |= {"estimate": 0.5, "ci_low": -0.5, "ci_high": 1.5, "verdict": "inconclusive"}
     _, rows = shown(table(given))
     (found,) = [r for r in rows if r["claim"] == "both-present"]
     assert found == {
         "claim": "both-present",
         "verdict": "reproduced",
         "log lens": SHOWN,
-        "verdict, probability": "not reproduced",
+        "verdict, probability": "inconclusive",
         "probability lens": "0.5 [-0.5, 1.5]",
         "claimed": "> 0",
         "number": "an energy",
@@ -246,8 +246,8 @@ def test_a_theorem_stands_under_the_log_lens():
         (["reproduced", "reproduced"], "reproduced"),
         (["reproduced", "direction only"], "direction only"),
         (["not testable", "reproduced"], "not testable"),
-        (["not reproduced", "direction only"], "not reproduced"),
-        (["not reproduced", "contradicted"], "contradicted"),
+        (["inconclusive", "direction only"], "inconclusive"),
+        (["inconclusive", "opposite"], "opposite"),
         (["holds by construction", "reproduced"], "reproduced"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_claim_is_as_strong_as_its_weakest_number(verdicts, wanted):
 
 def test_several_models_are_counted_and_nothing_is_said_of_architectures():
     parts = []
-    for model, verdict in (("a", "reproduced"), ("b", "not reproduced"), ("c", "reproduced")):
+    for model, verdict in (("a", "reproduced"), ("b", "inconclusive"), ("c", "reproduced")):
         given = numbers("both-present", verdict=verdict)
         given += numbers("both-present", number="another", verdict="reproduced")
         parts.append(table(given).assign(model=model))
@@ -267,7 +267,7 @@ def test_several_models_are_counted_and_nothing_is_said_of_architectures():
     page = render(front.page(several, SETTINGS))
     overall, *_ = cells(page)
     (found,) = [line for line in overall if line[0] == "both-present"]
-    assert found[2] == "reproduced: 2 of 3; not reproduced: 1 of 3"
+    assert found[2] == "reproduced: 2 of 3; inconclusive: 1 of 3"
     assert "Each of the 3 models is one checkpoint" in " ".join(page.split())
     assert "one checkpoint" not in render(front.page(parts[0], SETTINGS))
 
@@ -276,12 +276,12 @@ def test_several_models_are_counted_and_nothing_is_said_of_architectures():
     ("found", "text"),
     [
         ([], ""),
-        ([("contradicted", [])], "contradicted"),
+        ([("opposite", [])], "opposite"),
         ([("reproduced", ["preliminary", "fragile"])], "reproduced (preliminary, fragile)"),
         ([("reproduced", [])] * 3, "reproduced: 3 of 3"),
         (
-            [("not testable", []), ("contradicted", ["fragile"])],
-            "not testable: 1 of 2; contradicted: 1 of 2, 1 fragile",
+            [("not testable", []), ("opposite", ["fragile"])],
+            "not testable: 1 of 2; opposite: 1 of 2, 1 fragile",
         ),
     ],
 )

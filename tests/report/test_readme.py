@@ -40,16 +40,14 @@ def test_every_number_of_the_readme_table_is_in_the_page_of_results() -> None:
 def test_a_claim_has_its_weakest_verdict_and_all_marks() -> None:
     (row,) = table(
         line("both-present", "reproduced (fragile)", "reproduced", **{"log lens": "1 [0.5, 2]"}),
-        line("both-present", "not reproduced (preliminary)", "contradicted", **{"log lens": "0"}),
+        line("both-present", "inconclusive (preliminary)", "opposite", **{"log lens": "0"}),
     )
-    assert row[1] == (
-        "log lens: not reproduced (preliminary, fragile); probability lens: contradicted"
-    )
+    assert row[1] == ("log lens: inconclusive (preliminary, fragile); probability lens: opposite")
     assert row[2] == "0"
 
 
 def test_lenses_that_agree_are_one_verdict() -> None:
-    assert table(line("bos-swap", "contradicted", "contradicted"))[0][1] == "contradicted"
+    assert table(line("bos-swap", "opposite", "opposite"))[0][1] == "opposite"
 
 
 def test_each_number_of_the_weakest_verdict_is_shown_once() -> None:

@@ -19,6 +19,7 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
     rows = [
         {
             "model": "m",
+            "reading": "R",
             "replacement": r,
             "token": "",
             "lens": lens,
@@ -42,15 +43,17 @@ def test_swaps_table_shows_every_replacement_in_both_lenses() -> None:
 def test_names_and_tokens_in_files_are_shown_as_they_are(tmp_path) -> None:
     odd = ["0042", "None", "1e5", "NA", "true", "nan"]
     swaps = pd.DataFrame({"model": odd, "replacement": "swap-token-1", "token": odd})
+    swaps["reading"] = "R"
     numbers = {"number": "energy reduction", "lens": "log", "summary": "median", "primary": False}
     write_csv(swaps.assign(**numbers, estimate=0.4, ci_low=0.3, ci_high=0.5), tmp_path / "s.csv")
     lines = results.swaps_table(read_csv(tmp_path / "s.csv"), "median").splitlines()[2:]
     assert [line.split(" | ")[0].strip("| ") for line in lines] == odd
-    assert [line.split(" | ")[2] for line in lines] == odd
+    assert [line.split(" | ")[3] for line in lines] == odd
 
 
 def test_readings_that_cover_the_claim_are_listed() -> None:
     row = {"model": "tiny", "lens": "log", "summary": "mean", "number": "aligned reduction"}
+    row["reading"] = "sink"
     swaps = pd.DataFrame(
         [
             row | {"replacement": "ablate-zero", "estimate": 0.38, "ci_low": 0.36, "ci_high": 0.41},
@@ -58,7 +61,7 @@ def test_readings_that_cover_the_claim_are_listed() -> None:
         ]
     )
     found = results.covering(swaps)
-    assert found.startswith("- tiny: ablate-zero, aligned reduction, log lens, mean head: 0.38")
+    assert found.startswith("- tiny: ablate-zero, aligned reduction, reading sink, log lens")
     assert len(found.splitlines()) == 1
     assert results.covering(swaps[1:]) == "- none"
 
@@ -69,13 +72,14 @@ def test_flips_are_listed_beside_what_is_published():
         "number": "n",
         "arms": "a",
         "lens": "log",
+        "reading": "R",
         "published": "reproduced",
     }
     found = pd.DataFrame(
         [
             row | {"choice": "early 16", "verdict": "reproduced", "change": "same"},
-            row | {"choice": "half 1", "verdict": "not reproduced", "change": "too few inputs"},
-            row | {"choice": "mean head", "verdict": "contradicted", "change": "flips"},
+            row | {"choice": "half 1", "verdict": "inconclusive", "change": "too few inputs"},
+            row | {"choice": "mean head", "verdict": "opposite", "change": "flips"},
             row
             | {
                 "number": "no lens",
@@ -86,11 +90,12 @@ def test_flips_are_listed_beside_what_is_published():
             },
         ]
     )
-    assert "| bos-swap | no lens | a |  | reproduced | 1 of 1 |" in results.sensitivity_table(found)
-    line = results.sensitivity_table(found).splitlines()[2]
+    table = results.sensitivity_table(found)
+    assert "| bos-swap | no lens | a |  | R | reproduced | 1 of 1 |" in table
+    line = table.splitlines()[2]
     assert line == (
-        "| bos-swap | n | a | log | reproduced | 1 of 3 | mean head: contradicted | "
-        "half 1: not reproduced |  |"
+        "| bos-swap | n | a | log | R | reproduced | 1 of 3 | mean head: opposite | "
+        "half 1: inconclusive |  |"
     )
 
 
@@ -100,16 +105,15 @@ def test_a_share_is_in_per_cent_and_zero_has_no_sign() -> None:
 
 
 def test_a_control_stands_beside_the_effect_it_guards() -> None:
-    row = {"lens": "log", "summary": "median", "ci_low": 0.0, "ci_high": 0.2}
+    row = {"reading": "R", "lens": "log", "summary": "median", "ci_low": 0.0, "ci_high": 0.2}
     numbers = [{"number": n, "estimate": e} for n, e in (("difference share", 0.1), ("other", 0.2))]
     arms = [("effect", "swap-token-1"), ("control", "control-later")]
     guards = pd.DataFrame(
         [row | {"role": role, "condition": name} | n for role, name in arms for n in numbers]
     )
     lines = results.guards_table(guards).splitlines()
-    assert lines[2] == (
-        "| effect | swap-token-1 | log | median | 10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00] |"
-    )
+    shares = "10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00]"
+    assert lines[2] == f"| effect | swap-token-1 | R | log | median | {shares} |"
     assert lines[3].startswith("| control | control-later |")
 
 

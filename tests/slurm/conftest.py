@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import warm
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -53,7 +54,13 @@ def heed_sigint() -> None:
 
 
 class Project:
-    """A copy of the project in a folder of its own."""
+    """A copy of the project in a folder of its own.
+
+    Attributes:
+        warm: whether its runs, on the cluster too, start without their imports.
+    """
+
+    warm = True
 
     def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -70,7 +77,8 @@ class Project:
 
     def command(self, *options: str) -> list[str]:
         """The command line of a run of the tiny study."""
-        return [str(SNAKEMAKE), "--configfile", "tiny.yaml", "--nocolor", *options]
+        python = (str(warm.shared().python),) if self.warm else ()
+        return [*python, str(SNAKEMAKE), "--configfile", "tiny.yaml", "--nocolor", *options]
 
     def snakemake(self, *options: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Run to the end; stdout and stderr together."""
@@ -228,7 +236,9 @@ def begun(
         project = clone_of(prepared, name)
         made[name] = Begun(project, prepare(project))
     made["whole"] = Begun(clone_of(prepared, "whole"), ("--profile", "slurm", *on_gpus()))
-    made["local"] = Begun(clone_of(pristine, "local"), ("--cores", "2"))
+    local = clone_of(pristine, "local")
+    local.warm = False  # so that its results show what warm starts change: nothing
+    made["local"] = Begun(local, ("--cores", "2"))
     yield made
     for run in made.values():
         run.controller.kill()

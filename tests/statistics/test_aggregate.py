@@ -75,6 +75,17 @@ COLUMNS = {
         "window",
         "n_inputs",
     ],
+    "readings": [
+        "layer",
+        "lens",
+        "reading",
+        "summary",
+        "share",
+        "ci_low",
+        "ci_high",
+        "kind",
+        "n_inputs",
+    ],
     "summary": [
         "bin",
         "lens",
@@ -180,13 +191,24 @@ def bin_of(store, which):
 
 
 def gram_of(store, which, lens, component):
-    packed = store[f"gram_{which}"].sel(lens=lens, **{f"component_{which}": component}).values
+    """A Gram as stored, or by subtraction where it follows from others."""
+    names = list(store[f"component_{which}"].values)
+    stored = store[f"gram_{which}"].rename({f"component_{which}": "component"}).sel(lens=lens)
+    if component == "rest" or (component == "pattern" and (lens == "log" or "sink" not in names)):
+        packed = stored.sel(component="residual").values.astype(float)
+        for part in ("row", "sink"):
+            if part in names:
+                packed = packed - np.nan_to_num(stored.sel(component=part).values)
+    else:
+        packed = stored.sel(component=component).values
     return statistics.unpack(packed).astype(np.float64)
 
 
-def components_of(store, which):
-    """Components of a bin; the mask at the study's anchor serves the balance alone."""
-    return [c for c in store[f"component_{which}"].values if c != "anchored"]
+def components_of(which, lens):
+    """Components that tables have of a bin; beyond a window, position 0 is out of sight."""
+    if which not in ("early", "late"):
+        return ["residual", *(["row"] if lens == "log" else []), "rest", "pattern"]
+    return ["mask", "residual", "row", "sink", "rest", "pattern"]
 
 
 # what the tables hold
@@ -233,7 +255,7 @@ def test_every_arm_is_there_in_order_with_its_inputs(read, name):
     )
     assert (table["n_inputs"] == 16).all()
     table = table.drop(columns="window", errors="ignore")  # of beyond alone
-    assert table.notna().all().all() or name == "energies"
+    assert table.notna().all().all() or name in ("energies", "readings")
 
 
 @pytest.mark.parametrize("arm", ARMS.values())
@@ -241,7 +263,7 @@ def test_energies_of_every_head(read, stores, arm):
     store = stores[arm]
     for which in store.attrs["bins"]:
         for lens in LENSES:
-            for component in components_of(store, which):
+            for component in components_of(which, lens):
                 gram = gram_of(store, which, lens, component)
                 found = of(
                     read["energies"],
@@ -266,13 +288,11 @@ def test_energies_of_every_head(read, stores, arm):
                 )
 
 
-def test_which_components_each_bin_has(read):
-    found = read["energies"].groupby(["variant", "condition", "bin"])["component"].agg(set)
-    for arm in ARMS.values():
-        early = {"mask", "residual"} | ({"row", "sink", "rest"} if arm[0] == "standard" else set())
-        assert found[(*arm, "early")] == early
-        assert found[(*arm, "late")] == {"mask", "residual"}
-        assert found[(*arm, "beyond")] == {"residual"}
+@pytest.mark.parametrize("name", ["energies", "layers", "summary"])
+def test_which_components_each_bin_has(read, name):
+    found = read[name].groupby(["variant", "condition", "bin", "lens"])["component"].agg(set)
+    for arm, which, lens in product(ARMS.values(), ("early", "late", "beyond"), LENSES):
+        assert found[(*arm, which, lens)] == set(components_of(which, lens))
 
 
 @pytest.mark.parametrize("name", ["energies", "layers", "summary"])
@@ -282,11 +302,44 @@ def test_the_bin_beyond_says_of_which_window(read, name):
 
 
 def test_parts_of_the_residual_add_up(read):
-    early = read["energies"].query("variant == 'standard' and bin == 'early'")
-    wide = early.pivot_table(
-        index=["condition", "lens", "layer", "head"], columns="component", values="energy"
+    wide = read["energies"].pivot_table(
+        index=[*KEYS, "bin", "lens", "layer", "head"], columns="component", values="energy"
     )
-    np.testing.assert_allclose(wide["row"] + wide["sink"] + wide["rest"], wide["residual"])
+    parts = wide[["row", "sink", "rest"]].fillna(0).sum(axis=1)
+    np.testing.assert_allclose(parts, wide["residual"], rtol=1e-6, atol=1e-12)
+    wide = wide.reset_index()
+    log = wide[wide["lens"] == "log"]
+    np.testing.assert_array_equal(log["pattern"], log["rest"])
+    split = wide.query("lens == 'probability' and bin != 'beyond'")
+    assert (split["pattern"] != split["rest"]).all(), "renormalised, not what is left"
+
+
+@pytest.mark.parametrize("arm", ARMS.values())
+def test_readings_are_shares_of_r(read, stores, arm):
+    """Ratios of energies, paired by input; in the mean head of the log lens they add up to R."""
+    parts = {"R": ["residual"], "sink": ["row", "sink"], "pattern": ["pattern"]}
+    for lens, summary in product(LENSES, ("median", "mean")):
+        whole = gram_of(stores[arm], "early", lens, "residual")
+        for reading, components in parts.items():
+            own = sum(gram_of(stores[arm], "early", lens, part) for part in components)
+            rows = of(read["readings"], arm, lens=lens, summary=summary, reading=reading)
+            over = getattr(np, summary)
+
+            def share(u, r, f=over):
+                under = f(r, axis=-2)
+                return f(u, axis=-2) / np.where(under > 0, under, np.nan)
+
+            wanted = statistics.paired(
+                own, whole, statistic=share, smooth=summary == "mean", confidence=0.9
+            )
+            np.testing.assert_allclose(rows["share"], wanted.estimate, rtol=1e-5)
+            np.testing.assert_allclose(rows["ci_high"], wanted.high, rtol=1e-4, atol=1e-6)
+    wide = of(read["readings"], arm, lens="log", summary="mean").pivot_table(
+        index="layer", columns="reading", values="share"
+    )
+    assert len(wide) == 3 or arm != ARMS["bos"], "R is noise without BOS in this model"
+    np.testing.assert_allclose(wide["R"], 1)
+    np.testing.assert_allclose(wide["sink"] + wide["pattern"], 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("arm", ARMS.values())
@@ -324,7 +377,7 @@ def test_layers_and_models(read, stores, arm):
 
 
 @pytest.mark.parametrize("arm", ARMS.values())
-@pytest.mark.parametrize("component", ["mask", "residual"])
+@pytest.mark.parametrize("component", ["mask", "residual", "row", "sink", "rest", "pattern"])
 def test_narrow_bins_average_to_the_wide_ones(read, arm, component):
     """Energies are means over queries, so those of narrow bins average to early and late."""
     for lens in LENSES:
@@ -541,10 +594,11 @@ def test_sign_flip_tests_of_what_claims_are_judged_on(replicates, stores):
     """The summary itself is tested: that of means is the energy of the mean Gram."""
     for arm, store in stores.items():
         found = replicates[arm].p_values
-        assert found.shape == (len(LENSES), 2, 2)
+        assert found.shape == (len(LENSES), 4, 2)
         assert found.notnull().all()
-        for lens, component in product(LENSES, ("mask", "residual")):
-            gram = gram_of(store, "early", lens, component).mean((0, 1))
+        parts = {c: [c] for c in ("mask", "residual", "pattern")} | {"row+sink": ["row", "sink"]}
+        for lens, component in product(LENSES, parts):
+            gram = sum(gram_of(store, "early", lens, c).mean((0, 1)) for c in parts[component])
             p = float(found.sel(lens=lens, component=component, summary="mean"))
             assert p == pytest.approx(float(sign_flip_p(gram, FLIPS, 3)))
 
@@ -602,24 +656,32 @@ def test_cross_grams_become_replicates(stores):
     store = stores["standard", "bos"]
     assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins(halves=True)
     rng = np.random.default_rng(0)
-    cross = {lens: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for lens in LENSES}
+    names = [f"cross_{lens}{which}" for lens in LENSES for which in ("", "_sink")]
+    names += ["cross_probability_pattern"]
+    cross = {name: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for name in names}
     dims = ("layer", "head", "input", "input_reference")
-    named = {f"cross_{lens}": (dims, gram) for lens, gram in cross.items()}
-    arm = ArmTables(store.assign(named), BOS, 0.95, 100, 0)
+    arm = ArmTables(store.assign({n: (dims, x) for n, x in cross.items()}), BOS, 0.95, 100, 0)
     found = arm.all_bins(halves=True)
     _, half = holdout(16, 0, store["document"].values)
-    for lens, gram in cross.items():
+    wanted = {(lens, "residual"): cross[f"cross_{lens}"] for lens in LENSES}
+    wanted |= {(lens, "row+sink"): cross[f"cross_{lens}_sink"] for lens in LENSES}
+    wanted["probability", "pattern"] = cross["cross_probability_pattern"]
+    wanted["log", "pattern"] = cross["cross_log"].astype(float) - cross["cross_log_sink"]
+    for (lens, component), gram in wanted.items():
         for name, expected in (("cross", gram), ("half-cross", gram[..., half, :][..., half])):
             np.testing.assert_allclose(
-                found[name].sel(lens=lens, component="residual").isel(replicate=0),
+                found[name].sel(lens=lens, component=component).isel(replicate=0),
                 statistics.energy(expected),
             )
     assert set(arm.all_bins(halves=False)) == set(found) - {"half", "half-cross"}
-    own = sl.full_gram(sl.packed_grams(store, "early")["log", "residual"], 16)
-    expected = statistics.energy(own[..., half, :][..., half])
-    np.testing.assert_allclose(
-        found["half"].sel(lens="log", component="residual").isel(replicate=0), expected
-    )
+    for lens, component in product(LENSES, ("residual", "row", "sink", "pattern")):
+        own = gram_of(store, "early", lens, component)
+        np.testing.assert_allclose(
+            found["half"].sel(lens=lens, component=component).isel(replicate=0),
+            statistics.energy(own[..., half, :][..., half]),
+            rtol=1e-6,
+            atol=1e-12,
+        )
 
 
 # controls

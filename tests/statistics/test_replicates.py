@@ -148,6 +148,7 @@ def store_of(rng, components):
         "sink": sink,
         "residual": np.concatenate([row, sink, rest], -1),
         "rest": rest,
+        "pattern": rng.normal(size=(2, 1, 3, 8, 4)),
     }
     grams = {name: x @ x.swapaxes(-1, -2) for name, x in fields.items()}
     packed = np.stack([pack(grams[c]).astype(np.float32) for c in components], 1)
@@ -158,14 +159,18 @@ def store_of(rng, components):
 
 
 def test_the_rest_is_what_row_and_sink_leave(rng):
-    store, grams = store_of(rng, ["mask", "residual", "row", "sink"])
+    """In the log lens, where none is stored, the rest is the pattern."""
+    store, grams = store_of(rng, ["mask", "residual", "row", "sink", "pattern"])
+    store["gram_early"].loc["log", "pattern"] = np.nan
     found = sl.packed_grams(store, "early")
     assert set(found) == {
         (lens, c)
         for lens in ("log", "probability")
-        for c in ("mask", "residual", "row", "sink", "rest")
+        for c in ("mask", "residual", "row", "sink", "rest", "pattern")
     }
+    assert found["log", "pattern"] is found["log", "rest"]
     for (lens, component), packed in found.items():
+        component = "rest" if (lens, component) == ("log", "pattern") else component
         wanted = grams[component][["log", "probability"].index(lens)]
         np.testing.assert_allclose(sl.full_gram(packed, 8), wanted, rtol=1e-5, atol=1e-5)
         assert sl.full_gram(packed, 8).dtype == np.float64
@@ -180,6 +185,22 @@ def test_parts_of_energies_add_up(rng):
     for lens in ("log", "probability"):
         parts = sum(energies[lens, c] for c in ("row", "sink", "rest"))
         np.testing.assert_allclose(parts, energies[lens, "residual"], rtol=1e-6)
+
+
+def test_beyond_a_window_the_rest_is_the_pattern(rng):
+    """All keys are ordinary there; in the probability lens renormalised rows have mean zero."""
+    store, grams = store_of(rng, ["residual", "row"])
+    store["gram_early"].loc["probability", "row"] = np.nan
+    found = sl.packed_grams(store, "early")
+    assert ("probability", "row") not in found
+    for lens, rest in (
+        ("log", grams["residual"] - grams["row"]),
+        ("probability", grams["residual"]),
+    ):
+        packed = found[lens, "pattern"]
+        assert packed is found[lens, "rest"]
+        wanted = rest[["log", "probability"].index(lens)]
+        np.testing.assert_allclose(sl.full_gram(packed, 8), wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_no_rest_without_row_and_sink(rng):

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from snakemake.utils import update_config
 
+from abspos.planning.layout import Layout
 from abspos.study.conditions import CONDITIONS
 from abspos.study.config import (
     ConfigError,
@@ -62,7 +63,7 @@ def tiny(**keys: Any) -> dict[str, Any]:
 
 def test_default_study_plans_the_arms_of_the_method() -> None:
     study = load_study(DEFAULT)
-    arms = [(run.variant, run.condition) for run in study.runs()]
+    arms = [(run.variant, run.condition) for run in study.runs() if run.model == "smollm2-135m"]
     swaps = [("standard", f"swap-token-{k}") for k in (1, 2, 3, 4)]
     assert arms == [
         ("standard", "bos"),
@@ -77,9 +78,30 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
         ("untrained", "bos"),
         ("untrained-window", "bos"),
     ]
+    hybrid = [(run.variant, run.condition) for run in study.runs() if run.model == "gemma-3-270m"]
+    assert hybrid == [arm for arm in arms if arm[1] not in ("ablate-zero", "swap-mean")]
     assert {run.inputs for run in study.runs() if run.condition == "control-noop"} == {8}
     assert {run.inputs for run in study.runs() if run.condition != "control-noop"} == {128}
     assert not study.preliminary
+
+
+def test_a_bos_policy_is_for_the_condition_that_reads_it() -> None:
+    changed = {"inputs": {"bos": "prepend"}}
+    (line,) = mistakes(tiny(**changed))
+    assert line.startswith("inputs.bos: value 'prepend' — auto, unless a variant has the condition")
+    study = load_study(
+        tiny(**changed, variants=[{"name": "standard", "conditions": ["as-is", "no-bos"]}])
+    )
+    given = [Layout(study).extraction("tiny", "standard", c) for c in ("as-is", "no-bos")]
+    assert [arm.get("bos") for arm in given] == ["prepend", None]
+
+
+def test_models_of_a_study_may_be_without_conditions_that_it_has_not() -> None:
+    models = [{"name": "tiny", "source": {"type": "random"}, "without": ["ablate-zero"]}]
+    assert len(load_study(tiny(models=models)).runs()) == 1
+    models[0]["without"] = ["ablate-zeros"]
+    (line,) = mistakes(tiny(models=models))
+    assert "did you mean 'ablate-zero'?" in line
 
 
 def test_quick_study_merges_over_the_default() -> None:
@@ -215,7 +237,7 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (tiny(study=2024), "study", "did you mean '2024'?"),
     (tiny(keep_activations="yes"), "keep_activations", "did you mean True?"),
     (tiny(keep_activations=1), "keep_activations", "true or false"),
-    (tiny(inputs=[]), "inputs", "a mapping with the keys corpus, dataset"),
+    (tiny(inputs=[]), "inputs", "a mapping with the keys corpus, text, id"),
     (tiny(inputs={"corpus": ""}), "inputs.corpus", "a path"),
     (tiny(swap_tokens=" the"), "swap_tokens", "a list"),
     (tiny(swap_tokens=[" the", 3]), "swap_tokens[#2]", "did you mean '3'?"),
@@ -353,6 +375,15 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
     (source(**PACKAGED | {"file": "/x.gguf"}), "models[m].source.file", "a relative path"),
     (source(**PACKAGED | {"sha256": "abc"}), "models[m].source.sha256", "a SHA-256"),
 ]
+
+
+def test_keys_of_a_corpus_are_refused_where_a_data_set_is_read() -> None:
+    data = {"repo": "org/texts", "files": ["a.jsonl"], "id": "name"}
+    load_study(tiny(inputs={"dataset": data, "id": "id"}))
+    assert mistakes(tiny(inputs={"dataset": data, "id": "name"})) == [
+        "inputs.id: value 'name' — of inputs.corpus, which inputs.dataset replaces; "
+        "give inputs.dataset.id"
+    ]
 
 
 @pytest.mark.parametrize(("config", "key", "text"), ONE)

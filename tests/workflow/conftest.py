@@ -17,13 +17,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import warm
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,7 +185,12 @@ class Plan:
 
 
 class Project:
-    """A copy of the repository, with one study in it."""
+    """A copy of the repository, with one study in it.
+
+    Attributes:
+        environment: of Snakemake, where it is not that of the tests: such runs start cold, since
+            packages read it when they are imported.
+    """
 
     def __init__(self, root: Path, **changes: Any) -> None:
         self.root = root
@@ -224,12 +230,19 @@ class Project:
         """A command line of Snakemake."""
         return [str(SNAKEMAKE), "--configfile", "studies/tiny.yaml", "--cores", "2", *arguments]
 
-    def start(self, *arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """Start Snakemake, or a command that ends in it."""
+    def start(
+        self, *arguments: str, within: tuple[str, ...] = (), held: Iterable[str] = ()
+    ) -> subprocess.Popen[str]:
+        """Start Snakemake, or a command that ends in it.
+
+        Jobs of ``held`` stop before their scripts begin, until they are killed or resumed.
+        """
+        cold = within or self.environment is not None
+        python = () if cold else (str(warm.shared().python),)
         return subprocess.Popen(
-            [*within, *self.command(*arguments)],
+            [*within, *python, *self.command(*arguments)],
             cwd=self.root,
-            env=self.environment,
+            env=self.environment if cold else {**os.environ, warm.HELD: " ".join(held)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -278,15 +291,24 @@ class Project:
         """Half-written files and folders."""
         return sorted(str(p.relative_to(self.root)) for p in self.results.rglob(".*partial*"))
 
-    def job(self, run: subprocess.Popen[str], script: str) -> psutil.Process | None:
-        """A job of a running Snakemake, by the stem of its script."""
-        try:
-            for process in psutil.Process(run.pid).children(recursive=True):
-                if any(word.endswith(f".{script}.py") for word in process.cmdline()):
-                    return process
-        except psutil.NoSuchProcess:
-            pass
-        return None
+    def jobs(self, script: str) -> list[psutil.Process]:
+        """Running jobs, by the stem of their script."""
+        return warm.shared().jobs(script, self.root)
+
+    def held(self, run: subprocess.Popen[str], script: str) -> psutil.Process:
+        """The first job of a script of ``held``, once it has stopped."""
+        while not (stopped := [job for job in self.jobs(script) if is_stopped(job)]):
+            assert run.poll() is None, f"the run ended before its {script} began"
+            time.sleep(0.01)
+        return stopped[0]
+
+
+def is_stopped(process: psutil.Process) -> bool:
+    """Whether a process waits to be killed or resumed."""
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass
@@ -323,52 +345,52 @@ class Disturbances:
     last: Disturbance
 
 
-def kill_job(project: Project, stage: str, moment: Callable[[], bool]) -> Disturbance:
-    """Run until a job of a stage is under way and a moment has come, then kill -9 that job."""
+def kill_writing(project: Project, stage: str, folder: Path) -> Disturbance:
+    """Run until a job of a stage writes into a folder, and kill -9 that job."""
     run = project.start()
     killed = False
     while run.poll() is None and not killed:
-        job = project.job(run, stage)
-        while job is not None and job.is_running() and not killed:
-            if moment():
+        for job in project.jobs(stage):
+            while job.is_running() and not (killed := any(folder.rglob(".*.partial"))):
+                time.sleep(0.001)
+            if killed:
                 job.kill()
-                killed = True
-            time.sleep(0.001)
+                break
         time.sleep(0.01)
     text, _ = run.communicate(timeout=600)
     return Disturbance(killed, run.returncode, text, project.leftovers())
 
 
 def kill_stages(project: Project, stages: set[str]) -> Disturbance:
-    """Run, and kill -9 the first job of each of these stages as soon as it is seen.
+    """Run, and kill -9 the first job of each of these stages as it begins.
 
     Stages of which a job was killed are taken out of the set.
     """
-    run = project.start()
-    killed = False
+    held = frozenset(stages)
+    run = project.start(held=held)
     while True:
         try:
             text, _ = run.communicate(timeout=0.01)
-            return Disturbance(killed, run.returncode, text, project.leftovers())
+            return Disturbance(held != stages, run.returncode, text, project.leftovers())
         except subprocess.TimeoutExpired:
             pass
-        for stage in sorted(stages):
-            job = project.job(run, stage)
-            if job is not None:
-                job.kill()
-                stages.discard(stage)
-                killed = True
+        for stage in sorted(held):
+            for job in filter(is_stopped, project.jobs(stage)):
+                if stage in stages:
+                    stages.discard(stage)
+                    job.kill()
+                else:
+                    job.resume()
 
 
 def kill_controller(project: Project, stage: str) -> Disturbance:
     """Run until a job of a stage is under way, then kill -9 Snakemake itself."""
-    run = project.start()
-    while run.poll() is None and project.job(run, stage) is None:
-        time.sleep(0.01)
-    killed = run.poll() is None
+    run = project.start(held=[stage])
+    job = project.held(run, stage)
     run.send_signal(signal.SIGKILL)
+    job.resume()
     text, _ = run.communicate(timeout=600)  # ends when the orphan has ended, too
-    return Disturbance(killed, run.returncode, text, project.leftovers())
+    return Disturbance(True, run.returncode, text, project.leftovers())
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:
@@ -434,16 +456,12 @@ def disturb(folder: Path) -> tuple[Project, Disturbances]:
         stage: results / stage for stage in ("activations", "components", "statistics")
     }
 
-    def at_once() -> bool:
-        return True
-
-    def partial(stage: str) -> Callable[[], bool]:
-        return lambda: any(writing[stage].rglob(".*.partial"))
-
     kills = {}
     for stage, when in KILLS:
-        moment = at_once if when == "at once" else partial(stage)
-        kills[stage, when] = kill_job(project, stage, moment)
+        if when == "at once":
+            kills[stage, when] = kill_stages(project, {stage})
+        else:
+            kills[stage, when] = kill_writing(project, stage, writing[stage])
     controller = kill_controller(project, "figures")
     code, text = project.snakemake()
     locked = Disturbance(False, code, text, [])

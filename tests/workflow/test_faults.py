@@ -48,10 +48,8 @@ def test_a_plain_rerun_completes(disturbed) -> None:
 
 
 def test_two_runs_at_once_are_refused(project) -> None:
-    first = project.start("--force", "results/tiny/claims.csv")
-    while (job := project.job(first, "claims")) is None:
-        assert first.poll() is None, "the first run ended before its job was seen"
-    job.suspend()  # it would be done before the second run has started
+    first = project.start("--force", "results/tiny/claims.csv", held=["claims"])
+    job = project.held(first, "claims")
     try:
         code, text = project.snakemake("--force", "results/tiny/front.rst")
     finally:
@@ -113,9 +111,9 @@ def test_after_a_change_a_failed_job_of_any_stage_leaves_no_old_number(
 def test_a_job_that_outlives_its_snakemake_changes_nothing(small, tmp_path) -> None:
     project = small.copy(tmp_path / "copy")
     project.configure(statistics={"sign_flips": 130})
-    run = project.start("results/tiny/claims.csv")
-    while (orphan := project.job(run, "statistics")) is None:
-        assert run.poll() is None, "the run ended before its job was seen"
+    run = project.start("results/tiny/claims.csv", held=["statistics"])
+    orphan = project.held(run, "statistics")
+    orphan.resume()
     wait_until(lambda: any((project.results / "logs").rglob(".*.lease")))
     orphan.suspend()
     run.send_signal(signal.SIGKILL)

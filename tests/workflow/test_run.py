@@ -10,6 +10,7 @@ import pytest
 
 from abspos.arrays import open_dataset
 from abspos.claims.registry import statements
+from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import TEXT
 from abspos.figures import FIGURES as EVERY_FIGURE
 from abspos.planning.layout import ONLY_WITH, TABLES
@@ -19,14 +20,6 @@ from abspos.stores import differences
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)
 CLAIMS = list(statements())
-VERDICTS = {
-    "not testable",
-    "holds by construction",
-    "not reproduced",
-    "contradicted",
-    "reproduced",
-    "direction only",
-}
 ARMS = [
     "standard/bos",
     "standard/no-bos",
@@ -126,7 +119,7 @@ def test_the_columns_are_those_that_are_held_fixed(finished, name) -> None:
 def test_the_words_in_the_tables_are_those_that_are_held_fixed(finished) -> None:
     table = pd.read_csv(finished.results / "statistics/energies.csv")
     assert set(table["lens"]) == {"log", "probability"}
-    assert set(table["component"]) == {"mask", "residual", "row", "sink", "rest"}
+    assert set(table["component"]) == {"mask", "residual", "row", "sink", "rest", "pattern"}
     assert set(table["bin"]) <= {"early", "late", "beyond"}
     arms = table["variant"] + "/" + table["condition"]
     assert set(arms) == set(ARMS)
@@ -134,7 +127,7 @@ def test_the_words_in_the_tables_are_those_that_are_held_fixed(finished) -> None
 
 def test_every_claim_has_a_verdict_in_both_lenses(claims) -> None:
     assert list(dict.fromkeys(claims["claim"])) == CLAIMS
-    assert set(claims["verdict"].dropna()) <= VERDICTS
+    assert set(claims["verdict"].dropna()) <= set(VERDICTS)
     assert claims["preliminary"][claims["n_inputs"].notna()].all()
     decided = claims[claims["verdict"].notna()]
     for claim, rows in decided.groupby("claim"):

@@ -11,7 +11,8 @@ os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.audit.code import sources
 from abspos.figures.facts import facts
-from abspos.inputs.corpus import InputError, check_corpus
+from abspos.inputs.corpus import check_corpus
+from abspos.inputs.records import InputError, Keys
 from abspos.planning.at_hand import at_hand
 from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
@@ -34,7 +35,8 @@ try:
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY)
     if STUDY.inputs.dataset is None:
-        check_corpus(LAYOUT.corpus_folder(), STUDY.inputs.number, STUDY.inputs.length)
+        inputs, keys = STUDY.inputs, Keys(**LAYOUT.keys())
+        check_corpus(LAYOUT.corpus_folder(), inputs.number, inputs.length, keys)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
@@ -69,7 +71,7 @@ def checkpoint_path(path):
 
 
 def corpus_folder(wildcards):
-    """The folder whose files are the corpus."""
+    """The file that is the corpus, or the folder whose files are."""
     return LAYOUT.corpus_folder()
 
 

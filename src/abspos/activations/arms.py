@@ -5,7 +5,7 @@ Source: docs/method.md, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from torch import Tensor
 from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
 from abspos.models.loading import largest_shift, variant_config
 from abspos.models.sources import CausalLM
-from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
+from abspos.models.tokenizer import prepends_bos, require_fit, single_token, tokenizer_of
+from abspos.study.conditions import condition_of
 
 #: What control-shift adds to position ids, where RoPE allows it.
 SHIFT = 64
@@ -35,6 +36,7 @@ class Extraction:
         dtype: ``float32`` or ``bfloat16``.
         batch: inputs per forward pass; halved, with a warning, while a GPU's memory is too small.
         seed: of random weights and random replacements.
+        bos: the study's BOS policy, which the condition as-is alone reads.
     """
 
     variant: Mapping[str, Any]
@@ -45,6 +47,7 @@ class Extraction:
     dtype: str
     batch: int
     seed: int
+    bos: str = "auto"
 
     @property
     def window(self) -> int | None:
@@ -70,6 +73,33 @@ def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | Non
     swap = None if token is None else single_token(tokenizer, token)
     require_fit(checkpoint, max(tokenizer.bos_token_id or 0, swap or 0))
     return tokenizer.bos_token_id, swap
+
+
+def under_policy(checkpoint: Path, settings: Extraction, tokens: Tensor, bos: int | None) -> Tensor:
+    """Tokens (input, position) with BOS in front where a study's policy puts it there.
+
+    The text then moves on by a position, and its last token goes: it is what a tokenizer gives that
+    adds BOS to the text, cut to the same length.
+
+    Args:
+        checkpoint: folder with the tokenizer.
+        settings: of the arm; only where its condition reads the policy is anything changed.
+        tokens: of the text alone (input, position).
+        bos: the BOS token, or None.
+
+    Raises:
+        InterventionError: the policy is prepend, and there is no BOS token.
+        TokenizerError: the tokenizer cannot be read.
+    """
+    if not condition_of(settings.condition).reads_policy or settings.bos == "none":
+        return tokens
+    if settings.bos == "prepend" and bos is None:
+        raise InterventionError(
+            "inputs.bos 'prepend': this tokenizer has no BOS token; set auto or none"
+        )
+    if settings.bos == "auto" and not prepends_bos(tokenizer_of(checkpoint)):
+        return tokens
+    return torch.cat([tokens.new_full((len(tokens), 1), bos), tokens[:, :-1]], 1)
 
 
 def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
@@ -99,7 +129,7 @@ def setting_for(
 ) -> Setting:
     """Data that the conditions of this model use."""
     return Setting(
-        table=embedding_table(model),
+        table=Embeddings(model.get_input_embeddings()),
         bos=bos,
         token=token,
         later=early // 2,
@@ -108,15 +138,22 @@ def setting_for(
     )
 
 
-def embedding_table(model: CausalLM) -> Tensor:
-    """Input embeddings of the whole vocabulary (token, feature) as the first layer gets them.
+class Embeddings:
+    """Input embeddings of a vocabulary (token, feature) as the first layer gets them.
 
-    Through the module where it is not a plain table, since some families scale what they look up.
+    Looked up as they are read: some families scale what their table holds, and a scaled copy of a
+    large vocabulary would weigh as much as the model.
     """
-    module = model.get_input_embeddings()
-    if type(module) is torch.nn.Embedding:
-        return module.weight
-    return module(torch.arange(module.weight.shape[0], device=module.weight.device))
+
+    def __init__(self, module: torch.nn.Embedding) -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        return len(self.module.weight)
+
+    def __getitem__(self, which: int | slice | Sequence[int]) -> Tensor:
+        ids = torch.arange(len(self), device=self.module.weight.device)[which]
+        return self.module(ids)
 
 
 def embed(model: CausalLM, tokens: Tensor, part: slice, condition: str, setting: Setting) -> Batch:

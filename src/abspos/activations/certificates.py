@@ -11,8 +11,8 @@ Source: docs/method.md, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.utils.generic import ModelOutput
 
 from abspos.activations.capture import (
     Attention,
@@ -37,6 +36,7 @@ from abspos.activations.capture import (
     residual_stream,
 )
 from abspos.activations.exchange import active
+from abspos.activations.losses import in_parts, output_logits
 from abspos.activations.store import Sample
 from abspos.logits import rebuilt_logits
 from abspos.models.adapters import body
@@ -49,9 +49,6 @@ TOLERANCE = {
     "float32": {"output": 1e-4, "weights": 1e-3, "logits": 1e-3},
     "bfloat16": {"output": 2e-2, "weights": 5e-2, "states": 5e-2, "logits": 5e-2},
 }
-
-#: Positions whose output logits are compared at a time.
-LOGITS = 64
 
 #: A weight below it may be rounded to 0.
 TINY = 1e-6
@@ -279,32 +276,19 @@ def certify(
 def logits_error(model: CausalLM, embeddings: Tensor, captured: Tensor, eager: Tensor) -> float:
     """Relative difference of the output logits of two final states (input, position, feature).
 
-    With whatever the model does after its head; LOGITS positions at a time, since logits of all
-    would be larger than the forward pass.
+    Some positions at a time, since logits of all would be larger than the forward pass.
     """
     # Whatever else the body of this family gives out beside its final state.
     output = body(model)(inputs_embeds=embeddings[:, :1], use_cache=False)
     largest = Largest()
-    for positions in torch.arange(embeddings.shape[1], device=embeddings.device).split(LOGITS):
+    every = torch.arange(embeddings.shape[1], device=embeddings.device)
+    for positions in in_parts(model, len(embeddings), every):
         pair = []
         for state in (captured, eager):
             output["last_hidden_state"] = state
-            with ending_in(model, output):
-                found = model(inputs_embeds=embeddings, use_cache=False, logits_to_keep=positions)
-            pair.append(found.logits)
+            pair.append(output_logits(model, output, embeddings, positions))
         largest.add(*pair)
     return largest.relative
-
-
-@contextmanager
-def ending_in(model: CausalLM, output: ModelOutput) -> Iterator[None]:
-    """The model's body gives this output, whatever comes in, while the context is open."""
-    module = body(model)
-    module.forward = lambda *args, **kwargs: output
-    try:
-        yield
-    finally:
-        del module.forward
 
 
 def eager_state(

@@ -15,7 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abspos.activations.arms import Extraction, embed, setting_for, shift_for, tokens_for
+from abspos.activations.arms import (
+    Extraction,
+    embed,
+    setting_for,
+    shift_for,
+    tokens_for,
+    under_policy,
+)
 from abspos.activations.capture import (
     NAME,
     Attention,
@@ -29,11 +36,12 @@ from abspos.activations.certificates import certify
 from abspos.activations.exchange import Exchange, exchanging
 from abspos.activations.interventions import Batch, InterventionError, Setting
 from abspos.activations.layers import Layer, layers_of, tell_inert
-from abspos.activations.losses import require_finite, scored_positions, token_loss
+from abspos.activations.losses import require_finite, token_loss
 from abspos.activations.retry import halving
 from abspos.activations.store import Facts, Sample, Shape, Sums, Writer
 from abspos.arrays import open_dataset
 from abspos.models import loading
+from abspos.models.adapters import body
 from abspos.models.sources import CausalLM
 from abspos.progress import progress
 from abspos.sinks import heads_of
@@ -107,6 +115,7 @@ def extract(
     windows = open_dataset(*inputs)
     tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
     bos, swap = tokens_for(folder, settings.condition, settings.token)
+    tokens = under_policy(folder, settings, tokens, bos)
     shift = shift_for(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
@@ -168,29 +177,30 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
         exchanging(arm.exchange),
     ):
         sums = Sums(shape)
-        losses = np.zeros(shape.inputs, dtype=np.float32)
+        scored = condition_of(settings.condition).scored
+        losses = np.full(shape.inputs, np.nan, dtype=np.float32)
         starts = []
-        scored = scored_positions(shape.length).to(device)
         blocks = range(0, shape.inputs, batch)
         for first in progress(blocks, len(blocks), label, f"batches of {batch} inputs"):
             part = slice(first, min(first + batch, shape.inputs))
             given = arm.embed(part)
             writer.inputs = sums.inputs = part
             with listening(writer), passing(model, sums):
-                output = model(
+                output = body(model)(
                     inputs_embeds=given.embeddings,
                     position_ids=given.position_ids,
                     use_cache=False,
-                    logits_to_keep=scored,
                 )
-            losses[part] = token_loss(output.logits, tokens[part]).cpu().numpy()
+            ends = output.last_hidden_state.float().sum((1, 2)).cpu().numpy()
+            if scored:
+                ends = token_loss(model, output, given.embeddings, tokens[part])
+                losses[part] = ends
             starts.append(given.embeddings[:, 0])
             writer.drain()
-            require_finite(losses, label)
+            require_finite(ends, first, label)
         written = writes(model, writer.v0) if condition_of(settings.condition).varies else None
         writer.finish(sums, losses, written)
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
-        seen = (shape.length, settings.window)
         facts = Facts(
             certificates=certificate(arm, writer),
             closed_trajectory=closed,
@@ -202,8 +212,8 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
             batch=shape.batch,
             scale=[layer.scale for layer in arm.layers],
             softcap=[layer.softcap for layer in arm.layers],
-            window=[layer.window(*seen) for layer in arm.layers],
-            kind=[layer.kind(*seen) for layer in arm.layers],
+            window=[layer.window(shape.length, settings.window) for layer in arm.layers],
+            kind=[layer.kind(settings.window) for layer in arm.layers],
             checkpoint=arm.checkpoint,
         )
         writer.state(facts)

@@ -10,11 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from abspos.study.conditions import CONDITIONS, EXCHANGES, Definition, condition_of, is_arm
+
+#: Tokens of a vocabulary whose embeddings are looked up at a time.
+AT_ONCE = 4096
+
+
+class Table(Protocol):
+    """Input embeddings of a vocabulary (token, feature): a tensor, or what looks them up."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: Any) -> Tensor:
+        """The embeddings of one token (feature), or of some (token, feature)."""
 
 
 class InterventionError(ValueError):
@@ -34,7 +47,7 @@ class Setting:
         seed: of everything random; draws depend on it and the input's number alone.
     """
 
-    table: Tensor
+    table: Table
     bos: int | None
     token: int | None
     later: int
@@ -43,8 +56,10 @@ class Setting:
 
     @cached_property
     def mean(self) -> Tensor:
-        """The mean embedding of the vocabulary (feature)."""
-        return self.table.mean(0, dtype=torch.float64).to(self.table.dtype)
+        """The mean embedding of the vocabulary (feature), summed some tokens at a time."""
+        parts = (self.table[i : i + AT_ONCE] for i in range(0, len(self.table), AT_ONCE))
+        total = sum(part.sum(0, dtype=torch.float64) for part in parts)
+        return (total / len(self.table)).to(self.table[0].dtype)
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,11 @@ def no_bos(batch: Batch, setting: Setting) -> Batch:
     return batch
 
 
+def as_is(batch: Batch, setting: Setting) -> Batch:
+    """What a study's BOS policy says: it stands in the tokens (see abspos.activations.arms)."""
+    return batch
+
+
 def swap_token(batch: Batch, setting: Setting) -> Batch:
     """The embedding of the arm's swap token."""
     if setting.token == setting.bos:
@@ -114,7 +134,7 @@ def swap_noise(batch: Batch, setting: Setting) -> Batch:
 
 def swap_random(batch: Batch, setting: Setting) -> Batch:
     """A random token of the vocabulary per input."""
-    size = setting.table.shape[0]
+    size = len(setting.table)
     ids = [
         int(torch.randint(size, (1,), generator=generator(setting.seed, n))) for n in batch.numbers
     ]

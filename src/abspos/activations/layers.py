@@ -1,7 +1,8 @@
-"""Kind of attention of each layer, measured on one token and not read from a config.
+"""Kind of attention of each layer: its window, and the type and base of its RoPE.
 
+Windows and whether a layer rotates are measured, RoPE's type and base are read from the config.
 Layers of different kinds are measured alike and never pooled unawares: stores and tables carry
-the kind of each layer, and numbers over layers of several kinds say so.
+the kind of each layer, and no claim is decided on a mean over layers of several kinds.
 Source: docs/models.md.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +20,13 @@ from abspos.activations.capture import Attention, forward, listening, narrowest,
 from abspos.activations.certificates import sight
 from abspos.models.adapters import decoder_layers
 from abspos.models.hub import first_line
+from abspos.models.pretrained import by_layer_type
 from abspos.models.sources import CausalLM, ModelError
 
 log = logging.getLogger("abspos")
+
+#: RoPE of a layer that does not rotate queries and keys.
+NO_ROPE = "no RoPE"
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Layer:
         scale: what logits are multiplied with.
         softcap: bound of the logits, or None.
         native: keys of the model's own sliding window, or None.
-        rotates: whether queries and keys depend on the position.
+        rope: type and base of its RoPE as text (see rope_of), or NO_ROPE.
     """
 
     heads: int
@@ -43,7 +49,7 @@ class Layer:
     scale: float
     softcap: float | None
     native: int | None
-    rotates: bool
+    rope: str
 
     def window(self, length: int, variant: int | None = None) -> int | None:
         """Keys that a query of at most ``length`` positions sees, the variant's window included;
@@ -51,10 +57,31 @@ class Layer:
         seen = narrowest(self.native, variant)
         return seen if seen is not None and seen < length else None
 
-    def kind(self, length: int, variant: int | None = None) -> str:
-        """``full`` or ``sliding``, with ``-nope`` behind where the layer has no RoPE."""
-        seen = "full" if self.window(length, variant) is None else "sliding"
-        return seen if self.rotates else f"{seen}-nope"
+    def kind(self, variant: int | None = None) -> str:
+        """Window and RoPE, such as ``full, theta 1e6`` or ``sliding 512, theta 1e4``: the same at
+        every length, also where the window hides nothing."""
+        window = narrowest(self.native, variant)
+        return f"{'full' if window is None else f'sliding {window}'}, {self.rope}"
+
+
+def rope_of(config: Any, layer: int) -> str:
+    """Type and base of a layer's RoPE as text: ``theta 1e4``, ``llama3, theta 5e5``.
+
+    The default type has no name. Families state one set of parameters, or one for each type of
+    layer.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    if by_layer_type(parameters):
+        parameters = parameters.get(config.layer_types[layer], {})
+    kind, theta = parameters.get("rope_type", "default"), parameters.get("rope_theta")
+    base = "" if theta is None else f"theta {short_number(float(theta))}"
+    return ", ".join(filter(None, (kind if kind != "default" or not base else "", base)))
+
+
+def short_number(value: float) -> str:
+    """A number in three digits as ``1e6``, ``8.56e5``."""
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}"
 
 
 def layers_of(
@@ -108,11 +135,13 @@ def layers_of(
             scale=seen.scale,
             softcap=seen.softcap,
             native=native_window(windows[number], seen.window, length, variant),
-            rotates=not torch.equal(seen.query, second[number].query),
+            rope=NO_ROPE
+            if torch.equal(seen.query, second[number].query)
+            else rope_of(model.config, number),
         )
         for number, seen in sorted(first.items())
     ]
-    if not any(layer.rotates for layer in layers):
+    if all(layer.rope == NO_ROPE for layer in layers):
         raise ModelError(f"model_type {kind!r}: it has no RoPE; abspos measures RoPE decoders")
     if len({(layer.heads, layer.kv_heads, layer.size) for layer in layers}) > 1:
         raise ModelError(

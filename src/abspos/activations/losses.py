@@ -1,18 +1,27 @@
 """Next-token losses of some positions, and a NaN that only they show.
 
-Source: docs/method.md, section 4.
+Output logits of a large vocabulary weigh more than all that a forward pass holds besides: they are
+made some positions at a time. Source: docs/method.md, section 4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
+from transformers.utils.generic import ModelOutput
 
 from abspos.arrays import NonFiniteError
+from abspos.models.adapters import body
+from abspos.models.sources import CausalLM
 
 #: Positions from one loss to the next.
 LOSS_STRIDE = 4
+#: Bytes of output logits that are held at a time.
+LOGIT_BYTES = 2**26
 
 
 def scored_positions(length: int) -> Tensor:
@@ -24,26 +33,74 @@ def scored_positions(length: int) -> Tensor:
     return torch.arange(length // 2, length - 1, LOSS_STRIDE)
 
 
-def token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+def in_parts(model: CausalLM, inputs: int, positions: Tensor) -> Sequence[Tensor]:
+    """Positions (position) in parts whose output logits fit into LOGIT_BYTES."""
+    each = 4 * inputs * int(model.config.get_text_config().vocab_size)
+    return positions.split(max(1, LOGIT_BYTES // each))
+
+
+@contextmanager
+def ending_in(model: CausalLM, output: ModelOutput) -> Iterator[None]:
+    """The model's body gives this output, whatever comes in, while the context is open."""
+    module = body(model)
+    module.forward = lambda *args, **kwargs: output
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def output_logits(
+    model: CausalLM, output: ModelOutput, embeddings: Tensor, positions: Tensor
+) -> Tensor:
+    """Output logits (input, position, token) of some positions, with all that follows the head.
+
+    Args:
+        model: of any family.
+        output: of its body.
+        embeddings: that the body was given (input, position, feature).
+        positions: (position).
+    """
+    with ending_in(model, output):
+        found = model(inputs_embeds=embeddings, use_cache=False, logits_to_keep=positions)
+    return found.logits
+
+
+def token_loss(
+    model: CausalLM, output: ModelOutput, embeddings: Tensor, tokens: Tensor
+) -> np.ndarray:
     """Mean next-token cross-entropy per input (input), in nats per token.
 
     Args:
-        logits: of the scored positions (input, scored position, token).
+        model: of any family.
+        output: of its body.
+        embeddings: that the body was given (input, position, feature).
         tokens: of the text (input, position); under control-shuffle still in the text's order.
     """
-    target = tokens[:, scored_positions(tokens.shape[1]) + 1].to(logits.device)
-    # Some tokens at a time: log-probabilities of all are as large as the logits.
-    parts = zip(logits.flatten(0, 1).split(64), target.flatten().split(64), strict=True)
-    found = [
-        torch.nn.functional.cross_entropy(some.float(), those, reduction="none")
-        for some, those in parts
-    ]
-    return torch.cat(found).reshape(target.shape).mean(1)
+    scored = scored_positions(tokens.shape[1])
+    total = torch.zeros(len(tokens), dtype=torch.float64)
+    for positions in in_parts(model, len(tokens), scored):
+        logits = output_logits(model, output, embeddings, positions.to(embeddings.device))
+        target = tokens[:, positions + 1].to(logits.device)
+        # Some tokens at a time: log-probabilities of all are as large as the logits.
+        parts = zip(logits.flatten(0, 1).split(64), target.flatten().split(64), strict=True)
+        losses = [
+            torch.nn.functional.cross_entropy(some.float(), those, reduction="none")
+            for some, those in parts
+        ]
+        total += torch.cat(losses).reshape(target.shape).sum(1, dtype=torch.float64).cpu()
+    return (total / len(scored)).numpy()
 
 
-def require_finite(losses: np.ndarray, label: str) -> None:
-    """Refuse a NaN or infinity that only shows after the last layer's queries and keys."""
-    for number in np.flatnonzero(~np.isfinite(losses)):
+def require_finite(values: np.ndarray, first: int, label: str) -> None:
+    """Refuse a NaN or infinity that only shows after the last layer's queries and keys.
+
+    Args:
+        values: of the output of the last layer, one number for each input of a batch (input).
+        first: number of the first of them.
+        label: names the run.
+    """
+    for number in first + np.flatnonzero(~np.isfinite(values)):
         raise NonFiniteError(
             f"{label}: NaN or infinity in the output of the last layer, input {number}; "
             "try dtype: float32, or check the checkpoint"

@@ -136,7 +136,7 @@ def plant(
             scale=[1.0] * world.layers,
             softcap=[None] * world.layers,
             window=[window] * world.layers,
-            kind=["full" if window is None else "sliding"] * world.layers,
+            kind=["full" if window is None else f"sliding {window}"] * world.layers,
             checkpoint={"model_type": "synthetic", **asdict(world)},
         )
         writer.state(facts)

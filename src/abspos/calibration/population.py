@@ -20,14 +20,16 @@ from torch import Tensor
 from abspos.calibration.worlds import World, draw, of_source, planted
 from abspos.components import grams
 from abspos.components.blocks import block_parts
+from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv
 from abspos.progress import progress
+from abspos.statistics.replicates import of_reading, with_rest
 from abspos.study import grid
 
 #: Bytes of logits of a block of inputs: what a processor's caches hold.
 BLOCK_BYTES = 2**22
 #: Parts of the residual stream, which are 0 where nothing is left of sink and drift.
-RESIDUAL = ("residual", "row", "sink", "rest")
+RESIDUAL = ("residual", "row", "sink", "rest", "pattern", "row+sink")
 RUN = ["model", "revision", "variant", "condition"]
 
 
@@ -94,7 +96,7 @@ class Population:
         crossed = {
             ("cross", *key[1:]): (x, reference[key])
             for key, x in fields.items()
-            if key[0] == "early" and key[2] == "residual" and key in reference
+            if key[0] == "early" and key[2] in RESIDUAL and key in reference
         }
         pairs = {key: (x, x) for key, x in fields.items()} | crossed
         for key, (x, y) in pairs.items():
@@ -104,18 +106,29 @@ class Population:
         self.number += next(iter(fields.values())).shape[1]
 
     def energies(self, heads: int) -> dict[Key, np.ndarray]:
-        """U-statistics (layer, head), the rest of R included."""
+        """U-statistics (layer, head), those that follow from others included."""
         pairs = self.number * (self.number - 1)
         found = {
             key: ((total * self.other[key]).sum(-1) - self.within[key]).reshape(-1, heads).numpy()
             / pairs
             for key, total in self.total.items()
         }
-        for which, lens, component in list(found):
-            if component == "row":
-                row, sink = found[which, lens, "row"], found[which, lens, "sink"]
-                found[which, lens, "rest"] = found[which, lens, "residual"] - row - sink
-        return found
+        by_bin: dict[str, dict[tuple[str, str], np.ndarray]] = {}
+        for (which, lens, component), values in found.items():
+            by_bin.setdefault(which, {})[lens, component] = values
+        derived = {which: with_rest(own) for which, own in by_bin.items()}
+        if "cross" in derived:
+            derived["cross"] = joint(derived["cross"])
+        return {(which, *key): x for which, own in derived.items() for key, x in own.items()}
+
+
+def joint(crossed: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+    """Inner products by lens and the joint component of each reading."""
+    return {
+        (lens, reading.joint): of_reading(crossed, lens, reading)
+        for lens in grams.LENSES
+        for reading in READINGS
+    }
 
 
 def energies(
@@ -131,7 +144,8 @@ def energies(
 ) -> dict[Arm, dict[Key, np.ndarray]]:
     """True energies (layer, head) of some arms, by bin, lens and component.
 
-    The bin ``cross`` has the inner product of the arm's mean residual field with the reference's.
+    The bin ``cross`` has the inner products of the arm's mean fields with the reference's, by
+    reading.
 
     Args:
         world: what is planted and drawn.

@@ -22,7 +22,7 @@ from abspos.statistics.store import Arm, open_replicates
 
 RUN = ["model", "revision", "variant", "condition"]
 CELL = [*RUN, "bin", "lens", "component"]
-NUMBER = ["claim", "model", "revision", "arms", "number", "lens", "summary"]
+NUMBER = ["claim", "model", "revision", "arms", "number", "lens", "summary", "reading"]
 MEASURED = ["estimate", "ci_low", "ci_high", "n_inputs"]
 TRUTH_COLUMNS = [*CELL, "layer", "head", "summary", "truth", *MEASURED, "covered"]
 NUMBER_COLUMNS = [*NUMBER, "truth", *MEASURED, "claimed", "verdict", "primary", "covered"]
@@ -112,6 +112,7 @@ def write_truth(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write truth.csv, every energy beside its truth, and numbers.csv, the claims' numbers.
 
@@ -131,6 +132,7 @@ def write_truth(
         confidence: level of the intervals.
         seed: of the study.
         without_bos: names of the models that are given no BOS.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     frames = [read_csv(path) for path in truths]
     tables = {
@@ -150,9 +152,10 @@ def write_truth(
             confidence,
             seed,
             "no-bos" if model in without_bos else "bos",
+            primary=(readings or {}).get(model, "R"),
         )
         keys = {"model": model, "revision": revision}
         rows += [row | keys for row in numbers(true_evidence(evidence, heads))]
     truth = pd.DataFrame(rows).rename(columns={"estimate": "truth"})[[*NUMBER, "truth"]]
-    judged = read_csv(claims).fillna({"lens": "", "summary": "", "arms": ""})
+    judged = read_csv(claims).fillna({"lens": "", "summary": "", "arms": "", "reading": ""})
     write_csv(covered(truth.merge(judged, on=NUMBER))[NUMBER_COLUMNS], Path(numbers_table))

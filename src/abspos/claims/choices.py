@@ -22,8 +22,9 @@ from threadpoolctl import threadpool_limits
 from abspos.arrays import open_dataset
 from abspos.claims import registry
 from abspos.claims.evidence import Evidence, Row
+from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
-from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
 from abspos.progress import progress
@@ -33,6 +34,10 @@ from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 
 #: Other ends of the early bin, as far as the inputs are long enough.
 EARLY = (16, 32, 64)
+#: Components that claims are judged on.
+CHOSEN = ("mask", *(part for reading in READINGS for part in reading.parts))
+#: What a number of a claim is known by, apart from its lens, summary and reading.
+NUMBER = ("claim", "arms", "number")
 #: Of fewer inputs no choice is judged.
 FEWEST = 8
 
@@ -50,6 +55,7 @@ COLUMNS = [
     "ci_high",
     "verdict",
     "n_inputs",
+    "reading",
 ]
 
 
@@ -89,35 +95,31 @@ def other_early(store: xr.Dataset, own: ArmReplicates, stop: int) -> ArmReplicat
         raise ValueError(f"early bin: no narrow bin of queries ends at {stop - 1}")
     queries = store["query"].values  # not all of them, in long inputs
     held = [((first <= queries) & (queries < end)).sum() for first, end in edges]
-    width = xr.DataArray(held * inside, dims="query_bin")
-    whole = (store["profile"].astype(np.float64) * width).sum("query_bin") / float(width.sum())
+    share = np.array(held * inside, dtype=np.float64)
     documents = sl.documents_of(store)
     early = sl.stack(
         {
-            (lens, component): sl.margin_replicates(
-                whole.sel(lens=lens, profile_component=component)
-                .transpose("layer", "head", "input")
-                .values,
-                documents,
-            )
-            for lens in LENSES
-            for component in ("mask", "residual")
+            key: sl.margin_replicates(np.tensordot(share / share.sum(), rows, 1), documents)
+            for key, rows in sl.margins(store).items()
+            if key[1] in CHOSEN
         }
     )
-    return replace(own, bins={**own.bins, "early": early, "cross": early.where(False)})
+    bins = {**own.bins, "early": early}
+    if "cross" in bins:
+        bins["cross"] = xr.full_like(bins["cross"], np.nan)
+    return replace(own, bins=bins)
 
 
 def bin_among(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
-    """Mask and R in one bin, of some of the inputs (input) bool."""
-    packed = sl.packed_grams(store, which)
+    """Mask and parts of R in one bin, of some of the inputs (input) bool."""
+    documents = documents_among(store, kept)
     return sl.stack(
         {
             key: sl.gram_replicates(
-                sl.full_gram(packed[key], store.sizes["input"])[..., kept, :][..., kept],
-                documents_among(store, kept),
+                sl.full_gram(packed, store.sizes["input"])[..., kept, :][..., kept], documents
             )
-            for key in packed
-            if key[1] in ("mask", "residual")
+            for key, packed in sl.packed_grams(store, which).items()
+            if key[1] in CHOSEN
         }
     )
 
@@ -132,7 +134,7 @@ def other_anchor(store: xr.Dataset, own: ArmReplicates, anchor: int) -> ArmRepli
     first, stop = store.attrs["bins"]["early"]
     denominator = store["denominator"].values.astype(np.float64)
     gram = sl.anchored_gram(denominator, anchor, range(first, stop))
-    early = bin_among(store, "early", np.ones(store.sizes["input"], dtype=bool))
+    early = own.bins["early"].copy(deep=True)
     early.loc["log", "mask"] = sl.gram_replicates(gram, sl.documents_of(store))
     return replace(own, bins={**own.bins, "early": early})
 
@@ -143,13 +145,11 @@ def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmR
         which: bin_among(store, which, kept) for which in store.attrs["bins"] if which != "late"
     }
     documents = documents_among(store, kept)
-    if "cross_log" in store:
-        cross = {
-            (lens, "residual"): sl.gram_replicates(
-                store[f"cross_{lens}"].values[..., kept, :][..., kept].astype(np.float64), documents
-            )
-            for lens in LENSES
-        }
+    cross = {
+        key: sl.gram_replicates(gram[..., kept, :][..., kept], documents)
+        for key, gram in sl.crossed_grams(store).items()
+    }
+    if cross:
         bins["cross"] = sl.stack(cross)
     loss = sl.mean_replicates(store["loss"].values[kept].astype(np.float64), documents)
     return replace(
@@ -204,11 +204,17 @@ def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]
     return replace(evidence, arms=arms, exchanged=choice.exchanged)
 
 
-def judged(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> list[Row]:
+def judged(
+    evidence: Evidence,
+    choice: Choice,
+    stores: Mapping[Arm, xr.Dataset],
+    levels: Mapping[str, float],
+) -> list[Row]:
     """Rows of the numbers that a choice can change, each with a verdict: of the median head, or of
-    no summary over heads."""
+    no summary over heads. Primary ones are decided at the published level of their claim, so that
+    no verdict differs by its level alone."""
     changed = altered(evidence, choice, stores)
-    return [
+    rows = [
         row | {"choice": choice.name}
         for claim in registry.CLAIMS
         if choice.kind in claim.choices
@@ -218,6 +224,28 @@ def judged(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset])
         and (choice.lenses is None or row["lens"] in choice.lenses)
         and (row["number"] in claim.choices[choice.kind] or not claim.choices[choice.kind])
     ]
+    return at_levels(rows, levels)
+
+
+def mean_heads(rows: Sequence[Row], levels: Mapping[str, float]) -> list[Row]:
+    """The mean head as a choice: rows of all claims whose number has a primary row, at its level.
+
+    Args:
+        rows: published ones of all claims.
+        levels: at which the claims were decided.
+    """
+    primary = {
+        tuple(row[name] for name in NUMBER): (row["lens"], row["reading"])
+        for row in rows
+        if row["primary"] and row.get("summary")
+    }
+    found = [
+        row | {"choice": "mean head", "primary": (row["lens"], row["reading"]) == primary[key]}
+        for row in rows
+        if row["verdict"] and row.get("summary") == "mean"
+        if (key := tuple(row[name] for name in NUMBER)) in primary
+    ]
+    return at_levels(found, levels)
 
 
 def choose(
@@ -237,6 +265,7 @@ def choose(
     seed: int,
     threads: int,
     base: str = "bos",
+    reading: str = "R",
 ) -> None:
     """Write the claims of one model and revision under every other choice.
 
@@ -254,6 +283,7 @@ def choose(
         seed: of the split into halves.
         threads: choices judged at the same time.
         base: what stands at position 0 where a claim names nothing else: ``bos`` or ``no-bos``.
+        reading: that which decides the claims on this model.
 
     Raises:
         StoreError: a store is missing or altered.
@@ -267,6 +297,7 @@ def choose(
         confidence,
         seed,
         base,
+        primary=reading,
     )
     opened = {
         arm: open_dataset(store, manifest)
@@ -277,9 +308,11 @@ def choose(
     # An arm on some of the inputs has the first of them.
     sources = windows.attrs["sources"][: first.sizes["input"]]
     found = choices_of(first, sources, seed)
+    published, levels = claim_rows(evidence)
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
-        done = pool.map(lambda choice: judged(evidence, choice, opened), found)
+        done = pool.map(lambda choice: judged(evidence, choice, opened, levels), found)
         label = f"{model} {revision}: choices"
         rows = [row for part in progress(done, len(found), label, "choices") for row in part]
+    rows += mean_heads(published, levels)
     frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
     write_csv(frame, Path(table))

@@ -1,4 +1,4 @@
-"""Effects beside the controls of position: how far each moves R from bos.
+"""Effects beside the controls of position: how far each moves each reading of R from bos.
 
 Controls that must do nothing, and whether they did, are in abspos.statistics.controls.
 
@@ -8,12 +8,14 @@ Source: docs/method.md, section 4.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
 from abspos.claims.estimands import swap_replicates
-from abspos.claims.evidence import BOS, Evidence, Row
+from abspos.claims.evidence import BOS, Evidence, Row, of_reading
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, replicate_interval
 from abspos.statistics.store import Arm
 from abspos.study.conditions import TABLE
@@ -36,11 +38,13 @@ COLUMNS = [
     "ci_low",
     "ci_high",
     "n_inputs",
+    "reading",
+    "fixed",
 ]
 
 
 def controlled_effects(evidence: Evidence) -> Iterator[Row]:
-    """Change of early R against bos, under standard, of effects and their controls."""
+    """Change of each early reading against bos, under standard, of effects and their controls."""
     there = [c for c in (*EFFECTS, *CONTROLS) if evidence.has(BOS, Arm("standard", c))]
     if not any(condition in CONTROLS for condition in there):
         return
@@ -52,9 +56,9 @@ def controlled_effects(evidence: Evidence) -> Iterator[Row]:
             "says": CONTROLS.get(condition, ""),
             "n_inputs": evidence.facts[arm]["inputs"],
         }
-        for lens in LENSES:
-            bos, own = (evidence.energies(a, "early", lens) for a in (BOS, arm))
-            cross = evidence.energies(arm, "cross", lens)
+        for lens, reading in product(LENSES, READINGS):
+            bos, own = (evidence.reading(a, "early", lens, reading.name) for a in (BOS, arm))
+            cross = evidence.crossed(arm, lens, reading.name)
             for summary in SUMMARIES:
                 found = swap_replicates(own, bos, cross, summary)
                 for number in NUMBERS:
@@ -67,4 +71,5 @@ def controlled_effects(evidence: Evidence) -> Iterator[Row]:
                         "estimate": float(one.estimate),
                         "ci_low": float(one.low),
                         "ci_high": float(one.high),
+                        **of_reading(evidence, reading.name),
                     }

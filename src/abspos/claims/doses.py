@@ -6,16 +6,20 @@ Source: docs/method.md, section 5 (dose series).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from abspos.claims.estimands import reduction
-from abspos.claims.evidence import UNDEFINED, Evidence, Row
+from abspos.claims.evidence import UNDEFINED, Evidence, Row, of_reading
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, over_model, replicate_interval
 from abspos.statistics.store import Arm
 
+RESIDUAL = "reduction of residual energy"
 COLUMNS = [
     "model",
     "revision",
@@ -32,6 +36,8 @@ COLUMNS = [
     "ci_high",
     "n_inputs",
     "note",
+    "reading",
+    "fixed",
 ]
 
 
@@ -39,9 +45,9 @@ def changes(evidence: Evidence) -> Iterator[Row]:
     """One row a number of every trained variant under bos, against standard under bos; under no-bos
     of a model without BOS.
 
-    Reductions 1 - E / E_standard of R and mask at early queries, of R beyond a window, and the
-    rise of the loss. A bin without queries and an energy that is not positive give no number, but
-    a note that says why it is not testable.
+    Reductions 1 - E / E_standard of each reading of R and of the mask at early queries, of R and
+    its pattern beyond a window, and the rise of the loss. A bin without queries and an energy that
+    is not positive give no number, but a note that says why it is not testable.
     """
     reference = evidence.arm("standard")
     for name, variant in evidence.variants.items():
@@ -56,42 +62,69 @@ def changes(evidence: Evidence) -> Iterator[Row]:
             "window": variant.get("window"),
             "n_inputs": evidence.facts[arm]["inputs"],
         }
-        for number, which, lens, summary, replicates, note in compared(evidence, arm, reference):
+        for one in compared(evidence, arm, reference):
             yield about | {
-                "number": number,
-                "bin": which,
-                "lens": lens,
-                "summary": summary,
-                **estimated(evidence, replicates, note, summary),
+                "number": one.number,
+                "bin": one.which,
+                "lens": one.lens,
+                "summary": one.summary,
+                **estimated(evidence, one.replicates, one.note, one.summary),
+                **of_reading(evidence, one.reading),
             }
 
 
-def compared(
-    evidence: Evidence, arm: Arm, reference: Arm
-) -> Iterator[tuple[str, str, str, str, xr.DataArray | np.ndarray | None, str]]:
-    """Number, bin, lens, summary, replicates (None: there are none) and note of one arm."""
-    window = evidence.variants[arm.variant].get("window")
+class Change(NamedTuple):
+    """One number of one arm: what it is of, its replicates or None, and why there are none."""
+
+    number: str
+    replicates: xr.DataArray | np.ndarray | None
+    which: str = ""
+    lens: str = ""
+    summary: str = ""
+    reading: str = ""
+    note: str = ""
+
+
+def compared(evidence: Evidence, arm: Arm, reference: Arm) -> Iterator[Change]:
+    """Every number of one arm against another."""
+    arms = arm, reference
     for lens in LENSES:
-        for component in ("residual", "mask"):
-            pair = [evidence.energies(a, "early", lens, component) for a in (arm, reference)]
+        for reading in READINGS:
+            pair = [evidence.reading(a, "early", lens, reading.name) for a in arms]
             for summary in SUMMARIES:
-                replicates = reduction(*(over_model(x, summary) for x in pair))
-                yield f"reduction of {component} energy", "early", lens, summary, replicates, ""
-        if window is None:
-            continue
-        bins = [evidence.beyond(a, window) for a in (arm, reference)]
+                found = reduction(*(over_model(x, summary) for x in pair))
+                yield Change(RESIDUAL, found, "early", lens, summary, reading.name)
+        pair = [evidence.energies(a, "early", lens, "mask") for a in arms]
         for summary in SUMMARIES:
-            found = None
-            if all(bins):
-                beyond = [
-                    evidence.energies(a, str(b), lens)
-                    for a, b in zip((arm, reference), bins, strict=True)
-                ]
-                found = reduction(*(over_model(x, summary) for x in beyond))
-            why = "" if all(bins) else f"not testable: no early query lies beyond {window} keys"
-            yield "reduction of residual energy", "beyond", lens, summary, found, why
-    losses = [evidence.loss(a) for a in (arm, reference)]
-    yield "rise of loss [nats per token]", "", "", "", losses[0] - losses[1], ""
+            found = reduction(*(over_model(x, summary) for x in pair))
+            yield Change("reduction of mask energy", found, "early", lens, summary)
+        window = evidence.variants[arm.variant].get("window")
+        if window is not None:
+            yield from beyond_window(evidence, arm, reference, lens, window)
+    losses = [evidence.loss(a) for a in arms]
+    yield Change("rise of loss [nats per token]", losses[0] - losses[1])
+
+
+def beyond_window(
+    evidence: Evidence, arm: Arm, reference: Arm, lens: str, window: int
+) -> Iterator[Change]:
+    """Every number of one arm against another, of queries beyond a window.
+
+    The reading ``sink`` has none: position 0 is out of sight.
+    """
+    bins = [evidence.beyond(a, window) for a in (arm, reference)]
+    why = "" if all(bins) else f"not testable: no early query lies beyond {window} keys"
+    for reading, summary in product(READINGS, SUMMARIES):
+        found = None
+        if reading.name == "sink":
+            continue
+        if all(bins):
+            pair = [
+                evidence.reading(a, str(b), lens, reading.name)
+                for a, b in zip((arm, reference), bins, strict=True)
+            ]
+            found = reduction(*(over_model(x, summary) for x in pair))
+        yield Change(RESIDUAL, found, "beyond", lens, summary, reading.name, why)
 
 
 def estimated(

@@ -16,6 +16,7 @@ from scipy import special
 
 from abspos.claims import verdicts
 from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.components.readings import BY_NAME, fixed
 from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.store import Arm, Replicates
 
@@ -30,6 +31,9 @@ UNDEFINED = "not finite: an energy in it is not positive"
 BOS = Arm("standard", "bos")
 
 Row = dict[str, Any]
+#: What a row holds besides columns: its Claimed, and standard error with degrees of freedom. From
+#: these it can be decided at another level.
+WANTED, SPREAD = "wanted", "spread"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Evidence:
         base: what stands at position 0 where a claim names nothing else: ``bos``, or ``no-bos``
             for a model without BOS.
         exchanged: whether the halves that choose and measure sink readers are exchanged.
+        primary: the reading that decides the claims on this model (abspos.components.readings).
     """
 
     arms: Replicates
@@ -56,6 +61,7 @@ class Evidence:
     seed: int
     base: str = "bos"
     exchanged: bool = False
+    primary: str = "R"
 
     @property
     def facts(self) -> dict[Arm, dict[str, Any]]:
@@ -81,6 +87,22 @@ class Evidence:
         """Energies (layer, head, replicate) of one bin, lens and component; KeyError if none."""
         return self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
 
+    def reading(self, arm: Arm, which: str, lens: str, reading: str) -> xr.DataArray:
+        """Energies (layer, head, replicate) of one reading in one bin and lens.
+
+        Beyond a window position 0 is out of sight: of the reading ``sink`` the row part alone is
+        left, and in the probability lens, where that is 0 by construction, NaN.
+        """
+        there = self.arms[arm].bins[which]["component"].values
+        parts = [part for part in BY_NAME[reading].parts if part in there]
+        first, *others = (self.energies(arm, which, lens, part) for part in parts)
+        return sum(others, first)
+
+    def crossed(self, arm: Arm, lens: str, reading: str, which: str = "cross") -> xr.DataArray:
+        """Inner products U(b, s) (layer, head, replicate) of one reading's early fields with those
+        of bos; with ``half-cross`` on the half of the inputs that no head is chosen on."""
+        return self.energies(arm, which, lens, BY_NAME[reading].joint)
+
     def loss(self, arm: Arm) -> np.ndarray:
         """Next-token loss (replicate) of one arm in nats per token."""
         loss = self.arms[arm].loss
@@ -88,7 +110,8 @@ class Evidence:
         return loss.values
 
     def p_value(self, arm: Arm, lens: str, component: str, summary: str) -> float:
-        """Sign-flip test of an early summary over heads."""
+        """Sign-flip test of an early summary over heads: of the mask, or of a reading by its joint
+        component (abspos.components.readings)."""
         p_values = self.arms[arm].p_values
         assert p_values is not None
         return float(p_values.sel(lens=lens, component=component, summary=summary))
@@ -120,6 +143,7 @@ def measured(
     *,
     lens: str = "",
     summary: str = "",
+    reading: str = "",
     primary: bool = False,
     note: str = "",
     layers: str = "",
@@ -127,7 +151,8 @@ def measured(
     """One row with an estimate, its interval and its verdict.
 
     A number without a claimed value accompanies a claim and has no verdict. The note of a
-    summary over layers of several kinds names them, unless ``layers`` does.
+    summary over layers of several kinds names them, unless ``layers`` does. Of a number that has a
+    reading, only that which decides the claims on this model can be primary.
     """
     if claimed is None:
         note = BESIDE
@@ -140,12 +165,11 @@ def measured(
     if found.influence > 0.5 and inputs >= INFLUENCE_INPUTS:
         share = f"five inputs carry {float(found.influence):.0%} of the influence"
         note = "; ".join(filter(None, (note, share)))
-    verdict = "" if claimed is None else verdicts.verdict(estimate, low, high, claimed)
-    if verdict == verdicts.NOT_TESTABLE:
+    if claimed is not None and not np.isfinite([low, high]).all():
         note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * special.stdtr(found.freedom, -abs(estimate / found.se))
-    return {
+    row = {
         "arms": compared(arms),
         "number": number,
         "lens": lens,
@@ -154,13 +178,45 @@ def measured(
         "ci_low": low,
         "ci_high": high,
         "claimed": "" if claimed is None else str(claimed),
-        "verdict": verdict,
-        "primary": primary,
+        "verdict": "",
+        "primary": primary and reading in ("", evidence.primary),
         "n_inputs": inputs,
         "note": note,
         "p_value": float(p),
         "influence": float(found.influence),
+        **of_reading(evidence, reading),
+        WANTED: claimed,
+        SPREAD: (float(found.se), found.freedom),
     }
+    return decided(row, evidence.confidence)
+
+
+def decided(row: Row, level: float) -> Row:
+    """A row with its verdict, by the interval of one level; as it is where none is passed on it.
+
+    Args:
+        row: as `measured` made it.
+        level: of confidence.
+    """
+    claimed = row.get(WANTED)
+    if claimed is None:
+        return row
+    se, freedom = row[SPREAD]
+    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * se
+    low, high = row["estimate"] - reach, row["estimate"] + reach
+    return row | {
+        "verdict": verdicts.verdict(low, high, claimed),
+        "level": level,
+        "decided_low": low,
+        "decided_high": high,
+        "n_decides": verdicts.n_decides(low, high, row["n_inputs"], claimed),
+        "excludes_claimed": verdicts.excludes(low, high, claimed),
+    }
+
+
+def of_reading(evidence: Evidence, reading: str) -> Row:
+    """A row's reading, and when it was fixed; both empty for numbers without one."""
+    return {"reading": reading, "fixed": reading and fixed(reading, evidence.primary)}
 
 
 def mixture(evidence: Evidence, arms: Sequence[Arm]) -> str:

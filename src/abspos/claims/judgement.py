@@ -5,18 +5,19 @@ Source: docs/method.md, section 5. Reads replicates only (see abspos.statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from abspos.arrays import open_dataset
-from abspos.claims import controlled_effects, doses, registry, swaps
+from abspos.claims import controlled_effects, doses, swaps
+from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
 from abspos.claims.evidence import Evidence, Row
+from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
 from abspos.csv_tables import write_csv
 from abspos.documents import MIN_INPUTS
-from abspos.statistics.energies import holm
 from abspos.statistics.store import open_replicates
 
 COLUMNS = [
@@ -39,27 +40,36 @@ COLUMNS = [
     "p_adjusted",
     "preliminary",
     "influence",
+    "level",
+    "decided_low",
+    "decided_high",
+    "n_decides",
+    "excludes_claimed",
+    "reading",
+    "fixed",
 ]
 
 
 def claim_table(evidence: Evidence) -> pd.DataFrame:
-    """All rows of one model, Holm-adjusted over its measured claims.
+    """All rows of one model, primary ones decided at the level of Holm's correction over claims."""
+    return table_of(claim_rows(evidence)[0])
 
-    A claim holds if all of its primary rows do, so the largest of their p-values is the claim's.
-    """
-    rows = [row for claim in registry.CLAIMS for row in claim.judge(evidence)]
+
+def table_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """Decided rows of one model as a table, with the adjusted p of primary ones."""
+    adjusted = adjusted_p_values(rows)
     table = pd.DataFrame(rows).reindex(columns=COLUMNS)
-    chosen = table["primary"].astype(bool) & table["p_value"].notna()
-    by_claim = table[chosen].groupby("claim")["p_value"].max()
-    adjusted = dict(zip(by_claim.index, holm(by_claim.to_numpy()), strict=True))
+    chosen = table["primary"].astype(bool) & table["p_value"].notna() & table["verdict"].ne("")
     table.loc[chosen, "p_adjusted"] = table.loc[chosen, "claim"].map(adjusted)
     table["preliminary"] = table["n_inputs"] < MIN_INPUTS
+    table["n_decides"] = table["n_decides"].astype("Int64")
     return table
 
 
-def each_swap(evidence: Evidence) -> Iterator[Row]:
+def each_swap(evidence: Evidence, levels: Mapping[str, float]) -> Iterator[Row]:
     """Rows of swaps.csv: every number of bos-swap, listed tokens one by one too."""
-    for row in swaps.swap_rows(evidence, each=True):
+    rows = [row | {"claim": "bos-swap"} for row in swaps.swap_rows(evidence, each=True)]
+    for row in at_levels(rows, levels):
         yield row | {"number": row["bare_number"]}
 
 
@@ -78,6 +88,7 @@ def judge(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
 
@@ -94,26 +105,39 @@ def judge(
         confidence: level of the intervals.
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
+        readings: the reading that decides the claims on each model, by its name; R unless given.
     """
-    made = []
+    tables: dict[Path, list[pd.DataFrame]] = {}
     for path, manifest, windows, (model, revision) in zip(
         replicates, manifests, inputs, models, strict=True
     ):
         tokens = open_dataset(windows)["tokens"].values[:, 0]
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
-        evidence = Evidence(arms, tokens, swap_tokens, variants, confidence, seed, base)
-        made.append(({"model": model, "revision": revision}, evidence))
+        evidence = Evidence(
+            arms,
+            tokens,
+            swap_tokens,
+            variants,
+            confidence,
+            seed,
+            base,
+            primary=(readings or {}).get(model, "R"),
+        )
+        rows, levels = claim_rows(evidence)
+        found = {
+            claims: (table_of(rows), COLUMNS),
+            swaps_table: (frame(each_swap(evidence, levels)), swaps.COLUMNS),
+            changes: (frame(doses.changes(evidence)), doses.COLUMNS),
+            effects: (frame(controlled_effects.controlled_effects(evidence)), EFFECT_COLUMNS),
+        }
+        for out, (table, columns) in found.items():
+            named = table.assign(model=model, revision=revision)
+            tables.setdefault(out, []).append(named.reindex(columns=columns))
+    for out, parts in tables.items():
+        write_csv(pd.concat(parts, ignore_index=True), out)
 
-    def joined(table: Callable[[Evidence], pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-        frames = [table(evidence).assign(**keys) for keys, evidence in made]
-        return pd.concat(frames, ignore_index=True).reindex(columns=list(columns))
 
-    def listed(rows: Callable[[Evidence], Iterator[Row]]) -> Callable[[Evidence], pd.DataFrame]:
-        return lambda evidence: pd.DataFrame(list(rows(evidence)))
-
-    write_csv(joined(claim_table, COLUMNS), claims)
-    write_csv(joined(listed(each_swap), swaps.COLUMNS), swaps_table)
-    write_csv(joined(listed(doses.changes), doses.COLUMNS), changes)
-    effect_rows = listed(controlled_effects.controlled_effects)
-    write_csv(joined(effect_rows, controlled_effects.COLUMNS), effects)
+def frame(rows: Iterator[Row]) -> pd.DataFrame:
+    """Rows as a table."""
+    return pd.DataFrame(list(rows))

@@ -12,7 +12,7 @@ import numpy as np
 
 from abspos.claims import estimands
 from abspos.claims.evidence import BOS, Evidence, Row, constructed, measured, not_testable
-from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
 from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
@@ -32,7 +32,7 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
     if not evidence.has(BOS, swap, *arms.values()):
         why = "needs standard under bos, swap-token and all three of exchange-*"
         for lens in LENSES:
-            yield not_testable(why, lens)
+            yield not_testable(why, lens, SHARE)
         return
     for lens in LENSES:
         bos, *others = (evidence.energies(arm, "half", lens) for arm in (BOS, swap, *arms.values()))
@@ -80,7 +80,7 @@ def carried_rows(
             yield row(which, f"{which}: {number}", found[number], BOS, None)
         difference = shares["readers"][number] - shares["matched"][number]
         name = f"readers less matched: {number}"
-        yield row("readers", name, difference, arms["matched"], POSITIVE)
+        yield row("readers", name, difference, arms["matched"], SHARE)
 
 
 def fingerprint(evidence: Evidence) -> Iterator[Row]:
@@ -91,7 +91,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         yield constructed(evidence, number, float(np.max(constant)), 0.0)
     arm = Arm("standard", "no-bos")
     if not evidence.has(arm) or evidence.arms[arm].writes is None:
-        yield not_testable("needs standard under no-bos")
+        yield not_testable("needs standard under no-bos", claimed=SHARE)
         return
     gram, tokens = sink_reader_writes(evidence, arm)
     several = len(np.unique(tokens))
@@ -99,6 +99,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         yield not_testable(
             f"{len(tokens)} texts share their first token with another, of {several} tokens, and "
             f"{len(gram)} heads read a sink; needs {FEWEST_TEXTS}, 2 and 1",
+            claimed=SHARE,
             arms=[arm],
         )
         return
@@ -109,7 +110,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
             [arm],
             number,
             replicates,
-            POSITIVE,
+            SHARE,
             note=note,
             primary=number == "variance explained",
         )

@@ -16,7 +16,7 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.study.conditions import split
 
 #: What a number of a claim is known by, in whatever study.
-KEY = ["claim", "model", "revision", "arms", "number", "lens"]
+KEY = ["claim", "model", "revision", "arms", "number", "lens", "reading"]
 #: What becomes of a verdict under another choice.
 SAME, FLIPS, TOO_FEW, UNTESTED = "same", "flips", "too few inputs", "not testable"
 
@@ -45,7 +45,7 @@ def tokens_as_one(arms: str) -> str:
 
 
 def deciding(claims: pd.DataFrame) -> pd.DataFrame:
-    """Measured numbers that decide a claim, in both lenses, with the median head."""
+    """Measured numbers that decide a claim, in every lens and reading, with the median head."""
     measured = claims[claims["ci_low"].notna() & claims["verdict"].notna()]
     whose = ["claim", "model", "revision", "arms", "number", "summary"]
     primary = measured.loc[measured["primary"].astype(bool), whose].astype(str)
@@ -80,7 +80,7 @@ def verdict_changes(
         others: claim tables of studies that made another choice, by its name.
     """
     base = deciding(claims)
-    found = [choices.assign(summary="median"), twins(claims, "mean").assign(choice="mean head")]
+    found = [choices.assign(summary="median")]
     found += [
         table[table["summary"] != "mean"].assign(choice=name) for name, table in others.items()
     ]
@@ -94,11 +94,6 @@ def verdict_changes(
         change({k: row[f"{k}_base"] for k in fields}, row) for row in joined.to_dict("records")
     ]
     return joined.reindex(columns=COLUMNS)
-
-
-def twins(claims: pd.DataFrame, summary: str) -> pd.DataFrame:
-    """Rows with another summary over heads."""
-    return claims[claims["summary"] == summary]
 
 
 def known(rows: pd.DataFrame) -> pd.DataFrame:

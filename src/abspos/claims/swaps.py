@@ -1,4 +1,4 @@
-"""The claim bos-swap: what replacing BOS removes of R.
+"""The claim bos-swap: what replacing BOS removes of each reading of R.
 
 Source: docs/method.md, section 5.
 """
@@ -16,6 +16,7 @@ from abspos.claims import estimands
 from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
 from abspos.claims.verdicts import SWAP
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS, Reading
 from abspos.statistics.replicates import SUMMARIES
 from abspos.statistics.store import Arm
 from abspos.study.conditions import CONDITIONS, TABLE, is_arm, split
@@ -34,6 +35,8 @@ COLUMNS = [
     "n_inputs",
     "primary",
     "verdict",
+    "reading",
+    "fixed",
 ]
 
 
@@ -56,20 +59,20 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
     if not evidence.has(BOS):
         return
     found = replacements(evidence)
+    kinds = list(product(LENSES, READINGS, SUMMARIES))
     by_condition = {
-        (condition, lens, summary): numbers_of(evidence, condition, lens, summary)
+        (condition, *kind): numbers_of(evidence, condition, *kind)
         for conditions in found.values()
         for condition in conditions
-        for lens in LENSES
-        for summary in SUMMARIES
+        for kind in kinds
     }
     for name, conditions in found.items():
         groups = [[c] for c in conditions] if each and len(conditions) > 1 else []
         for group in [conditions, *groups]:
             label = name if len(group) == len(conditions) else group[0]
             about = {"replacement": label, "token": token_of(evidence, group)}
-            for lens, summary in product(LENSES, SUMMARIES):
-                numbers = [by_condition[condition, lens, summary] for condition in group]
+            for lens, reading, summary in kinds:
+                numbers = [by_condition[condition, lens, reading, summary] for condition in group]
                 for number in numbers[0]:
                     mean = sum(one[number] for one in numbers) / len(numbers)
                     first = (number, lens, summary) == ("energy reduction", "log", "median")
@@ -81,6 +84,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                         SWAP,
                         lens=lens,
                         summary=summary,
+                        reading=reading.name,
                         primary=first and label == "swap-token",
                         note=CONDITIONS[name].note,
                     )
@@ -88,12 +92,12 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
 
 
 def numbers_of(
-    evidence: Evidence, condition: str, lens: str, summary: str
+    evidence: Evidence, condition: str, lens: str, reading: Reading, summary: str
 ) -> dict[str, xr.DataArray]:
-    """The four numbers of bos-swap (replicate) for one replacement."""
+    """The four numbers of bos-swap (replicate) for one replacement and reading."""
     arm = Arm("standard", condition)
-    treated, reference = (evidence.energies(a, "early", lens) for a in (arm, BOS))
-    cross = evidence.energies(arm, "cross", lens)
+    treated, reference = (evidence.reading(a, "early", lens, reading.name) for a in (arm, BOS))
+    cross = evidence.crossed(arm, lens, reading.name)
     return estimands.swap_replicates(treated, reference, cross, summary)
 
 

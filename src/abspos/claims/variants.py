@@ -5,19 +5,21 @@ Source: docs/method.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
+import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import Evidence, Row, measured, not_testable
-from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.claims.evidence import Evidence, Row, measured, not_testable, of_reading
+from abspos.claims.verdicts import POSITIVE, REDUCTION, Claimed
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, over_model
 from abspos.statistics.store import Arm
 
-#: ntk-suppresses is reproduced from a tenth on.
-TENTH = Claimed(least=0.10)
+SLOPES = "difference of slopes [energy per layer]"
 #: A slope over fewer layers says nothing of depth.
 FEWEST_LAYERS = 3
 
@@ -34,7 +36,7 @@ def changed(evidence: Evidence, key: str) -> list[str]:
 
 
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
-    """Reduction of R's early energy under NTK scaling, with BOS; beside it mask and loss.
+    """Reduction of each reading's early energy under NTK scaling, with BOS; beside it mask, loss.
 
     For a model without BOS the same numbers are shown without a verdict.
     """
@@ -47,28 +49,22 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     }
     if without:
         for lens in LENSES:
-            yield not_testable("is about BOS at position 0, which this model has not", lens)
+            why = "is about BOS at position 0, which this model has not"
+            yield not_testable(why, lens, REDUCTION)
     elif not evidence.has(reference) or not any(factor > 1 for factor in factors.values()):
         why = "needs an ntk variant of a factor above 1 and standard, both under bos"
         for lens in LENSES:
-            yield not_testable(why, lens)
+            yield not_testable(why, lens, REDUCTION)
     for name, factor in factors.items() if evidence.has(reference) else ():
         arm = evidence.arm(name)
+        beside = factor < 1 or without
         for lens in LENSES:
-            for component in ("residual", "mask"):
-                pair = [evidence.energies(a, "early", lens, component) for a in (arm, reference)]
-                for summary in SUMMARIES:
-                    beside = component == "mask" or factor < 1 or without
-                    yield measured(
-                        evidence,
-                        [arm, reference],
-                        f"reduction of {component} energy",
-                        estimands.reduction(*(over_model(x, summary) for x in pair)),
-                        None if beside else TENTH,
-                        lens=lens,
-                        summary=summary,
-                        primary=lens == "log" and summary == "median" and not beside,
-                    )
+            for reading in READINGS:
+                pair = [evidence.reading(a, "early", lens, reading.name) for a in (arm, reference)]
+                claimed = None if beside else REDUCTION
+                yield from reduced(evidence, [arm, reference], pair, claimed, lens, reading.name)
+            masks = [evidence.energies(a, "early", lens, "mask") for a in (arm, reference)]
+            yield from reduced(evidence, [arm, reference], masks, None, lens)
         losses = [evidence.loss(a) for a in (arm, reference)]
         row = measured(
             evidence,
@@ -78,6 +74,38 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
             None,
         )
         yield row
+
+
+def reduced(
+    evidence: Evidence,
+    arms: Sequence[Arm],
+    energies: Sequence[xr.DataArray],
+    claimed: Claimed | None,
+    lens: str,
+    reading: str = "",
+) -> Iterator[Row]:
+    """Reduction of one component's energy from the second arm to the first, in both summaries.
+
+    Args:
+        evidence: of the model.
+        arms: the variant, and what it is compared with.
+        energies: (layer, head, replicate) of each.
+        claimed: of the reduction, or None for one beside the claim.
+        lens: of the energies.
+        reading: its name where the component is one of R; empty for the mask.
+    """
+    for summary in SUMMARIES:
+        yield measured(
+            evidence,
+            arms,
+            f"reduction of {'residual' if reading else 'mask'} energy",
+            estimands.reduction(*(over_model(x, summary) for x in energies)),
+            claimed,
+            lens=lens,
+            summary=summary,
+            reading=reading,
+            primary=lens == "log" and summary == "median" and claimed is not None,
+        )
 
 
 def window_accumulates(evidence: Evidence) -> Iterator[Row]:
@@ -144,24 +172,36 @@ def reached_layers(evidence: Evidence, arm: Arm) -> np.ndarray:
 def compared_slopes(
     evidence: Evidence, arm: Arm, other: Arm, window: int, decides: bool = True
 ) -> Iterator[Row]:
-    """Difference of the two arms' slopes, in both lenses and summaries."""
+    """Difference of the two arms' slopes in each reading, in both lenses and summaries.
+
+    Of the reading ``sink`` the row part alone is left beyond a window.
+    """
     layers = reached_layers(evidence, arm)
     full = evidence.facts[arm]["window"].count(None)
     chosen = f"{layers.sum()} sliding layers of {len(layers)}"
     chosen += f"; position 0 stays visible through {full} full layers" if full else ""
-    for lens in LENSES:
-        pair = [evidence.energies(a, evidence.beyond(a, window) or "", lens) for a in (arm, other)]
+    for lens, reading in product(LENSES, READINGS):
+        about = {"lens": lens, "reading": reading.name}
+        if (lens, reading.name) == ("probability", "sink"):
+            why = "0 by construction: beyond a window position 0 is out of sight"
+            row = not_testable(why, lens, arms=[arm, other]) | of_reading(evidence, reading.name)
+            yield row | {"number": SLOPES}
+            continue
+        pair = [
+            evidence.reading(a, evidence.beyond(a, window) or "", lens, reading.name)
+            for a in (arm, other)
+        ]
         for summary in SUMMARIES:
             slopes = [estimands.accumulation(x, layers, summary) for x in pair]
             yield measured(
                 evidence,
                 [arm, other],
-                "difference of slopes [energy per layer]",
+                SLOPES,
                 slopes[0] - slopes[1],
                 POSITIVE,
-                lens=lens,
                 summary=summary,
                 note=f"queries beyond a window of {window} keys",
                 layers="" if decides else chosen,
                 primary=decides and lens == "log" and summary == "median",
+                **about,
             )

@@ -41,6 +41,7 @@ class Parts:
         residual: R_i(d), (..., query, offset).
         attention: a[i, i-d], (..., query, offset).
         predicted: mean over reference queries of p_i(d), (..., query, offset).
+        before: the same of the query before, p_{i-1}(d): on the ordinary keys, without position 0.
         valid: (query, offset) bool.
     """
 
@@ -51,12 +52,18 @@ class Parts:
     residual: Float[Tensor, "*heads query offset"]
     attention: Float[Tensor, "*heads query offset"]
     predicted: Float[Tensor, "*heads query offset"]
+    before: Float[Tensor, "*heads query offset"]
     valid: Bool[Tensor, "query offset"]
 
     @property
     def keys(self) -> Int[Tensor, " query"]:
         """How many keys each query sees (query): min(i + 1, W)."""
         return (self.queries + 1).clamp_max(self.window or self.denominator.shape[-1])
+
+    @property
+    def ordinary(self) -> Bool[Tensor, "query offset"]:
+        """Which visible keys are not position 0, (query, offset) bool."""
+        return without_first(self.valid, self.queries)
 
     def mask(self, anchor: int | None = None) -> Float[Tensor, "*heads query"]:
         """mask_i = M_i - M_anchor, (..., query); the anchor is half - 1 unless given."""
@@ -121,6 +128,13 @@ def visible(
     return d[None, :] <= last[:, None]
 
 
+def without_first(
+    valid: Bool[Tensor, "query offset"], queries: Int[Tensor, " query"]
+) -> Bool[Tensor, "query offset"]:
+    """Visible keys of queries, less position 0."""
+    return valid & (torch.arange(valid.shape[-1], device=valid.device) < queries[:, None])
+
+
 def hiding(seen: Bool[Tensor, "query offset"], dtype: torch.dtype) -> Float[Tensor, "query offset"]:
     """Mask to add to logits: 0 for visible keys, a large negative number for hidden ones."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -1e30)
@@ -157,6 +171,7 @@ class Truncated:
         weights: their softmax over offsets.
         growth: what the softmax of a row grows by when it is cut down, 1 over the sum of weights
             up to the query's last key, over the number of rows (..., q, query).
+        growth_before: the same up to the last key of the query before.
         whole: log of the sum over all offsets of exp s (..., q).
         mean_logit: mean over q of s[q, q-d] (..., offset).
         denominator: mean over q of the log of the sum of exp s[q, q-d'] over d' <= d, (..., d).
@@ -169,17 +184,25 @@ class Truncated:
     logits: Float[Tensor, "*heads reference half"]
     weights: Float[Tensor, "*heads reference half"]
     growth: Float[Tensor, "*heads reference query"]
+    growth_before: Float[Tensor, "*heads reference query"]
     whole: Float[Tensor, "*heads reference"]
     mean_logit: Float[Tensor, "*heads half"]
     denominator: Float[Tensor, "*heads half"]
     far: Bool[Tensor, "*heads"]
 
-    def predicted(self, which: slice, offsets: int) -> Float[Tensor, "*heads query offset"]:
-        """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible."""
-        found = self.growth[..., which].mT @ self.weights[..., :offsets]
+    def predicted(
+        self, which: slice, offsets: int, before: bool = False
+    ) -> Float[Tensor, "*heads query offset"]:
+        """P_i(d) of some queries, (..., query, offset), meaningless where d is not visible.
+
+        With ``before``, P_{i-1}(d): as many keys as the query before has.
+        """
+        growth = self.growth_before if before else self.growth
+        found = growth[..., which].mT @ self.weights[..., :offsets]
         if bool(self.far.any()):
-            logits = self.logits[self.far]
-            log_z = logits.logcumsumexp(-1)[..., last_offsets(self.queries[which], self.window)]
+            logits, queries = self.logits[self.far], self.queries[which]
+            last = last_offsets((queries - int(before)).clamp_min(0), self.window)
+            log_z = logits.logcumsumexp(-1)[..., last]
             # Where an offset is not visible it may have overflowed; no attention exceeds 1.
             found[self.far] = truncated_attention(logits[..., :offsets], log_z).clamp_max_(1)
         return found
@@ -212,7 +235,10 @@ def truncate(
     # each input by itself: its numbers do not depend on what stands beside it in a block.
     far = sums[..., 0].amin(-1) <= torch.finfo(sums.dtype).tiny ** 0.5
     whole = reference[..., 0] - weights[..., 0].log()
-    growth = sums[..., last_offsets(queries, window)].mul_(reference.shape[-2]).reciprocal_()
+    growth, growth_before = (
+        sums[..., last_offsets(taken, window)].mul_(reference.shape[-2]).reciprocal_()
+        for taken in (queries, (queries - 1).clamp_min(0))
+    )
     denominator = sums.log_().mean(-2) + whole.mean(-1, keepdim=True)
     if bool(far.any()):
         log_z = reference[far].logcumsumexp(-1)
@@ -224,6 +250,7 @@ def truncate(
         logits=reference,
         weights=weights,
         growth=growth,
+        growth_before=growth_before,
         whole=whole,
         mean_logit=reference.mean(-2),
         denominator=denominator[..., last_offsets(every, window)],
@@ -259,6 +286,7 @@ def explain(early: Float[Tensor, "*heads query offset"], cut: Truncated, which: 
         residual=residual.mul_(seen),
         attention=attention,
         predicted=cut.predicted(which, offsets).mul_(seen),
+        before=cut.predicted(which, offsets, before=True).mul_(without_first(valid, queries)),
         valid=valid,
     )
 
@@ -322,22 +350,3 @@ def decompose(logits: Any, window: int | None = None) -> xr.Dataset:
     reference = by_offset(s[..., half:, :], half, half)
     parts = split(early, reference, window)
     return as_dataset(parts, length, labels_of(logits, inputs, heads))
-
-
-def row_and_sink(
-    residual: Float[Tensor, "*heads query offset"], queries: Int[Tensor, " query"] | None = None
-) -> tuple[Float[Tensor, "*heads query"], Float[Tensor, "*heads query"]]:
-    """The row part and the sink part of R under full causal attention, both (..., query).
-
-    row_i is the mean of R_i over 0 <= d < i, the sink's share of the denominator; the sink part
-    is R_i(i), at position 0 itself. With the rest they split R orthogonally, query by query.
-
-    Args:
-        residual: (..., query, offset), 0 where not visible.
-        queries: their numbers (query); all from 0 unless given.
-    """
-    if queries is None:
-        queries = torch.arange(residual.shape[-2], device=residual.device)
-    sink = residual.gather(-1, queries.expand(residual.shape[:-1])[..., None])[..., 0]
-    row = (residual.sum(-1) - sink) / queries.clamp_min(1)
-    return row, sink

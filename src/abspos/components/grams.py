@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from abspos.components.decomposition import Parts, row_and_sink
+from abspos.components.decomposition import Parts
 from abspos.components.lenses import LENSES
+from abspos.components.residual_parts import pattern, row_and_sink
 
 #: Fields (input, head, query, offset), or vectors (head, input, element), by lens and component.
 Fields = Mapping[tuple[str, str], Tensor]
@@ -107,8 +109,9 @@ def masks(parts: Parts, anchor: int, at_anchor: Tensor, rows: slice = slice(None
 def fields(parts: Parts, anchor: int | None = None, at_anchor: Tensor | None = None) -> Fields:
     """The fields of both lenses by (lens, component), unweighted; 0 where not visible.
 
-    (input, head, query, offset), but the mask of the log lens, free of the offset,
-    (input, head, query).
+    (input, head, query, offset), but (input, head, query) where a field is free of the offset: the
+    mask of the log lens, and the row and the sink part of R. The pattern of the log lens is R
+    less those two, which split it orthogonally, and needs no field of its own.
 
     Args:
         parts: a decomposition.
@@ -126,11 +129,16 @@ def fields(parts: Parts, anchor: int | None = None, at_anchor: Tensor | None = N
 
 
 def residuals(parts: Parts) -> Fields:
-    """The residual's fields (see fields)."""
-    return {
+    """The fields of R and of its parts (see fields)."""
+    found = {
         ("log", "residual"): parts.residual,
         ("probability", "residual"): parts.attention - parts.predicted,
+        ("probability", "pattern"): pattern(parts),
     }
+    for lens in LENSES:
+        row, sink = row_and_sink(found[lens, "residual"], parts.queries, parts.window)
+        found |= {(lens, "row"): row, (lens, "sink"): sink}
+    return found
 
 
 def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
@@ -138,7 +146,8 @@ def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
 
     What the model does is renormalised query by query; what the mask predicts is a reference
     query cut to the same number of keys, so position 0 is out of sight on both sides. Where the
-    arm's own window is narrower than ``keys``, offsets end there.
+    arm's own window is narrower than ``keys``, offsets end there. All keys are ordinary, so that R
+    is the pattern, in the log lens after its row part, the mean over offsets.
 
     Args:
         parts: a decomposition.
@@ -155,6 +164,7 @@ def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
         cut = predicted_at([parts], keys - 1)
     return {
         ("log", "residual"): log_a - log_m,
+        ("log", "row"): (log_a - log_m).mean(-1),
         ("probability", "residual"): log_a.exp() - cut[..., None, :seen],
     }
 
@@ -162,19 +172,25 @@ def renormalised(parts: Parts, keys: int, cut: Tensor | None = None) -> Fields:
 def weighted(parts: Parts, found: Fields, gaps: Tensor | None = None) -> Fields:
     """Fields times the square roots of the weights of their offsets: 1 / keys (log), or 1.
 
-    A dot product over some queries then is the sum of their inner products. What is free of the
-    offset stands for all keys, whose mean it is.
+    A dot product over some queries then is the sum of their inner products. The mask, where it is
+    free of the offset, stands at all keys, whose mean it is; the row part at all ordinary ones.
 
     Args:
         parts: a decomposition.
         found: its fields.
         gaps: how many queries each of its queries stands for (query); one unless given.
     """
-    root = parts.keys.double().rsqrt().to(parts.residual.dtype)[:, None]
-    whole = {
-        (lens, component): field * root if lens == "log" and field.ndim == 4 else field
-        for (lens, component), field in found.items()
-    }
+    root = parts.keys.double().rsqrt()
+    ordinary = parts.queries.clamp(0, parts.window).double().sqrt()
+
+    def times_weight(lens: str, component: str, field: Tensor) -> Tensor:
+        free = field.ndim == 3
+        factors = [ordinary] if free and component == "row" else []
+        factors += [root] if lens == "log" and not (free and component == "mask") else []
+        shape = (-1, *[1] * (field.ndim - 3))
+        return reduce(lambda x, factor: x * factor.to(x).reshape(shape), factors, field)
+
+    whole = {(lens, name): times_weight(lens, name, x) for (lens, name), x in found.items()}
     return whole if gaps is None else spread(whole, gaps)
 
 
@@ -209,26 +225,6 @@ def with_others(
     return (gram * others).sum(-1)
 
 
-def row_and_sink_vectors(parts: Parts, rows: slice, found: Fields) -> Vectors:
-    """The row and the sink part of R of some queries that see position 0, as vectors.
-
-    The rest is R less those, and by orthogonality so is its Gram matrix.
-
-    Args:
-        parts: a decomposition.
-        rows: places of the queries.
-        found: its weighted fields.
-    """
-    queries = parts.queries[rows]
-    vectors = {}
-    for lens in LENSES:
-        row, sink = row_and_sink(found[lens, "residual"][:, :, rows], queries)
-        # It stands at all keys but the sink.
-        vectors[lens, "row"] = flatten(row * queries.double().sqrt().to(row))
-        vectors[lens, "sink"] = flatten(sink)
-    return vectors
-
-
 def flat_fields(
     parts: Parts,
     which: Bin,
@@ -239,8 +235,7 @@ def flat_fields(
     """Flattened fields (head, input, element) of one bin by (lens, component), all in one band.
 
     Their dot products are means over the bin's queries: its inner product. The early bin also has
-    the mask at the study's anchor where that is another than half - 1, and, where position 0 is
-    in sight of all of its queries, the row and sink parts of R.
+    the mask at the study's anchor where that is another than half - 1.
 
     Args:
         parts: a decomposition.
@@ -258,8 +253,6 @@ def flat_fields(
         made = fields(parts) if known is None else known
         own = shorter(weighted(parts, made, gaps), which.stop)
         found = {key: flatten(field, rows) for key, field in own.items()}
-        if which.name == "early" and in_sight(parts, which):
-            found |= row_and_sink_vectors(parts, rows, own)
         if which.name == "early" and anchor != int(parts.queries[-1]):
             found |= anchored_vectors(parts, rows, anchor, predicted_at([parts], anchor))
     return {key: x * number**-0.5 for key, x in found.items()}
@@ -272,9 +265,9 @@ def anchored_vectors(parts: Parts, rows: slice, anchor: int, at_anchor: Tensor) 
 
 
 def beyond_vectors(found: Fields) -> Vectors:
-    """Renormalised fields as vectors; all of their offsets are visible."""
+    """Renormalised fields as vectors; all of their offsets are visible, and a row is their mean."""
     return {
-        (lens, component): flatten(x * x.shape[-1] ** -0.5 if lens == "log" else x)
+        (lens, component): flatten(x * x.shape[-1] ** -0.5 if lens == "log" and x.ndim == 4 else x)
         for (lens, component), x in found.items()
     }
 
@@ -282,11 +275,6 @@ def beyond_vectors(found: Fields) -> Vectors:
 def shorter(found: Fields, offsets: int) -> Fields:
     """Fields cut to so many offsets."""
     return {key: x[..., :offsets] if x.ndim == 4 else x for key, x in found.items()}
-
-
-def in_sight(parts: Parts, which: Bin) -> bool:
-    """Whether all queries of a bin see position 0."""
-    return parts.window is None or parts.window >= which.stop
 
 
 def pack(gram: Float[Tensor, "*axes input input"]) -> Float[Tensor, "*axes packed"]:

@@ -149,9 +149,9 @@ def block_summary(
         **sinks(bands, to_first, plan),
     }
     early = early_fields(bands, plan) if plan.keep_fields or reference is not None else {}
-    for lens, other in (reference or {}).items():
-        own = early[f"early/{lens}"]
-        found[f"cross/{lens}"] = grams.gram(own[:, : other.shape[1]], other.to(own))
+    for name, other in (reference or {}).items():
+        own = early[f"early/{name}"]
+        found[f"cross/{name}"] = grams.gram(own[:, : other.shape[1]], other.to(own))
     return found | (early if plan.keep_fields else {})
 
 
@@ -178,28 +178,28 @@ def products(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:
             out[f"profile/{which.name}/{lens}/{component}"] = own
         for which, own in zip(plan.plain, torch.tensordot(of_bins, by_piece, 1), strict=True):
             out[f"gram/{which.name}/{lens}/{component}"] = grams.pack(own)
-    for which, key, vectors in further(bands, known, plan):
+    for which, key, vectors in further(bands, plan):
         whole = torch.stack([grams.gram(x) for x in vectors]).sum(0) / plan.number(which)
         out[f"gram/{which.name}/{'/'.join(key)}"] = grams.pack(whole)
     return out
 
 
 def further(
-    bands: Sequence[Parts], known: Sequence[grams.Fields], plan: Plan
+    bands: Sequence[Parts], plan: Plan
 ) -> Iterator[tuple[grams.Bin, tuple[str, str], list[Tensor]]]:
-    """Further vectors of some bins, by band: in the early bin the row and sink
-    parts of R and the mask at the study's anchor, and R beyond windows."""
+    """Further vectors of some bins, by band: the early mask at the study's anchor, and R and its
+    row part beyond windows."""
     for which in plan.bins:
         found: dict[tuple[str, str], list[Tensor]] = {}
-        for parts, fields in zip(bands, known, strict=True):
-            for key, x in further_vectors(bands, parts, fields, which, plan).items():
+        for parts in bands:
+            for key, x in further_vectors(bands, parts, which, plan).items():
                 found.setdefault(key, []).append(x)
         for key, vectors in found.items():
             yield which, key, vectors
 
 
 def further_vectors(
-    bands: Sequence[Parts], parts: Parts, known: grams.Fields, which: grams.Bin, plan: Plan
+    bands: Sequence[Parts], parts: Parts, which: grams.Bin, plan: Plan
 ) -> grams.Vectors:
     """Further vectors of one bin and one band."""
     rows = which.rows(parts.queries)
@@ -212,29 +212,34 @@ def further_vectors(
             place = torch.searchsorted(plan.queries, parts.queries[rows])
             beyond = grams.spread(beyond, plan.gaps[place])
         return grams.beyond_vectors(beyond)
-    found: grams.Vectors = {}
-    if which.name == "early" and grams.in_sight(parts, which):
-        found |= grams.row_and_sink_vectors(parts, rows, known)
     if which.name == "early" and plan.anchor != plan.length // 2 - 1:
         at_anchor = grams.predicted_at(bands, plan.anchor)
-        found |= grams.anchored_vectors(parts, rows, plan.anchor, at_anchor)
-    return found
+        return grams.anchored_vectors(parts, rows, plan.anchor, at_anchor)
+    return {}
 
 
 def early_fields(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:
-    """R of the early bin by lens, (head, input, element), whose dot products are its Gram matrix.
+    """Fields of the early bin, (head, input, element), whose dot products are Gram matrices.
 
-    Also what a window hides, so that layers of different windows have as many elements.
+    ``early/<lens>`` is R, ``early/<lens>/sink`` its row and sink parts, and
+    ``early/probability/pattern`` its pattern; in the log lens that is R less the row and sink
+    parts. Also what a window hides, so that layers of different windows have as many elements.
     """
     early = next(which for which in plan.bins if which.name == "early")
-    found: dict[str, list[Tensor]] = {lens: [] for lens in grams.LENSES}
+    found: dict[str, list[Tensor]] = {}
     for parts in bands:
         rows = early.rows(parts.queries)
         seen = visible(early.stop, None, plan.device, parts.queries[rows])
-        for (lens, _), field in grams.weighted(parts, grams.residuals(parts)).items():
-            own = grams.fitted(field[:, :, rows], early.stop)[..., seen]
-            found[lens].append(own.transpose(0, 1) * plan.number(early) ** -0.5)
-    return {f"early/{lens}": torch.cat(own, -1) for lens, own in found.items()}
+        own = grams.weighted(parts, grams.residuals(parts))
+        for lens in grams.LENSES:
+            whole = grams.fitted(own[lens, "residual"][:, :, rows], early.stop)
+            sides = torch.stack([own[lens, "row"], own[lens, "sink"]], -1)
+            found.setdefault(lens, []).append(whole[..., seen].transpose(0, 1))
+            found.setdefault(f"{lens}/sink", []).append(grams.flatten(sides, rows))
+        ordinary = grams.fitted(own["probability", "pattern"][:, :, rows], early.stop)
+        found.setdefault("probability/pattern", []).append(ordinary[..., seen].transpose(0, 1))
+    share = plan.number(early) ** -0.5
+    return {f"early/{name}": torch.cat(bands, -1) * share for name, bands in found.items()}
 
 
 def mean_fields(bands: Sequence[Parts], plan: Plan) -> dict[str, Tensor]:

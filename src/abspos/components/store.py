@@ -97,6 +97,7 @@ def joined(parts: Sequence[Parts]) -> Parts:
         residual=whole("residual"),
         attention=whole("attention"),
         predicted=whole("predicted"),
+        before=whole("before"),
     )
 
 
@@ -141,8 +142,11 @@ def decompose_layer(
         other = None
         if reference is not None:
             other = {
-                lens: torch.as_tensor(reference[f"early_{lens}"][layer, block].values)
-                for lens in grams.LENSES
+                str(name).removeprefix("early_").replace("_", "/"): torch.as_tensor(
+                    reference[name][layer, block].values
+                )
+                for name in reference.data_vars
+                if str(name).startswith("early_")
             }
         summary = block_summary(bands, to_first, plan, other)
         summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
@@ -218,8 +222,10 @@ def decompose_run(
     query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
     trajectory).
     With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
-    products of this run's early R with the reference run's; with ``keep_fields`` the store can be
-    such a reference.
+    products of this run's early R with the reference run's, ``cross_<lens>_sink`` those of its row
+    and sink parts together, and ``cross_probability_pattern`` those of its pattern, which in the
+    log lens are the difference of the other two; with ``keep_fields`` the store can be such a
+    reference.
 
     Args:
         activations: an activation store.
@@ -320,9 +326,10 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     data["profile"] = xr.concat(pieces, xr.IndexVariable("query_bin", names))
     for kind in ("early", "cross"):
         last = ("input", "element") if kind == "early" else ("input", "input_reference")
-        for (lens,), value in grouped.get(kind, {}).items():
-            own = last if kind == "cross" else (last[0], f"element_{lens}")
-            data[f"{kind}_{lens}"] = (("layer", "head", *own), value)
+        for key, value in grouped.get(kind, {}).items():
+            name = "_".join(key)
+            own = last if kind == "cross" else (last[0], f"element_{name}")
+            data[f"{kind}_{name}"] = (("layer", "head", *own), value)
     field = ("layer", "head", "query", "offset")
     dims = {
         "residual": field,
@@ -339,8 +346,14 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
 
 
 def by_lens(chosen: Mapping[tuple[str, str], np.ndarray], axes: tuple[str, ...]) -> xr.DataArray:
-    """Arrays by (lens, component) as one DataArray (lens, component, ...)."""
+    """Arrays by (lens, component) as one DataArray (lens, component, ...).
+
+    Where a lens has no such component, NaN: those that follow from others are not stored twice.
+    """
     components = list(dict.fromkeys(component for _, component in chosen))
-    value = np.stack([np.stack([chosen[lens, c] for c in components]) for lens in grams.LENSES])
+    first = next(iter(chosen.values()))
+    value = np.full((len(grams.LENSES), len(components), *first.shape), np.nan, first.dtype)
+    for (lens, component), array in chosen.items():
+        value[grams.LENSES.index(lens), components.index(component)] = array
     coords = {"lens": list(grams.LENSES), axes[0]: components}
     return xr.DataArray(value, dims=("lens", *axes), coords=coords)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from abspos.arrays import open_dataset
 from abspos.figures import style, tidy
 
 QUERIES = (4, 12, 31)
+LONE_QUERY = 12  # where several models are shown
+MOST_HEADS = 4
 NEAR = 4  # keys that count as local
 SINK = 0.1  # sink excess from which a head counts as a sink reader here
 TICKS = (0, 0.001, 0.01, 0.1, 0.3, 1)  # of attention, on a scale that shows small and large
@@ -61,45 +64,63 @@ def draw(data: style.Data) -> Figure:
         "no intervals; cube-root scale; the last offset is position 0"
     )
 
-    def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
-        own = tidy.of(energies, run)
-        path = None
-        if not own.empty:
-            path = data.stores.get("/".join([*run, "standard", own["condition"].iloc[0]]))
-        if path is None:
-            style.absent(part.subplots(), "no standard arm with bos or no-bos in this study")
-            return
-        draw_heads(part, open_dataset(path), own, tidy.of(sinks, run))
-
     heading = "Mean attention rows: model and mask-only prediction"
-    return style.per_run(found, heading, note, 8.0, draw_run)
+    stores = {
+        run: path
+        for run in found
+        if (own := tidy.of(energies, run)).size
+        and (path := data.stores.get("/".join([*run, "standard", own["condition"].iloc[0]])))
+    }
+    if not stores:
+        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+    queries = QUERIES if len(found) == 1 else (LONE_QUERY,)
+    shown = [("", "attention (share)")] * (MOST_HEADS * len(queries))
+    sheet = style.beside(found, heading, note, shown, 1.9, abreast=len(queries), sharex=False)
+    for run, panels in zip(found, sheet.panels, strict=True):
+        if run in stores:
+            rows = tidy.of(energies, run), tidy.of(sinks, run)
+            draw_heads(panels, open_dataset(stores[run]), *rows, queries)
+        else:
+            style.absent(panels[0], "no standard arm with bos or no-bos")
+    for ax in sheet.figure.axes:
+        if not ax.lines:
+            ax.set_axis_off()
+            continue
+        ax.set_yscale("function", functions=(np.cbrt, lambda root: root**3))
+        ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        ax.set_ylim(-0.0001, 1.1)
+    style.key(sheet.figure, LOOKS)
+    return sheet.figure
 
 
 def draw_heads(
-    part: SubFigure, store: xr.Dataset, energies: pd.DataFrame, sinks: pd.DataFrame
+    panels: Sequence[Axes],
+    store: xr.Dataset,
+    energies: pd.DataFrame,
+    sinks: pd.DataFrame,
+    wanted: Sequence[int],
 ) -> None:
-    """One run: a row of panels per telling head."""
+    """One run: its telling heads, each at the queries that are wanted."""
     shown = store["query"].values
-    queries = [q for q in QUERIES if q <= shown[-1]] or [int(shown[-1])]
+    queries = [q for q in wanted if q <= shown[-1]] or [int(shown[-1])]
     # Of long inputs not every query has its fields stored.
     queries = [int(shown[np.abs(shown - q).argmin()]) for q in queries]
     near = store["predicted"].sel(query=queries[-1]).isel(offset=slice(0, NEAR)).sum("offset")
     heads = telling_heads(energies, sinks, near.values)
-    panels = part.subplots(len(heads), len(queries), squeeze=False, sharex="col", sharey=True)
-    for head, line in zip(heads, panels, strict=True):
+    kinds = sinks.drop_duplicates("layer").set_index("layer").get("kind", pd.Series(dtype=str))
+    several = kinds.nunique() > 1
+    for (head, query), ax in zip(product(heads, queries), panels, strict=False):
         one = store[["attention", "predicted"]].isel(layer=head.layer, head=head.head)
-        for ax, query in zip(line, queries, strict=True):
-            row = one.sel(query=query).isel(offset=slice(0, query + 1))
-            draw_row(ax, row["attention"].values, row["predicted"].values)
-        line[0].set_ylabel("attention (share)")
-        line[0].set_title(f"layer {head.layer}, head {head.head}: {head.why}", loc="left")
-    for ax, query in zip(panels[-1], queries, strict=True):
-        ax.set_xlabel(f"offset from query {query} (keys)")
+        row = one.sel(query=query).isel(offset=slice(0, query + 1))
+        draw_row(ax, row["attention"].values, row["predicted"].values)
+        name = f"layer {head.layer}, head {head.head}"
+        name += f" ({kinds[head.layer]})" if several else ""
+        above = ax.get_title() if head is heads[0] and len(wanted) == 1 else ""
+        if query == queries[0]:
+            ax.set_title(f"{above}\n{name}:\n{head.why}".strip(), loc="left", fontsize=8.5)
+            ax.title.set_text("")
+        ax.set_xlabel(f"offset from query {query} (keys)", fontsize=8.5)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    panels[0, 0].set_yscale("function", functions=(np.cbrt, lambda root: root**3))
-    panels[0, 0].set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
-    panels[0, 0].set_ylim(-0.0001, 1.1)
-    style.key(part, LOOKS)
 
 
 def draw_row(ax: Axes, attention: np.ndarray, predicted: np.ndarray) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from abspos.figures import scales, style, tidy
 
@@ -21,7 +24,7 @@ from abspos.figures import scales, style, tidy
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """R / (R + mask) by anchor, a panel per lens that the table has, a line per variant."""
+    """R / (R + mask) by anchor: a row per lens that has several, a column per run."""
     rows = tidy.base(data.tables["balance"])
     found = tidy.runs(data.tables["balance"])
     note = (
@@ -30,35 +33,29 @@ def draw(data: style.Data) -> Figure:
     )
     if single := [lens for lens in lenses_of(rows, 1) if lens not in lenses_of(rows, 2)]:
         note += f"; {' and '.join(single)} lens at one anchor only: balance.csv"
-    return style.per_run(
-        found,
-        "Residual share of the energy, by anchor",
-        note,
-        3.3,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
-    )
-
-
-def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
-    """One run: its lenses side by side."""
+    heading = "Residual share of the energy, by anchor"
     looks = style.variants(list(rows["variant"].unique()) if len(rows) else [])
     if not looks:
-        style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
-        return
+        return style.empty(heading, note, "no arm with condition bos or no-bos in this study")
     lenses = lenses_of(rows, 2)
     if not lenses:
-        style.absent(part.subplots(), "one anchor in this study: balance.csv has its numbers")
-        return
-    panels = part.subplots(1, len(lenses), squeeze=False, sharex=True, sharey=True)[0]
-    for ax, lens in zip(panels, lenses, strict=True):
-        for name, look in looks.items():
-            line = tidy.of(rows, lens=lens, variant=name)
-            style.curve(ax, line, "anchor", "balance", look, name)
-        ax.set(title=f"{lens} lens", xlabel="anchor (query position)")
-        scales.zero(ax)
-        ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, min(1.5, ax.get_ylim()[1])))
-    panels[0].set_ylabel("R / (R + mask) (share)")
-    style.key(part, looks)
+        return style.empty(heading, note, "one anchor in this study: balance.csv has its numbers")
+    shown = [(f"{lens} lens", "R / (R + mask) (share)") for lens in lenses]
+    sheet = style.beside(found, heading, note, shown, 2.8)
+    for run, panels in zip(found, sheet.panels, strict=True):
+        for ax, lens in zip(panels, lenses, strict=True):
+            draw_panel(ax, tidy.of(rows, run, lens=lens), looks)
+        panels[-1].set_xlabel("anchor (query position)")
+    style.key(sheet.figure, looks, columns=3)
+    return sheet.figure
+
+
+def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) -> None:
+    """One lens of one run: a line per variant."""
+    for name, look in looks.items():
+        style.curve(ax, tidy.of(rows, variant=name), "anchor", "balance", look, name)
+    scales.zero(ax)
+    ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, min(1.5, ax.get_ylim()[1])))
 
 
 def lenses_of(rows: pd.DataFrame, anchors: int) -> list[str]:

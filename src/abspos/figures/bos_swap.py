@@ -16,7 +16,6 @@ from abspos.figures import scales, style, tidy
 from abspos.study.conditions import NUMBERED, split
 
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
-SUMMARIES = {"median": "median head", "mean": "mean head"}
 CLAIMED = 100 * SWAP_SHARE  # per cent
 LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 
@@ -26,11 +25,12 @@ LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
     category="Claims",
     label="BOS swap: every replacement beside the claimed 40 %",
     caption=(
-        "Effect of replacing the BOS embedding on the residual component at early queries, by "
-        "four numbers, two lenses and two summaries over heads, for every replacement. The dashed "
-        "line is the claimed 40 %. Orange marks are readings whose interval covers it; a star "
-        "marks the primary number, named beforehand. ablate-zero removes position 0 altogether. "
-        "Bars are intervals over inputs; an estimate outside the axis is an arrow with its value."
+        "Effect of replacing the BOS embedding on each reading of the residual component at early "
+        "queries (rows of panels), by four numbers and two lenses, for every replacement, in the "
+        "median head (the mean head: swaps.csv). The dashed line is the claimed 40 %. Orange marks "
+        "have intervals that cover it; a star marks the primary number. ablate-zero removes "
+        "position 0 altogether. Bars are intervals over inputs; an estimate outside the axis is an "
+        "arrow with its value."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -39,10 +39,10 @@ def draw(data: style.Data) -> Figure:
     found = tidy.runs(swaps)
     order = replacements(swaps)
     note = (
-        f"{tidy.inputs(swaps)}, variant standard, early queries; bars: {data.level} "
+        f"{tidy.inputs(swaps)}, variant standard, early queries, median head; bars: {data.level} "
         "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
-    height = 2 * (0.27 * max(len(order), 3) + 0.55) + 0.9
+    height = len(style.READINGS) * (0.27 * max(len(order), 3) + 0.55) + 0.9
     return style.per_run(
         found,
         "BOS replaced: change of the residual-stream component",
@@ -72,18 +72,19 @@ def replacements(swaps: pd.DataFrame) -> dict[str, str]:
 
 
 def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> None:
-    """One run: a row of panels per summary."""
+    """One run: a row of panels per reading."""
+    swaps = tidy.of(swaps, summary="median")
     if swaps.empty:
         style.absent(part.subplots(), "no replacement of BOS in this study")
         return
-    panels = part.subplots(len(SUMMARIES), len(NUMBERS), sharex=True, sharey=True)
+    panels = part.subplots(len(style.READINGS), len(NUMBERS), sharex=True, sharey=True)
     rows = list(order)
     low = max(LIMITS[0], np.nanmin([-10, *100 * swaps["ci_low"].astype(float)]))
     high = min(LIMITS[1], np.nanmax([60, *100 * swaps["ci_high"].astype(float)]))
-    for (summary, words), line in zip(SUMMARIES.items(), panels, strict=True):
+    for (reading, look), line in zip(style.READINGS.items(), panels, strict=True):
         for ax, number in zip(line, NUMBERS, strict=True):
-            draw_panel(ax, tidy.of(swaps, summary=summary, number=number), rows, (low, high))
-        line[0].set_ylabel(words)
+            draw_panel(ax, tidy.of(swaps, reading=reading, number=number), rows, (low, high))
+        line[0].set_ylabel(reading, color=look.color, fontweight="bold")
         line[0].set_yticks(range(len(rows)), list(order.values()))
         line[0].set_ylim(len(rows) - 0.5, -0.5)
     for ax, number in zip(panels[0], NUMBERS, strict=True):
@@ -98,7 +99,7 @@ def draw_run(part: SubFigure, swaps: pd.DataFrame, order: Mapping[str, str]) -> 
 def draw_panel(
     ax: Axes, swaps: pd.DataFrame, rows: Sequence[str], limits: tuple[float, float]
 ) -> None:
-    """One number in one summary: both lenses of every replacement, one below the other."""
+    """One number in one reading: both lenses of every replacement, one below the other."""
     scales.zero(ax, "x")
     ax.axvline(CLAIMED, color=style.VERMILLION, linestyle=(0, (5, 1.5)), linewidth=1.3, zorder=0)
     ax.grid(visible=False, axis="y")

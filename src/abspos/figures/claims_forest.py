@@ -71,11 +71,14 @@ class Panel:
     caption=(
         "Every claim as numbers with intervals, log lens left, probability lens right (numbers "
         "without a lens are left); the median head where there is a choice, and for bos-swap the "
-        "energy reduction (all numbers: figure BOS swap and claims.csv). Each panel has a unit of "
-        "its own. Several models share a row, each in its colour; marks show their verdicts, and "
-        "the text beside the row counts them. Orange marks show the claimed value: a bar for a "
-        "number, a triangle for a bound. Verdicts in bold belong to primary numbers, named "
-        "beforehand. Rows that only accompany a claim have no claimed value."
+        "energy reduction (all numbers: figure BOS swap and claims.csv). Numbers about the "
+        "residual-stream component stand once for each of its readings, which is named in brackets "
+        "and, of a single model, has its colour. Each panel has a unit of its own. Several models "
+        "share a row, each in its colour; marks show their verdicts, and the text beside the row "
+        "counts them. Orange marks show the claimed value: a bar for a number, a triangle for a "
+        "least effect. Verdicts in bold belong to primary numbers, named beforehand; thin lines "
+        "extend their intervals to the level that Holm's correction over the claims leaves, which "
+        "decides. Rows that only accompany a claim have no claimed value."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -85,7 +88,8 @@ def draw(data: style.Data) -> Figure:
     colors = dict(zip(found, cycle(COLORS), strict=False))
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
-        f"{tidy.inputs(claims)}; bars: {data.level} intervals; orange: claimed; bold: primary"
+        f"{tidy.inputs(claims)}; bars: {data.level} intervals, thin: at Holm's level"
+        "; orange: claimed; bold: primary"
         + f"; verdicts preliminary: N below {MIN_INPUTS}" * bool(preliminary)
         + tidy.left_out(found)
     )
@@ -113,6 +117,10 @@ def draw(data: style.Data) -> Figure:
 def key(figure: Figure, colors: Mapping[tuple[str, str], str], claims: pd.DataFrame) -> None:
     """Models by colour; where there are several, verdicts by mark."""
     looks = {tidy.title(*run): style.Look(color) for run, color in colors.items()}
+    if len(colors) == 1:
+        read = set(claims.get("reading", pd.Series(dtype=str)).dropna())
+        names = [name for name in style.READINGS if name in read]
+        looks |= {name: style.Look(style.READINGS[name].color) for name in names}
     if len(colors) > 1:
         seen = set(claims["verdict"])
         marks = {name: look for name, look in style.VERDICTS.items() if name in seen}
@@ -134,11 +142,14 @@ def label(row: Mapping[Any, Any]) -> str:
     """Label of a row: number and arms, without parts that all rows of the claim share."""
     texts = [str(row[k]) if isinstance(row[k], str) else "" for k in ("number", "arms")]
     number, arms = texts
+    reading = row.get("reading")
+    of_reading = f" ({reading})" if isinstance(reading, str) and reading else ""
     if row["claim"] in ("bos-swap", "sink-readers") and number:
-        return number
+        return number + of_reading
     first, *others = (arm.removesuffix("/bos") for arm in arms.split(" vs "))
     pair = " vs ".join([first, *others])
-    return " · ".join(filter(None, (pair if pair != "all" else "", number.split(" [")[0])))
+    named = " · ".join(filter(None, (pair if pair != "all" else "", number.split(" [")[0])))
+    return named + of_reading
 
 
 def unit(number: str, lens: str) -> str:
@@ -197,9 +208,13 @@ def draw_side(
         for run, color in colors.items():
             shift = 0.7 * ((list(colors).index(run) + 0.5) / len(colors) - 0.5)
             for row in tidy.of(group, run).to_dict("records"):
-                look = style.VERDICTS.get(verdict_of(row), style.VERDICTS["not reproduced"])
+                look = style.VERDICTS.get(verdict_of(row), style.NO_VERDICT)
                 middle, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
-                style.estimate(ax, y + shift, (middle, low, high), replace(look, color=color))
+                own = style.READINGS.get(str(row.get("reading"))) if len(colors) == 1 else None
+                shade = own.color if own else color
+                decided = [float(row.get(k, math.nan)) for k in ("decided_low", "decided_high")]
+                ax.plot(decided, [y + shift] * 2, color=shade, linewidth=0.6, zorder=1)
+                style.estimate(ax, y + shift, (middle, low, high), replace(look, color=shade))
         draw_claim(ax, group, y)
         draw_verdicts(ax, group, y)
 
@@ -230,7 +245,7 @@ def draw_verdicts(ax: Axes, group: pd.DataFrame, y: int) -> None:
     texts = [f"{n} {name}" if len(found) > 1 else name for name, n in found.most_common()]
     weight = "bold" if group["primary"].astype(str).eq("True").any() else "normal"
     ax.text(
-        *(1.02, y, fill(", ".join(texts), VERDICT)),
+        *(1.02, y, fill("; ".join(texts), VERDICT)),
         transform=ax.get_yaxis_transform(),
         va="center",
         fontsize=8,

@@ -1,4 +1,4 @@
-"""Mask and residual energy by layer for each variant, and what lies beyond the window."""
+"""Mask, residual and pattern energy by layer for each variant, also beyond the window."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ ABREAST = 4  # runs beside each other
     category="Components",
     label="Components by layer: all variants, early and beyond the window",
     caption=(
-        "Energy of the causal mask and of the residual stream in every layer (median head) under "
-        "BOS, one line per variant, untrained models dotted and hollow. The last rows show the "
-        "residual energy of queries beyond each window, which cannot see position 0, with "
-        "attention renormalised on the window's keys in every variant: growth with depth means "
-        "that position accumulates. Bands are intervals over inputs. Several models are shown "
-        "side by side on one scale. The early residual energy is on a logarithmic scale that "
-        "turns linear near 0, the others on linear scales."
+        "Energy of the causal mask, of the residual stream (reading R) and of its pattern over "
+        "ordinary keys in every layer (median head) under BOS, one line per variant, untrained "
+        "models dotted and hollow. The last rows show the residual energy of queries beyond each "
+        "window, which cannot see position 0, with attention renormalised on the window's keys in "
+        "every variant: growth with depth means that position accumulates. Bands are intervals "
+        "over inputs. Several models are shown side by side on one scale. Early residual and "
+        "pattern energies are on a logarithmic scale that turns linear near 0, the others on "
+        "linear scales."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """Early mask, early residual and residual beyond each window as rows.
+    """Early mask, residual and pattern, and residual beyond each window as rows.
 
     Lenses stand side by side for one run; of several, runs do, on one scale, each lens in its row.
     """
@@ -42,7 +43,7 @@ def draw(data: style.Data) -> Figure:
     found = tidy.runs(data.tables["layers"])
     sliding = any(tidy.hybrid_sliding(tidy.of(rows, run)) for run in found)
     windows = windows_of(rows)
-    shown: list[Place] = [("mask", "early", None), ("residual", "early", None)]
+    shown: list[Place] = [(name, "early", None) for name in ("mask", "residual", "pattern")]
     shown += [("residual", "beyond", window) for window in windows]
     note = (
         f"{tidy.inputs(rows)}, {tidy.under(rows)}; median head of each layer; "
@@ -51,7 +52,7 @@ def draw(data: style.Data) -> Figure:
         + "; no windowed arm in this study" * (not windows)
     )
     looks = style.variants(list(rows.get("variant", pd.Series(dtype=str)).unique()))
-    heading = "Mask and residual-stream energy by layer"
+    heading = "Mask, residual-stream and pattern energy by layer"
     if not looks:
         figure = style.sheet(heading, note, 2.0)
         style.absent(figure.subplots(), "no arm with condition bos or no-bos in this study")
@@ -108,7 +109,7 @@ def draw_cells(
             scales.shade(ax, tidy.hybrid_sliding(of_run))
         for ax in line[len(own) :]:
             ax.set_axis_off()
-        if own[0][:2] == ("residual", "early"):
+        if own[0][:2] in (("residual", "early"), ("pattern", "early")):
             groups = [line[: len(own)]] if shared else [[ax] for ax in line]
             of_groups = [tables] if shared else [[table] for table in tables]
             for axes, of_axes in zip(groups, of_groups, strict=True):

@@ -1,4 +1,4 @@
-"""Mask and residual energy against the query position, for each variant under BOS."""
+"""Mask, residual and pattern energy against the query position, for each variant under BOS."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from matplotlib.figure import Figure, SubFigure
 
 from abspos.figures import scales, style, tidy
 
-SHOWN = {name: style.COMPONENTS[name] for name in ("mask", "residual")}
+SHOWN = {name: style.COMPONENTS[name] for name in ("mask", "residual", "pattern")}
 
 
 @style.figure(
     tables=("profile",),
     category="Components",
-    label="Components by query: mask and residual, all variants",
+    label="Components by query: mask, residual and pattern, all variants",
     caption=(
-        "Energy of the causal mask and of the residual stream in narrow bins of early queries, "
-        "under BOS, one column per variant: medians over heads, averaged over layers. Top: log "
-        "lens; bottom: probability lens. Bands are jackknife intervals over inputs; the scale is "
-        "logarithmic and turns linear near 0, where energies may be negative; a number gives how "
-        "far intervals reach below the axis. The mask is zero at the anchor."
+        "Energy of the causal mask, of the residual stream (reading R) and of its pattern over "
+        "ordinary keys in narrow bins of early queries, under BOS, one column per variant: medians "
+        "over heads, averaged over layers. Top: log lens; bottom: probability lens. Bands are "
+        "jackknife intervals over inputs; the scale is logarithmic and turns linear near 0, where "
+        "energies may be negative; a number gives how far intervals reach below the axis. The mask "
+        "is zero at the anchor."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """Energies of the two components by query: lenses as rows, variants as columns."""
+    """Energies of the components by query: lenses as rows, variants as columns."""
     rows = tidy.base(data.tables["profile"], summary="median")
     found = tidy.runs(data.tables["profile"])
     note = (
@@ -33,7 +34,7 @@ def draw(data: style.Data) -> Figure:
     )
     return style.per_run(
         found,
-        "Mask and residual-stream energy by query position",
+        "Mask, residual-stream and pattern energy by query position",
         note,
         5.2,
         lambda part, run: draw_run(part, tidy.of(rows, run)),
@@ -62,7 +63,7 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame) -> None:
-    """The two components of one variant in one lens."""
+    """The components of one variant in one lens."""
     for component, look in SHOWN.items():
         line = tidy.of(rows, component=component)
         middle = (line["first"].astype(float) * line["last"].astype(float)) ** 0.5

@@ -1,4 +1,4 @@
-"""How R, the mask and the loss answer to the size of a change: NTK factors and windows."""
+"""How readings of R, mask and loss answer to the size of a change: NTK factors and windows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from matplotlib.figure import Figure, SubFigure
 
 from abspos.figures import scales, style, tidy
 
+#: Number, reading, and what the axis says.
 ROWS = (
-    ("reduction of residual energy", "R reduced by\n(% of its energy)"),
-    ("reduction of mask energy", "mask reduced by\n(% of its energy)"),
-    ("rise of loss [nats per token]", "rise of loss\n(nats per token)"),
+    *(
+        ("reduction of residual energy", reading, f"{reading} reduced by\n(% of its energy)")
+        for reading in style.READINGS
+    ),
+    ("reduction of mask energy", "", "mask reduced by\n(% of its energy)"),
+    ("rise of loss [nats per token]", "", "rise of loss\n(nats per token)"),
 )
 COLUMNS = {"factor": "NTK factor", "window": "window (keys)"}
 
@@ -21,16 +25,15 @@ COLUMNS = {"factor": "NTK factor", "window": "window (keys)"}
     category="Components",
     label="Dose: reductions by NTK factor and by window",
     caption=(
-        "Reduction of the residual-stream component and of the mask by variants of the same "
-        "weights, as a share of the standard model's energy at early queries, and rise of the "
-        "loss. Left: by the factor of NTK scaling (1 is the standard model). Right: by the keys "
-        "of a sliding window. Median head, mean of layers; bars are intervals over inputs. An "
-        "empty place means not testable. A kind of variant with fewer than two sizes is not "
-        "shown."
+        "Reduction of each reading of the residual-stream component and of the mask by variants of "
+        "the same weights, as a share of the standard model's energy at early queries, and rise of "
+        "the loss. Left: by the factor of NTK scaling (1 is the standard model). Right: by the "
+        "keys of a sliding window. Median head, mean of layers; bars are intervals over inputs. An "
+        "empty place means not testable. A kind of variant with fewer than two sizes is not shown."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """Kinds of variants as columns; R, mask and loss as rows; lenses as marks."""
+    """Kinds of variants as columns; readings, mask and loss as rows; lenses as marks."""
     table = data.tables["changes"]
     found = tidy.runs(table)
     note = (
@@ -42,7 +45,7 @@ def draw(data: style.Data) -> Figure:
         found,
         "Dose and response",
         note,
-        7.2 if several else 1.0,
+        2.4 * len(ROWS) if several else 1.0,
         lambda part, run: draw_run(part, tidy.of(table, run)),
     )
 
@@ -58,9 +61,10 @@ def draw_run(part: SubFigure, table: pd.DataFrame) -> None:
         return
     panels = part.subplots(len(ROWS), len(doses), squeeze=False, sharex="col", sharey="row")
     for column, (kind, rows) in enumerate(doses.items()):
-        for ax, (number, unit) in zip(panels[:, column], ROWS, strict=True):
+        rows = rows.fillna({"reading": ""})
+        for ax, (number, reading, unit) in zip(panels[:, column], ROWS, strict=True):
             scales.zero(ax)
-            draw_panel(ax, tidy.of(rows, number=number), kind)
+            draw_panel(ax, tidy.of(rows, number=number, reading=reading), kind)
             if column == 0:
                 ax.set_ylabel(unit)
         ticks = sorted(set(rows[kind]) | ({1.0} if kind == "factor" else set()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
 from abspos.figures import scales, style, tidy
 
@@ -31,33 +31,25 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(rows)}, variant standard; depth 0: embedding, l: after layer l; "
         f"bands: {data.level} intervals"
     )
-    return style.per_run(
-        found,
-        "The state at position 0 through depth",
-        note,
-        3.4,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
-    )
-
-
-def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
-    """One run: norm left, variance right."""
+    heading = "The state at position 0 through depth"
     looks = {n: s for n, s in style.CONDITIONS.items() if not tidy.of(rows, condition=n).empty}
     if not looks:
-        style.absent(part.subplots(), "no standard arm with bos or no-bos in this study")
-        return
-    norm, variance = part.subplots(1, 2)
-    for name, look in looks.items():
-        line = tidy.of(rows, condition=name)
-        style.curve(norm, line, "depth", "state_norm", look, name, ("norm_low", "norm_high"))
-        variance.plot(line["depth"], line["state_variance"], label=name, **look.line())
-    norm.set_yscale("log")
-    norm.set(title="norm", ylabel="Euclidean norm")
-    variance.set(title="variance across inputs", ylabel="variance (squared norm)")
-    for ax in (norm, variance):
-        scales.layer_axis(ax, "depth (layers passed)")
-    variance_axis(variance, rows)
-    style.key(part, looks)
+        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+    shown = [("norm", "Euclidean norm"), ("variance across inputs", "variance (squared norm)")]
+    sheet = style.beside(found, heading, note, shown, 2.9)
+    for run, (norm, variance) in zip(found, sheet.panels, strict=True):
+        for name, look in looks.items():
+            line = tidy.of(rows, run, condition=name)
+            style.curve(norm, line, "depth", "state_norm", look, name, ("norm_low", "norm_high"))
+            variance.plot(line["depth"], line["state_variance"], label=name, **look.line())
+        for ax in (norm, variance) if len(found) == 1 else (variance,):
+            scales.layer_axis(ax, "depth (layers passed)")
+    norms, variances = sheet.lines[::2], sheet.lines[1::2]
+    for line_of_norms, line_of_variances in zip(norms, variances, strict=True):
+        line_of_norms[0].set_yscale("log")
+        variance_axis(line_of_variances[0], rows)
+    style.key(sheet.figure, looks)
+    return sheet.figure
 
 
 def variance_axis(ax: Axes, rows: pd.DataFrame) -> None:

@@ -16,17 +16,16 @@ SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "r
     category="Components",
     label="Residual split: row, sink and rest by layer",
     caption=(
-        "The residual component at early queries under BOS, split orthogonally query by query: "
-        "row is its mean over the keys after position 0 (the sink's share of the softmax "
-        "denominator), sink the part at position 0 itself, rest the remainder. Median head of "
-        "each layer (medians do not add up to the median of the whole); variants with full "
-        "attention only, since a window hides position 0. Bands are intervals over inputs; the "
-        "scale is logarithmic and turns linear near 0, where energies may be negative; a number "
-        "gives how far intervals reach below the axis."
+        "The residual component at early queries under BOS, split orthogonally query by query: row "
+        "is its mean over the keys after position 0 (the sink's share of the softmax denominator), "
+        "sink the part at position 0 itself, rest the remainder, which in the log lens is the "
+        "pattern. Median head of each layer (medians do not add up to the median of the whole). "
+        "Bands are intervals over inputs; the scale is logarithmic and turns linear near 0, where "
+        "energies may be negative; a number gives how far intervals reach below the axis."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """Row, sink and rest by layer: lenses as rows, variants with full attention as columns."""
+    """Row, sink and rest by layer: lenses as rows, variants as columns."""
     rows = tidy.base(data.tables["layers"], summary="median", bin="early")
     found = tidy.runs(data.tables["layers"])
     note = (
@@ -43,13 +42,12 @@ def draw(data: style.Data) -> Figure:
 
 
 def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
-    """One run: its full-attention variants side by side, each lens on one scale."""
-    full = rows[rows["component"].isin(["row", "sink", "rest"])].dropna(subset="energy")
-    names = list(style.variants(list(full["variant"].unique())))
+    """One run: its variants side by side, each lens on one scale."""
+    names = list(style.variants(list(rows["variant"].unique())))
     if not names:
-        style.absent(part.subplots(), "no arm with full attention in this study")
+        style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
         return
-    rows = rows[rows["variant"].isin(names) & rows["component"].isin(list(SHOWN))]
+    rows = rows[rows["component"].isin(list(SHOWN))]
     panels = part.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
     for lens, line in zip(style.LENSES, panels, strict=True):
         seen = tidy.of(rows, lens=lens)

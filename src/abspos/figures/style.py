@@ -34,6 +34,7 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.co
 CROWDED = 20  # points from which a curve gets small markers
 NOTE = 13  # characters of a note to an inch
 DIM, LINE = "#404040", "#808080"  # of notes, and of lines that are no data
+ABREAST = 4  # runs beside each other
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
 LENSES = lenses.LENSES
 UNITS = {"log": "nats²", "probability": "probability²"}
@@ -64,17 +65,30 @@ class Look:
 VERDICTS = {
     "reproduced": Look(BLACK, "-", "o"),
     "direction only": Look(BLACK, "-", "^"),
-    "not reproduced": Look(BLACK, "-", "o", filled=False),
-    "contradicted": Look(BLACK, "-", "X"),
+    "direction only, smaller": Look(BLACK, "-", "<"),
+    "direction only, larger": Look(BLACK, "-", ">"),
+    "absent": Look(BLACK, "-", "o", filled=False),
+    "inconclusive": Look(BLACK, "-", "D", filled=False),
+    "opposite": Look(BLACK, "-", "X"),
     "holds by construction": Look(BLACK, "-", "s"),
+    "violated": Look(BLACK, "-", "P"),
     "not testable": Look(BLACK, "-", "_"),
 }
+#: The mark of a number without a verdict.
+NO_VERDICT = Look(BLACK, "-", ".")
 
+#: Readings of the residual-stream component, the same colours in every figure.
+READINGS = {
+    "R": Look(VERMILLION, (0, (5, 1.5)), "s"),
+    "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
+    "pattern": Look(GREEN, "-", "o"),
+}
 COMPONENTS = {
     "mask": Look(BLUE, "-", "o"),
-    "residual": Look(VERMILLION, (0, (5, 1.5)), "s"),
+    "residual": READINGS["R"],
     "row": Look(SKY, "-", "^"),
-    "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
+    "sink": READINGS["sink"],
+    "pattern": READINGS["pattern"],
     "rest": Look(GREY, (0, (1.5, 1.5)), "v"),
 }
 # Colour and marker show the architecture; hollow markers and dots mean untrained weights.
@@ -177,6 +191,10 @@ def figure(**declared: Any) -> Callable[[Callable[[Data], Figure]], Callable[...
     return decorate
 
 
+#: How the heading of a figure stands above it.
+HEADING: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 12, "fontweight": "bold"}
+
+
 def sheet(heading: str, note: str, height: float, width: float = WIDTH) -> Figure:
     """An empty figure with a heading and a note.
 
@@ -187,8 +205,15 @@ def sheet(heading: str, note: str, height: float, width: float = WIDTH) -> Figur
         width: of the figure, in inches.
     """
     figure = Figure(figsize=(width, height + 0.9), layout="constrained")
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(heading, **HEADING)
     figure.supxlabel(fill(note, int(NOTE * width)), x=0.01, ha="left", fontsize=9, color=DIM)
+    return figure
+
+
+def empty(heading: str, note: str, text: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    figure = sheet(heading, note, 1.0)
+    absent(figure.subplots(), text)
     return figure
 
 
@@ -216,6 +241,77 @@ def per_run(
         part.suptitle(tidy.title(*run), x=0.01, ha="left", fontsize=10.5)
         draw_run(part, run)
     return figure
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Panels of several runs: a column for each, the same rows for all.
+
+    Attributes:
+        figure: that holds them.
+        panels: by run, those of ``shown`` in order.
+        lines: panels of each block of runs that share a vertical axis.
+    """
+
+    figure: Figure
+    panels: list[list[Axes]]
+    lines: list[list[Axes]]
+
+
+def beside(
+    found: Sequence[tuple[str, str]],
+    heading: str,
+    note: str,
+    shown: Sequence[tuple[str, str]],
+    height: float,
+    *,
+    abreast: int = 2,
+    sharex: bool | Literal["col"] = "col",
+    sharey: bool | Literal["row"] = "row",
+) -> Beside:
+    """A figure whose height does not grow with every model: runs are columns, on shared scales.
+
+    A single run has its panels side by side; more than ABREAST runs go into further blocks.
+
+    Args:
+        found: (model, revision) of each column.
+        heading: what is shown, above all panels.
+        note: N, intervals and summaries, below all panels.
+        shown: title and label of the vertical axis, with its unit, of each panel of a run.
+        height: of one panel, in inches.
+        abreast: panels beside each other where there is one run.
+        sharex, sharey: as of ``Figure.subplots``, the latter where there are several runs.
+    """
+    if len(found) == 1:
+        width = min(abreast, len(shown))
+        lines = -(-len(shown) // width)
+        figure = sheet(heading, note + tidy.left_out(found), height * lines + 0.5)
+        grid = figure.subplots(lines, width, squeeze=False, sharex=sharex)
+        panels = [list(grid.flat[: len(shown)])]
+        for ax in grid.flat[len(shown) :]:
+            ax.set_axis_off()
+        for ax, (title, unit) in zip(panels[0], shown, strict=True):
+            ax.set_title(title)
+            ax.set_ylabel(unit)
+        figure.suptitle(f"{heading}\n{tidy.title(*found[0])}", **HEADING)
+        return Beside(figure, panels, [[ax] for ax in panels[0]])
+    blocks = [found[i : i + ABREAST] for i in range(0, len(found), ABREAST)]
+    total = len(shown) * len(blocks)
+    figure = sheet(heading, note + tidy.left_out(found), height * total + 0.5)
+    width = max(map(len, blocks))
+    grid = figure.subplots(total, width, squeeze=False, sharex=sharex, sharey=sharey)
+    panels, shared = [], []
+    for number, block in enumerate(blocks):
+        rows = grid[number * len(shown) : (number + 1) * len(shown)]
+        for line, (title, unit) in zip(rows, shown, strict=True):
+            line[0].set_ylabel("\n".join(filter(None, (title, unit))), fontsize=8.5)
+            shared.append(list(line[: len(block)]))
+            for ax in line[len(block) :]:
+                ax.set_axis_off()
+        for ax, run in zip(rows[0], block, strict=False):
+            ax.set_title(tidy.title(*run))
+        panels += [list(column[: len(shown)]) for column in rows.T[: len(block)]]
+    return Beside(figure, panels, shared)
 
 
 def absent(ax: Axes, text: str) -> None:

@@ -43,6 +43,7 @@ def draw(data: style.Data) -> Figure:
             replacement="swap-token",
             number="energy reduction",
             summary="median",
+            reading="R",
         ),
     }
     shown = with_tokens(rows["summary"], known)

@@ -15,7 +15,7 @@ from abspos.figures import scales, style, tidy
 COLUMNS: Mapping[str, Sequence[str]] = {
     "mask": ("mask",),
     "residual stream": ("residual",),
-    "its parts": ("row", "sink", "rest"),
+    "its parts": ("row", "sink", "rest", "pattern"),
 }
 #: Decades below the largest energy from which on the scale is linear.
 DECADES = 3

@@ -18,7 +18,7 @@ COLORS = {
     "not testable": "#9A9A9A",
 }
 PUBLISHED = "published"
-NUMBER = ["claim", "arms", "number"]
+NUMBER = ["claim", "arms", "number", "reading"]
 ROW, HEAD, LEFT = 0.26, 1.9, 4.3  # inches of a row, around the rows, and beside them
 COLUMN = 0.27  # inches of a choice
 
@@ -28,7 +28,8 @@ COLUMN = 0.27  # inches of a choice
     category="Claims",
     label="Sensitivity: every verdict under other choices",
     caption=(
-        "The verdict of every measured number that decides a claim, as published (first column) "
+        "The verdict of every measured number that decides a claim, in each reading of the "
+        "residual-stream component, as published (first column) "
         "and under other choices: the end of the early bin, the anchor of the mask, the mean over "
         "heads, halves of the inputs, single sources of the corpus, and other studies with "
         "another choice. An orange mark is a flip, which makes the verdict fragile. A grey mark "
@@ -62,6 +63,7 @@ def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> No
     if table.empty:
         style.absent(part.subplots(), "no measured claim in this study")
         return
+    table = table.fillna({"reading": ""})
     rows = list(table[NUMBER].drop_duplicates().itertuples(index=False, name=None))
     panels = part.subplots(1, 2, sharey=True)
     right = table["lens"] == "probability"
@@ -78,11 +80,11 @@ def draw_run(part: SubFigure, table: pd.DataFrame, choices: Sequence[str]) -> No
     part.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=8)
 
 
-def label(claim: str, arms: str, number: str) -> str:
+def label(claim: str, arms: str, number: str, reading: str) -> str:
     """A number as a row of the figure names it; arms under bos by their variant."""
     what = number.split(": ")[-1].split(" [")[0]
     whose = arms.replace("/bos", "").replace("standard/", "")
-    return f"{claim}: {what}, {whose}"
+    return ", ".join(filter(None, (f"{claim}: {what}", reading, whose)))
 
 
 def draw_lens(

@@ -1,7 +1,8 @@
 """Corpus to token ids: windows of natural text at random offsets inside documents.
 
 The unit of every error bar is the document, so there is one window per document for as long as
-the corpus lasts; where it does not, windows carry the document they came from.
+the corpus lasts; where it does not, windows carry the document they came from. Sources take turns,
+so that a corpus of several gives as many windows of each.
 Source: docs/method.md, section 2.
 """
 
@@ -9,15 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from abspos.inputs.corpus import Document, InputError, distinct, read_corpus
+from abspos.inputs.corpus import distinct, read_corpus
+from abspos.inputs.records import Document, InputError, Keys
 from abspos.models.tokenizer import (
     Tokenizer,
     control_ids,
@@ -30,6 +33,8 @@ from abspos.models.tokenizer import (
 
 log = logging.getLogger("abspos")
 
+#: A window: the index of its document, the offset in it, and its token ids.
+Window = tuple[int, int, np.ndarray]
 #: Windows that one document can give.
 MOST_WINDOWS = 64
 #: Largest share of the windows' tokens that may be the tokenizer's token for what it does not know.
@@ -44,12 +49,14 @@ def draw_windows(
     start: str,
     seed: int,
 ) -> xr.Dataset:
-    """Draw windows of token ids, one per document while documents last.
+    """Draw windows of token ids, one per document while documents last, from all sources in turn.
 
-    The order of documents and the relative place of each window follow from the seed alone, so
-    every model sees the same passages as far as its tokenizer allows. Copies of a text count as one
-    document (abspos.inputs.corpus.distinct), also where they are copies for this tokenizer alone,
-    and no two windows are the same. Marks of a special token inside a text are text.
+    Each of S sources gives N / S windows, to within one, as far as it has documents; the first n
+    windows are spread in the same way. The order of documents and the relative place of each window
+    follow from the seed alone, so every model sees the same passages as far as its tokenizer
+    allows. Copies of a text count as one document (abspos.inputs.corpus.distinct), also where they
+    are copies for this tokenizer alone, and no two windows are the same. Marks of a special token
+    inside a text are text.
 
     Args:
         documents: the corpus.
@@ -60,8 +67,8 @@ def draw_windows(
         seed: of order and offsets.
 
     Returns:
-        ``tokens`` (input, position) int32 and ``document`` (input) int32, which numbers the
-        documents; attributes hold ids, sources and token offsets as lists.
+        ``tokens`` (input, position) int32, ``document`` and ``source`` (input) int32, which number
+        documents and sources; attributes hold ids, sources and token offsets as lists.
 
     Raises:
         InputError: the corpus has too few tokens.
@@ -70,6 +77,9 @@ def draw_windows(
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(documents))
     places = rng.random((len(documents), MOST_WINDOWS))
+    by_source: dict[str, list[int]] = {}
+    for index in order:
+        by_source.setdefault(documents[index].source, []).append(int(index))
     encoded: dict[int, np.ndarray] = {}
     digests: set[bytes] = set()
 
@@ -80,9 +90,8 @@ def draw_windows(
             encoded[index] = ids[:0] if copy else ids
         return encoded[index]
 
-    def windows_at_most(turns: int) -> Iterator[tuple[int, int, np.ndarray]]:
-        drawn: set[bytes] = set()
-        for turn, index in product(range(turns), order):
+    def of_source(indices: Sequence[int], turn: int, turns: int) -> Iterator[Window]:
+        for index in indices:
             ids = tokens(index)
             slots = min(len(ids) // length, turns)
             if turn < slots:
@@ -92,10 +101,16 @@ def draw_windows(
                 offset = low + place if start == "random" else 0
                 window = ids[offset : offset + length]
                 if not is_known(window, drawn):
-                    yield int(index), offset, window
+                    yield index, offset, window
+
+    def windows_at_most(turns: int) -> Iterator[Window]:
+        drawn.clear()
+        for turn in range(turns):
+            yield from in_turn([of_source(each, turn, turns) for each in by_source.values()])
 
     # No more windows of one document than are needed: alone, a window may lie anywhere in it.
-    windows: list[tuple[int, int, np.ndarray]] = []
+    drawn: set[bytes] = set()
+    windows: list[Window] = []
     for turns in range(1, MOST_WINDOWS + 1 if start == "random" else 2):
         windows = list(islice(windows_at_most(turns), number))
         if len(windows) == number:
@@ -110,6 +125,17 @@ def draw_windows(
     return as_dataset(documents, windows)
 
 
+def in_turn(sources: Sequence[Iterator[Window]]) -> Iterator[Window]:
+    """One window of each source, then another of each, until none has any."""
+    waiting = deque(sources)
+    while waiting:
+        source = waiting.popleft()
+        for window in source:
+            yield window
+            waiting.append(source)
+            break
+
+
 def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
     """Whether token ids were seen before; their digest joins the others."""
     digest = hashlib.sha256(ids.tobytes()).digest()
@@ -118,16 +144,16 @@ def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
     return known
 
 
-def as_dataset(
-    documents: Sequence[Document], windows: Sequence[tuple[int, int, np.ndarray]]
-) -> xr.Dataset:
+def as_dataset(documents: Sequence[Document], windows: Sequence[Window]) -> xr.Dataset:
     """Windows (document index, token offset, token ids) as one labelled dataset."""
     chosen = [documents[index] for index, _, _ in windows]
     numbering = {document: i for i, document in enumerate(sorted({d.id for d in chosen}))}
+    _, source = np.unique([d.source for d in chosen], return_inverse=True)
     return xr.Dataset(
         {
             "tokens": (("input", "position"), np.stack([ids for _, _, ids in windows])),
             "document": ("input", np.array([numbering[d.id] for d in chosen], dtype=np.int32)),
+            "source": ("input", source.astype(np.int32)),
         },
         attrs={
             "document_ids": [d.id for d in chosen],
@@ -138,7 +164,7 @@ def as_dataset(
 
 
 def prepare(
-    corpus: Path,
+    corpus: str | Path,
     checkpoint: Path,
     store: Path,
     manifest: Path,
@@ -147,15 +173,17 @@ def prepare(
     length: int,
     start: str,
     seed: int,
+    keys: Mapping[str, str | None] | None = None,
     checkpoint_manifest: Path | None = None,
     swap_tokens: Sequence[str] = (),
 ) -> None:
     """Draw the windows of one model and write them as a store (see draw_windows).
 
     Args:
-        corpus: folder of the texts.
+        corpus: the texts, a file or a folder.
         checkpoint: folder with the tokenizer, compared with its manifest where that is given.
         store: where to write, and its manifest.
+        keys: of its records (abspos.inputs.records.Keys).
         swap_tokens: replacements that later stages will want as single tokens; nothing that is
             written depends on them.
 
@@ -173,7 +201,9 @@ def prepare(
     tokenizer = tokenizer_of(checkpoint)
     for text in swap_tokens:
         single_token(tokenizer, text)
-    windows = draw_windows(read_corpus(corpus), tokenizer, number, length, start, seed)
+    windows = draw_windows(
+        read_corpus(corpus, Keys(**keys or {})), tokenizer, number, length, start, seed
+    )
     require_fit(checkpoint, int(windows["tokens"].max()))
     require_text(windows, tokenizer)
     save_dataset(windows, store, manifest)

@@ -64,10 +64,44 @@ def require_numbers(config: Mapping[str, Any]) -> None:
             continue
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
             raise ModelError(
-                f"config.json: {key} {shown} is not a whole number above 0; correct it"
+                f"config.json: {key} {shown(value)} is not a whole number above 0; correct it"
             )
+
+
+#: RoPE types that transformers computes, and older names of theirs.
+ROPE_TYPES = (
+    *("default", "linear", "dynamic", "yarn", "longrope", "llama3", "proportional"),
+    *("su", "mrope"),
+)
+
+
+def require_rope(config: Mapping[str, Any]) -> None:
+    """Refuse a config whose RoPE is of a type that transformers does not compute.
+
+    Raises:
+        ModelError: names the key and its value.
+    """
+    for key in ("rope_scaling", "rope_parameters"):
+        stated = config.get(key)
+        if stated is None:
+            continue
+        if not isinstance(stated, Mapping):
+            raise ModelError(f"config.json: {key} {shown(stated)} is no mapping; correct it")
+        layered = {name: one for name, one in stated.items() if isinstance(one, Mapping)}
+        for path, one in ({key: stated} | {f"{key}.{n}": layered[n] for n in layered}).items():
+            kind = one.get("rope_type", one.get("type"))
+            if kind is not None and kind not in ROPE_TYPES:
+                raise ModelError(
+                    f"config.json: {path}.rope_type {shown(kind)} is none of "
+                    f"{', '.join(ROPE_TYPES)}; correct it"
+                )
+
+
+def shown(value: Any) -> str:
+    """A value as code, cut to the width of a line."""
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
 
 
 def says(folder: Path) -> dict[str, dict[str, Any]]:

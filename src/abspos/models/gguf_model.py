@@ -121,9 +121,12 @@ def convert_gguf(file: Path, folder: Path) -> None:
     plain_config = type(loaded.config).from_dict(settings)
     if getattr(plain_config, "abspos_as_mistral", False):
         plain_config = with_window(settings)
-    # A loaded GGUF calls itself quantised and refuses to be saved; its weights are not.
-    plain = AutoModelForCausalLM.from_config(plain_config, dtype=torch.float32)
-    plain.load_state_dict(loaded.state_dict())
+    # A loaded GGUF calls itself quantised and refuses to be saved; its weights are not. The plain
+    # model takes them over, since a copy would weigh as much again.
+    with torch.device("meta"):
+        plain = AutoModelForCausalLM.from_config(plain_config, dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict(), assign=True)
+    plain.tie_weights()
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

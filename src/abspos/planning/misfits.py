@@ -7,12 +7,13 @@ refused by its first job instead. Nothing heavy is imported, unless a swap token
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from abspos.models import gguf_file, local
-from abspos.models.families import REFUSED, ModelError, read, require_numbers, says
+from abspos.models.families import REFUSED, ModelError, read, require_numbers, require_rope, says
 from abspos.models.revisions import unclear
 from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
 from abspos.planning.at_hand import at_hand
@@ -68,7 +69,11 @@ def statements(
         yield layout.sweeps[model].pin(revision).get("says", {})
     place = at_hand(layout, model, revision, checkpoints)
     if place is not None:
-        said = gguf_file.says(gguf_file.head(place)) if local.is_gguf(place) else says(place)
+        gguf = local.is_gguf(place)
+        said = gguf_file.says(gguf_file.head(place)) if gguf else says(place)
+        if not gguf:
+            require_rope(read(place / "config.json"))
+            local.require_whole(place)
         yield said
         if said.get("config", {}).get("model_type") not in REFUSED:
             of_checkpoint(place)
@@ -101,31 +106,34 @@ def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[
 
 
 def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:
-    """One line for each replacement that the tokenizer of a folder cannot swap in.
+    """One line for a tokenizer that cannot be read, or for each replacement that it cannot swap in.
 
-    The file tokenizer.json is read by itself, which is quick. Tokens that look unfit are checked
-    with the tokenizer as the model's jobs load it, which takes seconds. A folder with code of its
-    own is left to its jobs, since plans run no such code.
+    The file tokenizer.json is read by itself, which is quick. What looks unfit is checked with the
+    tokenizer as the model's jobs load it, which takes seconds. A folder with code of its own, and
+    one without tokenizer.json, are left to their jobs: plans run no such code.
     """
-    if not swap_tokens or has_code(folder):
+    file = folder / "tokenizer.json"
+    if has_code(folder) or not file.is_file():
         return
     from tokenizers import Tokenizer
 
+    suspects = list(swap_tokens)
     try:
-        quick = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        quick = Tokenizer.from_file(str(file))
         ids = {text: quick.encode(text, add_special_tokens=False).ids for text in swap_tokens}
-    except Exception:  # any error of a broken file: its job reports it
-        return
-    config = read(folder / "tokenizer_config.json")
-    names = [config.get(key) for key in ("bos_token", "unk_token")]
-    marked = [name.get("content") if isinstance(name, dict) else name for name in names]
-    marked += ["<unk>", "[UNK]", getattr(quick.model, "unk_token", None)]
-    suspects = [t for t, i in ids.items() if len(i) != 1 or quick.id_to_token(i[0]) in marked]
-    if not suspects:
-        return
+        config = json.loads((folder / "tokenizer_config.json").read_bytes())
+        names = [config.get(key) for key in ("bos_token", "unk_token")]
+        marked = [name.get("content") if isinstance(name, dict) else name for name in names]
+        marked += ["<unk>", "[UNK]", getattr(quick.model, "unk_token", None)]
+        suspects = [t for t, i in ids.items() if len(i) != 1 or quick.id_to_token(i[0]) in marked]
+        if not suspects:
+            return
+    except Exception:  # whatever a broken file gives; the line below says what
+        pass
     try:
         tokenizer = tokenizer_of(folder)
-    except TokenizerError:  # its job reports it
+    except TokenizerError as error:
+        yield str(error)
         return
     for text in suspects:
         try:

@@ -18,7 +18,7 @@ def settle(*folders: str | Path) -> list[Path]:
     concerns every new output of older inputs, until the clock has caught up.
 
     Args:
-        folders: folders to search; they may be missing or read-only.
+        folders: folders to search, or files; they may be missing or read-only.
 
     Returns:
         The files and folders with a time in the future, sorted.
@@ -65,6 +65,8 @@ def _existing(path: Path) -> Path:
 
 def _within(*folders: str | Path) -> Iterator[Path]:
     for folder in folders:
+        if Path(folder).is_file():
+            yield Path(folder)
         for path, _, files in os.walk(folder):
             yield Path(path)
             yield from (Path(path, name) for name in files)

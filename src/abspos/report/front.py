@@ -12,6 +12,7 @@ import yaml
 
 from abspos.claims.registry import statements
 from abspos.claims.sensitivity import fragile
+from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.stores import write_atomically
@@ -77,18 +78,10 @@ def estimate(row: Mapping[Any, Any]) -> str:
 #: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
 #: If a claim has several verdicts, the first of these counts.
-VERDICTS_WEAKEST_FIRST = (
-    "contradicted",
-    "not reproduced",
-    "not testable",
-    "direction only",
-    "reproduced",
-    "holds by construction",
-    "",
-)
+VERDICTS_WEAKEST_FIRST = (*VERDICTS, "")
 
 #: Columns that identify one line of the front table.
-SUBJECT = ["claim", "model", "revision", "arms", "number", "summary"]
+SUBJECT = ["claim", "model", "revision", "arms", "number", "summary", "reading"]
 
 
 def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
@@ -112,7 +105,13 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    return marked(row["verdict"], [mark for mark in MARKS if row[mark]]), estimate(row)
+    return marked(row["verdict"], [*needed(row), *(m for m in MARKS if row[m])]), estimate(row)
+
+
+def needed(row: Mapping[Any, Any]) -> list[str]:
+    """The number of inputs that would decide an inconclusive verdict; empty for others."""
+    number = row.get("n_decides")
+    return [] if number is None or pd.isna(number) else [f"N = {int(number)} would decide"]
 
 
 def marked(verdict: str, marks: Sequence[str]) -> str:
@@ -262,6 +261,7 @@ def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
     own = (claims["model"] == control["model"]) & (claims["revision"] == control["revision"])
     rows = claims[own & (claims["claim"] == claim) & (claims["number"] == number)]
     rows = rows[(rows["lens"] == lens) & (rows["summary"] == "median")]
+    rows = rows[rows["reading"].isna() | (rows["reading"] == "R")]
     arms = rows["arms"].astype(str).str.startswith(f"{control['variant']}/")
     found = rows[arms].to_dict("records")
     return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""

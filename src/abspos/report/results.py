@@ -70,7 +70,7 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
     chosen = swaps[swaps["summary"] == summary]
     texts = [estimate(row) + " ★" * bool(row["primary"]) for row in chosen.to_dict("records")]
     chosen = chosen.assign(text=texts)
-    keys = ["model", "replacement", "token", "lens"]
+    keys = ["model", "reading", "replacement", "token", "lens"]
     wide = chosen.fillna({"token": ""}).pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )
@@ -80,8 +80,9 @@ def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
 def sensitivity_table(found: pd.DataFrame) -> str:
     """Every published verdict and the choices that flip it or cannot decide it."""
     rows = []
-    found = found.fillna({"lens": ""})
-    for key, chosen in found.groupby(["claim", "number", "arms", "lens"], sort=False):
+    found = found.fillna({"lens": "", "reading": ""})
+    known = ["claim", "number", "arms", "lens", "reading"]
+    for key, chosen in found.groupby(known, sort=False):
         by_change = [
             ", ".join(f"{row['choice']}: {row['verdict']}" for _, row in part.iterrows())
             for part in (chosen[chosen["change"] == kind] for kind in (FLIPS, TOO_FEW, UNTESTED))
@@ -93,6 +94,7 @@ def sensitivity_table(found: pd.DataFrame) -> str:
         "number",
         "arms",
         "lens",
+        "reading",
         "published",
         "same under",
         "flips under",
@@ -103,11 +105,11 @@ def sensitivity_table(found: pd.DataFrame) -> str:
 
 
 def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
-    """The readings of bos-swap whose interval covers the claimed number, as a list."""
+    """The numbers of bos-swap whose interval covers the claimed number, as a list."""
     fits = swaps[(swaps["ci_low"] <= claimed) & (claimed <= swaps["ci_high"])]
     lines = [
-        f"- {row['model']}: {row['replacement']}, {row['number']}, {row['lens']} lens, "
-        f"{row['summary']} head: {estimate(dict(row.items()))}"
+        f"- {row['model']}: {row['replacement']}, {row['number']}, reading {row['reading']}, "
+        f"{row['lens']} lens, {row['summary']} head: {estimate(dict(row.items()))}"
         for _, row in fits.iterrows()
     ]
     return "\n".join(lines) or "- none"
@@ -116,7 +118,7 @@ def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
 def guards_table(guards: pd.DataFrame) -> str:
     """Controls of position and the effects that they guard, in per cent of R's energy."""
     rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
-    keys = ["role", "condition", "lens", "summary"]
+    keys = ["role", "condition", "reading", "lens", "summary"]
     wide = rows.pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )
@@ -220,7 +222,7 @@ lens) or summed squared probability (probability lens).
 
 The paper's abstract has one number, 40 %. The tables show means over layers with 95 % intervals, as
 shares: 0.4 is 40 %. The primary number, named beforehand, is marked ★: swap-token, energy
-reduction, log lens, median head. Among {len(swaps)} readings, the intervals of these cover 40 %:
+reduction, log lens, median head. Among {len(swaps)} estimates, the intervals of these cover 40 %:
 
 {covering(swaps)}
 

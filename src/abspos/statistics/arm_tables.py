@@ -6,6 +6,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics import replicates as sl
@@ -24,7 +26,7 @@ from abspos.statistics.store import ArmReplicates, facts_of
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
 #: Components whose early summaries over heads are tested, for both-present.
-TESTED = ("mask", "residual")
+TESTED = ("mask", *(reading.joint for reading in READINGS))
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
 
@@ -44,6 +46,7 @@ class ArmTables:
         self.store, self.keys, self.confidence = store, dict(keys), confidence
         self.flips, self.seed = flips, seed
         self.documents = sl.documents_of(store)
+        self.loss_replicates: xr.DataArray | None
         self.number = store.sizes["input"]
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
@@ -51,6 +54,7 @@ class ArmTables:
         self.p_values = untested() if keys["condition"] in REFERENCES else None
         self.energies()
         self.summaries()
+        self.readings()
         self.profile()
         self.sinks()
         self.sink_share()
@@ -62,11 +66,7 @@ class ArmTables:
 
     def frame(self, columns: Mapping[str, Any]) -> pd.DataFrame:
         """A table with the arm's keys in front and its number of inputs behind."""
-        frame = pd.DataFrame(dict(columns))
-        for position, (name, value) in enumerate(self.keys.items()):
-            frame.insert(position, name, value)
-        frame["n_inputs"] = self.number
-        return frame
+        return pd.DataFrame({**self.keys, **columns, "n_inputs": self.number})
 
     def interval_columns(
         self, name: str, replicates: np.ndarray | xr.DataArray, summary: str = "mean"
@@ -78,44 +78,50 @@ class ArmTables:
         """Energy, interval and sign-flip test of every head, bin, lens and component."""
         frames = []
         for which in self.store.attrs["bins"]:
-            own = sl.bin_columns(self.store, which)
+            packed = sl.packed_grams(self.store, which)
+            tests: dict[tuple[str, str], np.ndarray] = {}
             pieces: dict[tuple[str, str], np.ndarray] = {}
-            for (lens, component), packed in sl.packed_grams(self.store, which).items():
-                gram = sl.full_gram(packed, self.number)
-                found = sl.gram_replicates(gram, self.documents)
-                pieces[lens, component] = found
-                if component == "anchored":
+            for key, own in packed.items():
+                same = next((k for k in tests if packed[k] is own), None)
+                if same is not None:
+                    pieces[key], tests[key] = pieces[same], tests[same]
                     continue
-                if which == "early" and component in TESTED:
-                    self.test_summaries(gram, lens, component)
-                # Layers whose window hides position 0 from early queries have no row and sink.
-                has = np.flatnonzero(np.isfinite(found[..., 0]).all(-1))
-                by_head = sl.replicate_interval(found[has], self.confidence)
-                p = sign_flip_p(gram[has], self.flips, self.seed, self.documents)
-                layer, head = np.indices(p.shape)
-                layer = has[layer].ravel()
-                frames.append(
-                    self.frame(
-                        {
-                            "layer": layer,
-                            "head": head.ravel(),
-                            "bin": own["bin"],
-                            "lens": lens,
-                            "component": component,
-                            **columns_of("energy", by_head),
-                            "p_value": np.ravel(p),
-                            "p_adjusted": np.ravel(benjamini_hochberg(p)),
-                            "influence": np.ravel(by_head.influence),
-                            "kind": self.kinds[layer],
-                            "window": own["window"],
-                        }
-                    )
-                )
+                gram = sl.full_gram(own, self.number)
+                pieces[key] = sl.gram_replicates(gram, self.documents)
+                tests[key] = sign_flip_p(gram, self.flips, self.seed, self.documents)
             self.bins[which] = sl.stack(pieces)
+            if which == "early" and self.p_values is not None:
+                self.test_summaries(packed)
+            for lens, component in sl.pairs(self.bins[which]):
+                key = lens, component
+                frames.append(self.by_head(which, key, pieces[key], tests[key]))
         self.tables["energies"] = pd.concat(frames, ignore_index=True)
 
+    def by_head(
+        self, which: str, key: tuple[str, str], replicates: np.ndarray, p: np.ndarray
+    ) -> pd.DataFrame:
+        """Energies of all heads in one bin, lens and component, with their tests."""
+        own = sl.bin_columns(self.store, which)
+        found = sl.replicate_interval(replicates, self.confidence)
+        layer, head = (axis.ravel() for axis in np.indices(p.shape))
+        return self.frame(
+            {
+                "layer": layer,
+                "head": head,
+                "bin": own["bin"],
+                "lens": key[0],
+                "component": key[1],
+                **columns_of("energy", found),
+                "p_value": np.ravel(p),
+                "p_adjusted": np.ravel(benjamini_hochberg(p)),
+                "influence": np.ravel(found.influence),
+                "kind": self.kinds[layer],
+                "window": own["window"],
+            }
+        )
+
     def halves(self) -> dict[str, xr.DataArray]:
-        """Early R and its cross on the half of the inputs that no head is chosen on.
+        """Early R, its parts and their cross, on the half of the inputs that no head is chosen on.
 
         Source: docs/method.md, section 3 (selection).
         """
@@ -123,32 +129,39 @@ class ArmTables:
         _, measured = holdout(self.number, self.seed, documents)
         labels = None if self.documents is None else documents[measured]
 
-        def of_half(gram: np.ndarray) -> np.ndarray:
-            return sl.gram_replicates(gram[..., measured, :][..., measured], labels)
-
-        packed = sl.packed_grams(self.store, "early")
-        own = {
-            (lens, "residual"): of_half(sl.full_gram(packed[lens, "residual"], self.number))
-            for lens in LENSES
-        }
-        found = {"half": sl.stack(own)}
-        if "cross_log" in self.store:
-            found["half-cross"] = sl.stack(
-                {(lens, "residual"): of_half(self.cross_gram(lens)) for lens in LENSES}
+        def of_half(grams: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+            return sl.stack(
+                {
+                    key: sl.gram_replicates(gram[..., measured, :][..., measured], labels)
+                    for key, gram in grams.items()
+                }
             )
-        return found
 
-    def cross_gram(self, lens: str) -> np.ndarray:
-        """Inner products (layer, head, input, input) of this arm's early R with its reference's."""
-        return self.store[f"cross_{lens}"].values.astype(np.float64)
+        found = {"half": of_half(self.full_grams("early"))}
+        crossed = sl.crossed_grams(self.store)
+        return found | ({"half-cross": of_half(crossed)} if crossed else {})
 
-    def test_summaries(self, gram: np.ndarray, lens: str, component: str) -> None:
-        """Sign-flip test of a model's summaries, for what decides a claim by it."""
-        if self.p_values is not None:
-            for summary, function in SUMMARY_OF_HEADS.items():
-                self.p_values.loc[lens, component, summary] = sign_flip_summary_p(
-                    gram, function, self.flips, self.seed, self.documents
-                )
+    def full_grams(self, which: str) -> dict[tuple[str, str], np.ndarray]:
+        """Grams (layer, head, input, input) of what readings are made of, in one bin."""
+        parts = {part for reading in READINGS for part in reading.parts}
+        return {
+            key: sl.full_gram(packed, self.number)
+            for key, packed in sl.packed_grams(self.store, which).items()
+            if key[1] in parts
+        }
+
+    def test_summaries(self, packed: Mapping[tuple[str, str], np.ndarray]) -> None:
+        """Sign-flip tests of a model's early summaries: of the mask and of every reading."""
+        assert self.p_values is not None
+        for lens in LENSES:
+            tested = {"mask": packed[lens, "mask"]}
+            tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
+            for component, own in tested.items():
+                gram = sl.full_gram(own, self.number)
+                for summary, function in SUMMARY_OF_HEADS.items():
+                    self.p_values.loc[lens, component, summary] = sign_flip_summary_p(
+                        gram, function, self.flips, self.seed, self.documents
+                    )
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
@@ -158,52 +171,67 @@ class ArmTables:
             for summary in sl.SUMMARIES:
                 by_layer = sl.over_heads(array, summary)
                 for lens, component in sl.pairs(array):
-                    if component == "anchored":
-                        continue
                     one = by_layer.sel(lens=lens, component=component, drop=True)
                     common = {"bin": own["bin"], "lens": lens, "component": component}
                     common["summary"] = summary
-                    has = np.flatnonzero(np.isfinite(one.isel(replicate=0)))
-                    columns = self.interval_columns("energy", one.isel(layer=has), summary)
-                    layer = {"layer": has, **common, **columns, "kind": self.kinds[has]}
-                    layer["window"] = own["window"]
+                    columns = self.interval_columns("energy", one, summary)
+                    layer = {"layer": np.arange(len(one)), **common, **columns}
+                    layer |= {"kind": self.kinds, "window": own["window"]}
                     layers.append(self.frame(layer))
                     for kind, chosen in sl.by_kind(self.kinds).items():
-                        if np.isin(chosen, has).all():
-                            mean = one.isel(layer=chosen).mean("layer")
-                            columns = self.interval_columns("energy", mean, summary)
-                            model = {**common, **columns, "kind": kind, "window": own["window"]}
-                            models.append(self.frame(model))
+                        mean = one.isel(layer=chosen).mean("layer")
+                        columns = self.interval_columns("energy", mean, summary)
+                        model = {**common, **columns, "kind": kind, "window": own["window"]}
+                        models.append(self.frame(model))
         self.tables["layers"] = pd.concat(layers, ignore_index=True)
         self.tables["summary"] = pd.concat(models, ignore_index=True)
 
+    def readings(self) -> None:
+        """Early energy of each reading as a share of R's, by layer."""
+        early, frames = self.bins["early"], []
+        for lens, summary in product(LENSES, sl.SUMMARIES):
+            by_layer = {
+                reading.name: sl.over_heads(
+                    early.sel(lens=lens, component=list(reading.parts)).sum(
+                        "component", skipna=False
+                    ),
+                    summary,
+                )
+                for reading in READINGS
+            }
+            for reading, energies in by_layer.items():
+                share = energies / by_layer["R"].where(by_layer["R"] > 0)
+                columns = {
+                    "layer": np.arange(len(share)),
+                    "lens": lens,
+                    "reading": reading,
+                    "summary": summary,
+                    **self.interval_columns("share", share, summary),
+                    "kind": self.kinds,
+                }
+                frames.append(self.frame(columns))
+        self.tables["readings"] = pd.concat(frames, ignore_index=True)
+
     def profile(self) -> None:
         """Energies of narrow bins: curves over the query position."""
-        stored, edges = self.store["profile"], self.store["query_edges"].values
+        edges = self.store["query_edges"].values
         frames = []
-        for lens in stored["lens"].values:
-            for component in stored["profile_component"].values:
-                one = stored.sel(lens=lens, profile_component=component)
-                margins = one.values.astype(np.float64)
-                found = xr.DataArray(
-                    sl.margin_replicates(margins, self.documents),
-                    dims=("query_bin", "layer", "head", "replicate"),
-                )
-                for summary in sl.SUMMARIES:
-                    model = sl.over_model(found, summary)
-                    frames.append(
-                        self.frame(
-                            {
-                                "first": edges[:, 0],
-                                "last": edges[:, 1] - 1,
-                                "lens": lens,
-                                "component": component,
-                                "summary": summary,
-                                **self.interval_columns("energy", model, summary),
-                                "kind": sl.pooled(self.kinds),
-                            }
-                        )
-                    )
+        for (lens, component), margins in sl.margins(self.store).items():
+            found = xr.DataArray(
+                sl.margin_replicates(margins, self.documents),
+                dims=("query_bin", "layer", "head", "replicate"),
+            )
+            for summary in sl.SUMMARIES:
+                columns = {
+                    "first": edges[:, 0],
+                    "last": edges[:, 1] - 1,
+                    "lens": lens,
+                    "component": component,
+                    "summary": summary,
+                    **self.interval_columns("energy", sl.over_model(found, summary), summary),
+                    "kind": sl.pooled(self.kinds),
+                }
+                frames.append(self.frame(columns))
         self.tables["profile"] = pd.concat(frames, ignore_index=True)
 
     def sinks(self) -> None:
@@ -295,7 +323,10 @@ class ArmTables:
         return self.frame({"anchor": [anchor], "lens": lens, **columns, "kind": kind})
 
     def loss(self) -> None:
-        """Next-token loss in nats per token."""
+        """Next-token loss in nats per token, of arms in which it is measured."""
+        self.loss_replicates, self.tables["loss"] = None, pd.DataFrame()
+        if self.store["loss"].isnull().all():
+            return
         found = sl.mean_replicates(self.store["loss"].values.astype(np.float64), self.documents)
         self.loss_replicates = xr.DataArray(found, dims="replicate")
         self.tables["loss"] = self.frame(self.interval_columns("loss", found[None]))
@@ -330,13 +361,12 @@ class ArmTables:
     def all_bins(self, halves: bool) -> dict[str, xr.DataArray]:
         """Energies by bin and with its reference; with ``halves`` also on half of the inputs."""
         found = dict(self.bins)
-        if "cross_log" in self.store:
-            found["cross"] = sl.stack(
-                {
-                    (lens, "residual"): sl.gram_replicates(self.cross_gram(lens), self.documents)
-                    for lens in LENSES
-                }
-            )
+        crossed = {
+            key: sl.gram_replicates(gram, self.documents)
+            for key, gram in sl.crossed_grams(self.store).items()
+        }
+        if crossed:
+            found["cross"] = sl.stack(crossed)
         return found | (self.halves() if halves else {})
 
     def for_claims(self, halves: bool) -> ArmReplicates:

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS, Reading
 from abspos.statistics import energies as statistics
 from abspos.statistics.energies import Interval, of_replicates, unpack
 from abspos.statistics.half_samples import SPLITS, in_first_half
@@ -94,44 +96,101 @@ def bin_columns(store: xr.Dataset, which: str) -> dict[str, Any]:
 def stack(pieces: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
     """Replicates (layer, head, replicate) by (lens, component) as one labelled array.
 
-    Args:
-        pieces: the same components in each lens.
-
     Returns:
-        (lens, component, layer, head, replicate).
+        (lens, component, layer, head, replicate); NaN where a lens has no such component.
     """
     lenses, components = (list(dict.fromkeys(names)) for names in zip(*pieces, strict=True))
-    values = [[pieces[lens, component] for component in components] for lens in lenses]
+    shape = next(iter(pieces.values())).shape
+    values = np.full((len(lenses), len(components), *shape), np.nan)
+    for (lens, component), piece in pieces.items():
+        values[lenses.index(lens), components.index(component)] = piece
     return xr.DataArray(
-        np.array(values),
+        values,
         dims=("lens", "component", "layer", "head", "replicate"),
         coords={"lens": lenses, "component": components},
     )
 
 
 def pairs(array: xr.DataArray) -> list[tuple[str, str]]:
-    """(lens, component) of an array in the tables' order: the rest of R after everything stored."""
-    found = product(array["lens"].values.tolist(), array["component"].values.tolist())
-    return sorted(found, key=lambda pair: pair[1] == "rest")
+    """(lens, component) of an array in the tables' order, without what no table shows: the mask at
+    a study's anchor, and what a lens does not have."""
+    return [
+        (str(lens), str(component))
+        for lens, component in product(array["lens"].values, array["component"].values)
+        if component != "anchored"
+        and np.isfinite(array.sel(lens=lens, component=component)[0, 0, 0])
+    ]
 
 
 def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndarray]:
-    """Packed Grams (layer, head, pair) of one bin by (lens, component), the rest of R included.
+    """Packed Grams (layer, head, pair) of one bin by (lens, component), derived ones included.
 
-    The parts of R are orthogonal, so the rest's Gram is R's less those of row and sink.
+    The parts of R are orthogonal, so the rest's Gram is R's less those of row and sink. The rest is
+    the pattern in the log lens, and beyond windows, where all keys are ordinary, in both.
     """
-    stored = store[f"gram_{which}"]
-    names = stored[f"component_{which}"].values
-    found = {
-        (lens, str(name)): stored.sel({"lens": lens, f"component_{which}": name}).values
-        for lens in stored["lens"].values
-        for name in names
-    }
-    for lens in stored["lens"].values:
-        if (lens, "row") in found:
-            parts = found[lens, "row"].astype(np.float64) + found[lens, "sink"]
-            found[lens, "rest"] = found[lens, "residual"] - parts
+    stored = store[f"gram_{which}"].rename({f"component_{which}": "component"})
+    return with_rest(
+        {
+            (str(lens), str(name)): stored.sel(lens=lens, component=name).values
+            for lens, name in product(stored["lens"].values, stored["component"].values)
+        }
+    )
+
+
+def with_rest(stored: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+    """Grams, or linear functions of them, with the rest of R and the pattern of every lens.
+
+    Args:
+        stored: by lens and component, NaN where a lens has no such component.
+    """
+    found = {key: values for key, values in stored.items() if np.isfinite(values.flat[0])}
+    split = any(component == "row" for _, component in found)
+    for lens in dict.fromkeys(lens for lens, _ in found) if split else ():
+        parts = [found[lens, p].astype(np.float64) for p in ("row", "sink") if (lens, p) in found]
+        whole = found[lens, "residual"]
+        found[lens, "rest"] = whole - sum(parts) if parts else whole
+        found.setdefault((lens, "pattern"), found[lens, "rest"])
     return found
+
+
+def of_reading(
+    grams: Mapping[tuple[str, str], np.ndarray], lens: str, reading: Reading
+) -> np.ndarray:
+    """Grams of a reading, from those of components: its parts are orthogonal."""
+    first, *others = (grams[lens, part] for part in reading.parts)
+    return sum((other.astype(np.float64) for other in others), first)
+
+
+def crossed_grams(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
+    """Inner products (layer, head, input, input) of an arm's early fields with its reference's.
+
+    By lens and the joint component of each reading; empty for an arm without a reference. Row,
+    sink and rest of two arms are as orthogonal as those of one: in the log lens the pattern's is
+    what R's is more than that of row and sink.
+    """
+    if "cross_log" not in store:
+        return {}
+    whole, sink, pattern = (reading.joint for reading in READINGS)
+    found = {}
+    for lens in LENSES:
+        found[lens, whole] = store[f"cross_{lens}"].values.astype(np.float64)
+        found[lens, sink] = store[f"cross_{lens}_sink"].values.astype(np.float64)
+    found["log", pattern] = found["log", whole] - found["log", sink]
+    found["probability", pattern] = store["cross_probability_pattern"].values.astype(np.float64)
+    return found
+
+
+def margins(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
+    """Row sums (query_bin, layer, head, input) of narrow bins by (lens, component), as
+    packed_grams has them."""
+    stored = store["profile"].transpose("lens", "profile_component", "query_bin", ...)
+    found = with_rest(
+        {
+            (str(lens), str(name)): stored.sel(lens=lens, profile_component=name).values
+            for lens, name in product(stored["lens"].values, stored["profile_component"].values)
+        }
+    )
+    return {key: values.astype(np.float64) for key, values in found.items()}
 
 
 def pooled(kinds: Iterable[str]) -> str:

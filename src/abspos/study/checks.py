@@ -366,10 +366,10 @@ def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:
 
 
 def _without(view: View) -> Iterator[Mistake]:
-    """Arms that a model is not given: they have to be there, and some have to be left."""
+    """Arms that a model is not given: variants have to be there, and some have to be left."""
     tokens = view.get("swap_tokens")
     conditions: set[str | None] = set()
-    known: set[str | None] = {"bos"}
+    known: set[str | None] = {*CONDITIONS}  # a study that inherits its models may have fewer
     for place in view.places("variants"):
         variant = view.get(*place, "name")
         for _, name in _conditions(view, place):

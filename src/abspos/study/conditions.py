@@ -49,7 +49,9 @@ class Definition:
         needs_bos: whether a model without a BOS token cannot have it.
         token: see `Token`; None where it reads no swap token.
         reads_early: whether it depends on `bins.early`.
+        reads_policy: whether it depends on `inputs.bos`.
         compared: whether it is compared with bos field by field, input by input.
+        scored: whether its next-token loss is measured, which costs up to a fifth of a pass.
         varies: whether the token at position 0 differs between inputs: then what heads write from
             it is stored.
         heads: the heads of an exchange; the others read bos.
@@ -66,7 +68,9 @@ class Definition:
     needs_bos: bool = False
     token: Token | None = None
     reads_early: bool = False
+    reads_policy: bool = False
     compared: bool = False
+    scored: bool = True
     varies: bool = False
     heads: Heads | None = None
     null: Null | None = None
@@ -94,9 +98,18 @@ TABLE = (
         null=Null("layer 0", "both-present", "residual energy"),
     ),
     Definition(
+        name="as-is",
+        text="what inputs.bos says: by default BOS in front of the whole text where the tokenizer "
+        "adds it by itself, else the text's own first token",
+        role="reference",
+        reads_policy=True,
+        unplanted="no logit depends on what a tokenizer adds",
+    ),
+    Definition(
         name="swap-token",
         text="another token's embedding: swap-token-1, -2, ..., one for each of swap_tokens",
         role="replacement",
+        scored=False,
         token="each",
         compared=True,
     ),
@@ -104,12 +117,14 @@ TABLE = (
         name="swap-mean",
         text="the mean embedding of the vocabulary",
         role="replacement",
+        scored=False,
         compared=True,
     ),
     Definition(
         name="swap-noise",
         text="Gaussian noise of the BOS embedding's norm",
         role="replacement",
+        scored=False,
         needs_bos=True,
         compared=True,
     ),
@@ -117,6 +132,7 @@ TABLE = (
         name="swap-random",
         text="a random token, another one for each input",
         role="replacement",
+        scored=False,
         compared=True,
         varies=True,
     ),
@@ -124,6 +140,7 @@ TABLE = (
         name="ablate-zero",
         text="zeros: position 0 is removed, not replaced",
         role="replacement",
+        scored=False,
         compared=True,
         note="removes position 0, does not replace it",
     ),

@@ -27,6 +27,7 @@ from abspos.study.fields import (
     Name,
     Part,
     Path,
+    ReadingName,
     Rope,
     Seed,
     Size,
@@ -51,6 +52,12 @@ class Model(Part):
         default=(),
         description="Arms to leave out for this model: variants, conditions, or variant/condition. "
         "`bos` means that the model has no BOS token, and leaves out all conditions that need one.",
+    )
+    reading: ReadingName = Field(
+        default="pattern",
+        description="Reading of the residual-stream component that decides the claims on this "
+        "model (docs/method.md, section 1); the other two stand beside it. `R` is for a model "
+        "whose results were known when the other two were defined: they are marked post hoc there.",
     )
 
     def leaves_out(self, variant: str, condition: str) -> bool:
@@ -107,8 +114,23 @@ class Inputs(Part):
 
     corpus: Path = Field(
         default="resources/corpus",
-        description="Folder of *.jsonl files (one document per line, with id and text) or *.txt "
-        "files (one document each); relative to the project, absolute, or from ~.",
+        description="A file, or a folder with its subfolders: *.txt (one document each), *.jsonl "
+        "(one per line), both plain or with .gz, or *.parquet (one per row); relative to the "
+        "project, absolute, or from ~.",
+    )
+    text: Text = Field(
+        default="text", description="The key, or the column, that holds a record's text."
+    )
+    id: Text | None = Field(
+        default="id",
+        description="The key that holds a record's id, a string or a whole number, once in the "
+        "corpus; a file without `id` is allowed, one without another key is not. null, or none "
+        "there: the file's name and the row.",
+    )
+    source: Text | None = Field(
+        default=None,
+        description="The key that holds the name of a record's source; null: its file, or for "
+        "*.txt its folder. Each source gives as many inputs.",
     )
     dataset: HubData | None = Field(
         default=None,
@@ -124,6 +146,12 @@ class Inputs(Part):
     start: Literal["random", "document"] = Field(
         default="random",
         description="Where windows begin: at a random offset inside a document, or at its start.",
+    )
+    bos: Literal["auto", "prepend", "none"] = Field(
+        default="auto",
+        description="BOS in the condition `as-is`, in front of a text that loses no token. auto: "
+        "where the tokenizer adds it by itself; prepend: for every model; none: for no model. "
+        "Other conditions say themselves what stands at position 0.",
     )
     batch: Size = Field(default=8, description="Inputs per forward pass.")
 
@@ -287,6 +315,19 @@ def idle(study: Study) -> Iterator[Mistake]:
             yield refused(path, list(model.without), "fewer: no arm is left for this model")
 
 
+def unread(study: Study) -> Iterator[Mistake]:
+    """Keys that another one replaces, and a BOS policy that no condition reads."""
+    for key in ("text", "id", "source"):
+        value = getattr(study.inputs, key)
+        if study.inputs.dataset and value != Inputs.model_fields[key].default:
+            why = f"of inputs.corpus, which inputs.dataset replaces; give inputs.dataset.{key}"
+            yield refused(("inputs", key), value, why)
+    read = any(condition_of(run.condition).reads_policy for run in study.runs())
+    if study.inputs.bos != "auto" and not read:
+        why = "auto, unless a variant has the condition as-is, which alone reads it"
+        yield refused(("inputs", "bos"), study.inputs.bos, why)
+
+
 def load_study(config: Mapping[str, Any]) -> Study:
     """The validated study of a config.
 
@@ -303,7 +344,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
         mistakes = mistakes_of(error, Study, config)
     mistakes += cross_checks(View(Study, config, mistakes))
     if study is not None and not mistakes:
-        mistakes = [*idle(study), *unfit(study)]
+        mistakes = [*idle(study), *unread(study), *unfit(study)]
     if study is None or mistakes:
         raise ConfigError(tuple(dict.fromkeys(mistake.line(config) for mistake in mistakes)))
     return study

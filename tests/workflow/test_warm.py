@@ -1,0 +1,79 @@
+"""Processes that start warm (tests/helpers/warm.py) behave as those that do not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import warm
+
+#: Prints what a script finds, then ends as it is told to.
+SCRIPT = """
+import os, signal, sys
+loaded = any(name.split(".")[0] == "abspos" for name in sys.modules)
+print(os.getcwd(), os.environ["WORD"], sys.argv[1:], sys.stdin.read(), sys.path[0], loaded)
+print("wrong", file=sys.stderr)
+{end}
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a script in a folder of its own: start(end) -> the caller's process."""
+
+    def begin(end: str) -> subprocess.Popen[str]:
+        (tmp_path / "tmp.told.py").write_text(SCRIPT.format(end=end))
+        return subprocess.Popen(
+            [str(warm.shared().python), str(tmp_path / "tmp.told.py"), "a b"],
+            cwd=tmp_path,
+            env={**os.environ, "WORD": "here"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('because')", 1),
+        ("raise ValueError('because')", 1),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    ],
+)
+def test_a_script_gets_and_gives_what_it_would_in_a_new_interpreter(start, tmp_path, end, code):
+    process = start(end)
+    out, err = process.communicate("text", timeout=600)
+    assert process.returncode == code
+    told = f"{tmp_path} here ['a b'] text {tmp_path} False\n"
+    assert out == told or code == -signal.SIGKILL, "what is buffered then is lost, or is not"
+    assert ("because" in err) == ("because" in end)
+
+
+def test_a_signal_reaches_the_script_and_a_killed_caller_takes_it_along(start, tmp_path):
+    for number, code in ((signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        process = start("import time; open('began', 'w'); time.sleep(600)")
+        process.stdin.close()
+        wait_for(lambda: (tmp_path / "began").exists())
+        (job,) = warm.shared().jobs("told", tmp_path)
+        process.send_signal(number)
+        assert process.wait(timeout=600) == code
+        wait_for(lambda job=job: not job.is_running() or job.status() == "zombie")
+        Path(tmp_path, "began").unlink()
+
+
+def wait_for(what) -> None:
+    """Wait for a condition that holds soon."""
+    end = time.monotonic() + 600
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.01)
