@@ -18,17 +18,17 @@ from scipy import stats
 
 from abspos.arrays import save_dataset
 from abspos.claims import registry
-from abspos.claims.evidence import BESIDE, UNDEFINED, UNTRAINED, Evidence, measured
+from abspos.claims.evidence import Evidence
 from abspos.claims.fingerprint import fingerprint
 from abspos.claims.judgement import COLUMNS, claim_table, judge
+from abspos.claims.rows import BESIDE, UNDEFINED, UNTRAINED, measured
 from abspos.claims.swaps import swap_rows
 from abspos.claims.verdicts import VERDICTS, Claimed
 from abspos.documents import holdout
 from abspos.statistics.aggregate import tabulate
-from abspos.statistics.arm_tables import untested
 from abspos.statistics.energies import holm
 from abspos.statistics.replicates import no_halves, stack
-from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates
+from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates, untested
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 CLAIMS = tuple(registry.statements())

@@ -45,7 +45,8 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     shared = table[mixed & (table.get("summary", pd.Series("", table.index)).fillna("") == "")]
     own = table[~mixed]
     parts = [own]
-    for run, rows in shared.groupby(RUN, sort=False):
+    for (model, revision), rows in shared.groupby(RUN, sort=False):
+        run = (str(model), str(revision))
         for kind in dict.fromkeys(of(own, run)["kind"].dropna().astype(str)):
             parts.append(rows.assign(kind=kind))
     hybrid = set(table.loc[mixed, RUN].itertuples(index=False, name=None))

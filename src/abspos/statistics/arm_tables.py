@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -21,12 +21,10 @@ from abspos.statistics.energies import Interval, benjamini_hochberg
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
-from abspos.statistics.store import ArmReplicates, among, facts_of
+from abspos.statistics.store import ArmReplicates, among, facts_of, untested
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
-#: Components whose early summaries over heads are tested, for both-present.
-TESTED = ("mask", *(reading.joint for reading in READINGS))
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
 
@@ -390,22 +388,6 @@ class ArmTables:
             self.p_values,
             writes,
         )
-
-
-def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
-    """p-values (kind, lens, component, summary) before any test: NaN.
-
-    Args:
-        kinds: of an arm's layers; the tests are of all of them, and in hybrids of each kind.
-    """
-    coords = {
-        "kind": list(sl.by_kind(kinds)),
-        "lens": list(LENSES),
-        "component": list(TESTED),
-        "summary": list(sl.SUMMARIES),
-    }
-    sizes = [len(names) for names in coords.values()]
-    return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
 
 
 def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:
