@@ -391,8 +391,7 @@ def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
     of those of each kind."""
     coords = {"kind": list(sl.by_kind(kinds)), "lens": list(LENSES)}
     coords |= {"component": list(TESTED), "summary": list(sl.SUMMARIES)}
-    sizes = [len(names) for names in coords.values()]
-    return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
+    return xr.DataArray(np.nan, coords, dims=list(coords))
 
 
 def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:
