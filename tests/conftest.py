@@ -220,9 +220,13 @@ def decompose_into(windows) -> Callable[..., Stored]:
             "windows": [WINDOW["window"]],
             "keep_fields": True,
         }
-        passed = {"reference": None, "threads": 1, "inputs": windows, "label": "tiny"} | {
-            k: v for k, v in others.items() if k not in settings_
-        }
+        passed = {
+            "reference": None,
+            "partner": None,
+            "threads": 1,
+            "inputs": windows,
+            "label": "tiny",
+        } | {k: v for k, v in others.items() if k not in settings_}
         activations, inputs, target = (
             Stored(*map(str, pair)) for pair in (given, passed.pop("inputs"), made)
         )
@@ -240,3 +244,12 @@ def components(activations, decompose_into, tmp_path_factory) -> dict[str, Store
         name: decompose_into(tmp_path_factory.mktemp(f"components-{name}"), given)
         for name, given in activations.items()
     }
+
+
+@pytest.fixture(scope="session")
+def shift_pair(activations, run, decompose_into, tmp_path_factory) -> tuple[Stored, Stored, Stored]:
+    """A shift pair: activations of bos and of shift, and the component store of the pair."""
+    shift = run(tmp_path_factory.mktemp("shift"), "shift")
+    folder = tmp_path_factory.mktemp("components-shift")
+    made = decompose_into(folder, shift, partner=activations["bos"], keep_fields=False)
+    return activations["bos"], shift, made

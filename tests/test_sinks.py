@@ -10,44 +10,57 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from abspos.arrays import save_dataset
-from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD, choose, heads_of
 
 shares = arrays(
-    np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(0, 1)
+    np.float64, st.tuples(st.integers(1, 7), st.integers(1, 9)), elements=st.floats(0, 1)
 )
 
 
-@given(shares, st.integers(0, 5))
-def test_readers_and_matched_heads_are_as_many_in_each_layer_and_never_the_same(share, seed):
-    readers, matched = (choose(share, which, seed) for which in ("readers", "matched"))
-    assert (readers.sum(1) == matched.sum(1)).all()
-    assert not (readers & matched).any()
+@given(shares)
+def test_readers_and_others_are_all_heads_and_never_the_same(share):
+    readers, others = (choose(share, which) for which in ("readers", "others"))
+    assert (readers ^ others).all()
     assert (share[readers] > SINK_THRESHOLD).all()
-    assert (share[matched] <= SINK_THRESHOLD).all()
-    reads = (share > SINK_THRESHOLD).sum(1)
-    assert (readers.sum(1) == np.minimum(reads, share.shape[1] - reads)).all()
+    assert (share[others] <= SINK_THRESHOLD).all()
 
 
-def test_the_strongest_readers_come_first():
-    share = np.array([[0.4, 0.9, 0.5, 0.1, 0.2]])
-    assert choose(share, "readers", 0).tolist() == [[False, True, True, False, False]]
-    assert choose(share, "all", 0).all()
+@given(shares)
+def test_a_third_of_each_layer_attends_most_and_a_third_least(share):
+    top, bottom = (choose(share, which) for which in ("top", "bottom"))
+    third = max(1, round(share.shape[1] / 3))
+    assert (top.sum(1) == third).all()
+    assert (bottom.sum(1) == third).all()
+    for own, most, least in zip(share, top, bottom, strict=True):
+        assert own[most].min() >= own[~most].max(initial=0)
+        assert own[least].max() <= own[~least].min(initial=1)
 
 
-def test_heads_are_chosen_on_one_half_of_the_documents(tmp_path):
-    documents = np.arange(12)
-    selecting, measuring = holdout(12, 3, documents)
-    attention = np.zeros((1, 2, 12), dtype=np.float32)
-    attention[0, 0, selecting] = 0.9
-    attention[0, 1, measuring] = 0.9  # what the other half shows must not be seen
-    store = xr.Dataset({"a_1_64": (("layer", "head", "input"), attention)})
-    save_dataset(store, tmp_path / "bos.zarr", tmp_path / "bos.json")
-    found = heads_of("readers", tmp_path / "bos.zarr", tmp_path / "bos.json", documents, 3)
-    assert found.tolist() == [[True, False]]
+@given(shares)
+def test_thirds_of_the_depth_are_all_layers_once(share):
+    thirds = [choose(share, which) for which in ("lower", "middle", "upper")]
+    assert (np.sum(thirds, axis=0) == 1).all()
+    sizes = [third.all(1).sum() for third in thirds]
+    assert max(sizes) - min(sizes) <= 1
+    first = [np.flatnonzero(third.all(1)) for third in thirds]
+    assert np.concatenate(first).tolist() == list(range(len(share)))
+    assert choose(share, "all").all()
 
 
-@pytest.mark.parametrize("which", ["readers", "matched", "all"])
-def test_the_draw_follows_the_seed(which):
-    share = np.random.default_rng(0).random((6, 12))
-    np.testing.assert_array_equal(choose(share, which, 1), choose(share, which, 1))
+def test_heads_are_chosen_on_documents_that_are_not_measured(tmp_path):
+    documents = np.array([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5])
+    measured = np.array([1, 3])  # and with them 7 and 9, of the same documents
+    attention = np.full((1, 2, 12), 0.1, dtype=np.float32)
+    attention[0, 0] = 0.9
+    attention[0, :, [1, 3, 7, 9]] = [[0, 1.0]] * 4  # what these show must not be seen
+    store = xr.Dataset(
+        {
+            "a_1_64": (("layer", "head", "input"), attention),
+            "document": ("input", documents),
+        }
+    )
+    stored = (tmp_path / "bos.zarr", tmp_path / "bos.json")
+    save_dataset(store, *stored)
+    assert heads_of("readers", *stored, measured).tolist() == [[True, False]]
+    with pytest.raises(ValueError, match=r"choosing heads \(top\): 0 documents"):
+        heads_of("top", *stored, np.arange(6))

@@ -200,11 +200,13 @@ def strings_as_text(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def encoding_of(dataset: xr.Dataset) -> dict[Any, dict[str, Any]]:
-    """Checksums and chunks of every array of a dataset."""
-    from zarr.codecs import Crc32cCodec
+    """Compression, checksums and chunks of every array of a dataset."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
+    # Bytes of one significance side by side: exponents repeat, and a fifth of a store is saved.
+    packed = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
     return {
-        name: {"compressors": [Crc32cCodec()], "chunks": whole_chunks(variable)}
+        name: {"compressors": [packed, Crc32cCodec()], "chunks": whole_chunks(variable)}
         for name, variable in dataset.variables.items()
     }
 

@@ -74,6 +74,20 @@ def test_shifted_positions_are_certified(checkpoint):
         certify(model, given, positions, mixed, None, "float32")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ids_that_begin_below_0_are_certified_against_ordinary_ones(checkpoint, dtype):
+    """As the arm shift has them; ids that RoPE takes for others are refused."""
+    model, given = model_of(checkpoint, dtype=dtype), embeddings().to(getattr(torch, dtype))
+    positions = torch.arange(24)[None] - 12
+    stored = stored_by(model, given, positions)
+    certify(model, given, positions, stored, None, dtype, ordinary=True)
+    stretched = 2 * positions
+    stored = stored_by(model, given, stretched)
+    certify(model, given, stretched, stored, None, dtype)
+    with pytest.raises(ModelError, match="layer 0"):
+        certify(model, given, stretched, stored, None, dtype, ordinary=True)
+
+
 def test_bfloat16_has_a_tolerance_of_its_own(checkpoint):
     model, given = model_of(checkpoint, dtype="bfloat16"), embeddings().bfloat16()
     stored = stored_by(model, given)

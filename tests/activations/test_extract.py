@@ -19,7 +19,7 @@ from abspos.activations.arms import Embeddings, Extraction
 from abspos.activations.capture import NAME, forward, listening
 from abspos.activations.interventions import InterventionError
 from abspos.activations.losses import LOSS_STRIDE
-from abspos.arrays import NonFiniteError, from_bits, open_dataset, to_bits
+from abspos.arrays import NonFiniteError, from_bits, open_dataset, save_dataset, to_bits
 from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch_random
 from abspos.models.tokenizer import TokenizerError
@@ -77,7 +77,8 @@ def test_dimensions(bos):
             ("layer", "input", "kv_head", "position", "feature"),
             (LAYERS, INPUTS, KV, LENGTH, SIZE),
         ),
-        "v0": (("layer", "input", "kv_head", "feature"), (LAYERS, INPUTS, KV, SIZE)),
+        "v0": (("layer", "input", "value_head", "feature"), (LAYERS, INPUTS, KV, SIZE)),
+        "write0": (("layer", "head", "hidden"), (LAYERS, HEADS, HIDDEN)),
         "state0": (("depth", "input", "hidden"), (LAYERS + 1, INPUTS, HIDDEN)),
         "grand_mean": (("depth", "hidden"), (LAYERS + 1, HIDDEN)),
         "by_position": (("depth", "position"), (LAYERS + 1, LENGTH)),
@@ -204,7 +205,8 @@ def test_control_noop_is_bos_bit_for_bit(bos, run, tmp_path):
 def test_control_noop_of_all_inputs_is_the_same_store(activations, run, tmp_path):
     noop = run(tmp_path, "control-noop")
     digests = [json.loads(m.read_text())["files"] for _, m in (activations["bos"], noop)]
-    assert {n for n in digests[0] if digests[0][n] != digests[1][n]} == {"zarr.json"}
+    differ = {n for n in digests[0] if digests[0][n] != digests[1].get(n)}
+    assert {n for n in differ if not n.startswith("write0/")} == {"zarr.json"}
 
 
 def test_control_shift_changes_attention_by_rounding_alone(bos, run, tmp_path):
@@ -214,16 +216,39 @@ def test_control_shift_changes_attention_by_rounding_alone(bos, run, tmp_path):
     np.testing.assert_allclose(shifted["state0"], bos["state0"], rtol=1e-5, atol=1e-6)
 
 
-def test_control_shift_is_refused_before_weights_are_read(run, tmp_path, checkpoint, monkeypatch):
+@pytest.mark.parametrize("condition", ["control-shift", "shift"])
+def test_shifts_are_refused_before_weights_are_read(
+    condition, run, tmp_path, checkpoint, monkeypatch
+):
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
     config = json.loads((model / "config.json").read_text())
-    config["max_position_embeddings"] = LENGTH
-    config["rope_parameters"] = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    dynamic = {"rope_type": "dynamic", "factor": 2.0}
+    variant = {"name": "standard"}
+    if condition == "shift":  # the frequencies of T positions are not those of T / 2
+        config["max_position_embeddings"] = LENGTH - 1
+        variant["rope"] = dynamic
+    else:
+        config["max_position_embeddings"] = LENGTH
+        config["rope_parameters"] = dynamic | {"rope_theta": 1e4}
     (model / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(module.loading, "load", lambda *_: pytest.fail("weights were read"))
-    with pytest.raises(InterventionError, match=r"'control-shift': at inputs.length 32 every"):
-        run(tmp_path / "out", "control-shift", checkpoint=model)
+    with pytest.raises(InterventionError, match=rf"condition '{condition}': at inputs.length 32 "):
+        run(tmp_path / "out", condition, variant, checkpoint=model)
+
+
+def test_the_arm_shift_is_bos_half_a_window_earlier(shift_pair, run, windows, tmp_path):
+    """Whole arms, losses too: as if that window had been drawn, but for the rotation."""
+    _, made, _ = shift_pair
+    shifted, drawn = opened(made), open_dataset(*windows)
+    whole = np.concatenate([drawn["before"].values, drawn["tokens"].values], axis=1)
+    earlier = drawn.assign(tokens=(("input", "position"), whole[:, :LENGTH]))
+    save_dataset(earlier, tmp_path / "in.zarr", tmp_path / "in.json")
+    inputs = Stored(tmp_path / "in.zarr", tmp_path / "in.json")
+    plain = opened(run(tmp_path / "out", "bos", windows=inputs))
+    for name in ("v0", "state0", "loss", "square"):
+        np.testing.assert_allclose(shifted[name], plain[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert np.abs(shifted["k"] - plain["k"]).max() > 0.1
 
 
 def test_conditions_change_the_numbers(bos, activations, run, tmp_path):
@@ -247,15 +272,14 @@ def test_untrained_weights_are_another_model(bos, run, tmp_path):
     assert np.abs(one["q"] - two["q"]).max() > 1e-3
 
 
-def test_what_heads_write_from_position_0(activations, checkpoint):
-    found = opened(activations["no-bos"])
+def test_what_heads_write_from_position_0(bos, activations, checkpoint):
     weights = load_file(checkpoint / "model.safetensors")
-    assert found["write0"].dims == ("layer", "input", "head", "hidden")
-    for layer, n, head in np.ndindex(LAYERS, 3, HEADS):
+    for layer, head in np.ndindex(LAYERS, HEADS):
         w = weights[f"model.layers.{layer}.self_attn.o_proj.weight"].numpy()
-        v = found["v0"].values[layer, n, head // 2]
+        v = bos["v0"].values[layer, 0, head // 2]
         expected = w[:, head * SIZE : (head + 1) * SIZE] @ v
-        np.testing.assert_allclose(found["write0"][layer, n, head], expected, atol=1e-6)
+        np.testing.assert_allclose(bos["write0"][layer, head], expected, atol=1e-6)
+    assert "write0" not in opened(activations["no-bos"]), "its token differs between inputs"
 
 
 # bfloat16
@@ -310,7 +334,7 @@ def test_the_input_of_a_nan_is_counted_over_all_batches(run, tmp_path, monkeypat
     def spoilt(model, tokens, part, *rest):
         given = real(model, tokens, part, *rest)
         if 11 in given.numbers:
-            given.embeddings[11 - part.start, 20] = torch.inf
+            given.embeddings[given.numbers.index(11), 20] = torch.inf
         return given
 
     monkeypatch.setattr(module, "embed", spoilt)

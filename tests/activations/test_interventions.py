@@ -142,6 +142,23 @@ def test_control_shuffle_keeps_the_tokens():
     assert len(set(orders)) > 1
 
 
+def test_control_repeat_is_one_token_of_each_input():
+    text = batch(0, 1, 2).embeddings
+    _, bare = changed("control-repeat")
+    assert torch.equal(bare.embeddings, text[:, 1:2].expand_as(text))
+    _, after_bos = changed("control-repeat-bos")
+    assert (after_bos.embeddings[:, 0] == SETTING.table[1]).all()
+    assert torch.equal(after_bos.embeddings[:, 1:], bare.embeddings[:, 1:])
+
+
+def test_shift_begins_half_a_window_earlier():
+    """The words of the second half have the position ids of the first under bos."""
+    where, after = changed("shift")
+    assert where == {0}
+    assert torch.equal(after.embeddings, changed("bos")[1].embeddings)
+    assert after.position_ids.tolist() == [list(range(-3, 4))]
+
+
 @given(st.sampled_from(ALL), st.permutations(range(6)), st.integers(1, 6))
 def test_an_input_is_changed_alike_in_every_batch(condition, order, size):
     together = apply(condition, batch(*range(6)), SETTING).embeddings

@@ -13,7 +13,9 @@ from abspos.activations.capture import Attention
 from abspos.activations.store import Shape, Sums, Writer, is_finite, to_numpy
 from abspos.arrays import NonFiniteError, from_bits
 
-SHAPE = Shape(2, 5, 4, 2, 6, 8, 8, 16, 2)  # 5 inputs in batches of 2: the last chunk is half full
+SHAPE = Shape(
+    2, 5, 4, 2, 2, 6, 8, 8, 16, 2
+)  # 5 inputs in batches of 2: the last chunk is half full
 
 
 def attention(layer: int, inputs: int, seed: int, dtype: torch.dtype = torch.float32) -> Attention:
@@ -24,7 +26,9 @@ def attention(layer: int, inputs: int, seed: int, dtype: torch.dtype = torch.flo
         return torch.randn(inputs, 6, heads, 8, generator=made).transpose(1, 2).to(dtype)
 
     output = torch.zeros(inputs, 6, 4, 8)
-    return Attention(layer, values(4), values(2), values(2), output, 0.5, None, None, None)
+    query, key, value = values(4), values(2), values(2)
+    first = value[:, :, 0]
+    return Attention(layer, query, key, value, first, output, 0.5, None, None, None)
 
 
 def fill(writer: Writer, dtype: torch.dtype = torch.float32) -> list[list[Attention]]:
@@ -51,7 +55,7 @@ def test_what_is_handed_over_is_what_is_stored(tmp_path, overlap, dtype) -> None
             stored = from_bits(stored) if dtype == "bfloat16" else stored
             given = torch.cat([getattr(one, name) for one in seen[layer]]).float().numpy()
             np.testing.assert_array_equal(stored, given)
-        values = torch.cat([one.value[:, :, 0] for one in seen[layer]]).float().numpy()
+        values = torch.cat([one.value0 for one in seen[layer]]).float().numpy()
         np.testing.assert_array_equal(writer.v0[layer], values)
 
 

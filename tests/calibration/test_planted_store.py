@@ -51,7 +51,7 @@ def arm(made, tmp_path_factory):
         folder = tmp_path_factory.mktemp("arm")
         stored = Stored(folder / "a.zarr", folder / "a.json")
         settings = Planting(
-            FULL | (variant or {}), condition, NUMBER, "a", 0, dtype, batch, 0, left
+            FULL | (variant or {}), condition, NUMBER, "a", 0, dtype, batch, 0, left=left
         )
         # Paths are plain text, as Snakemake hands them to a script.
         pairs = (Stored(*map(str, pair)) for pair in (*made, stored))

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from abspos.calibration import population as module
-from abspos.calibration.population import Arm, energies, flat, write_energies
+from abspos.calibration.population import PlantedArm, energies, flat, write_energies
 from abspos.calibration.worlds import World, draw, logits, planted
 from abspos.statistics.energies import energy
 
 WORLD = World(0.5, layers=2, seed=4)
 LENGTH, EARLY, ANCHOR, NUMBER = 24, 6, 8, 30
-WHOLE, LESS = Arm(1.0, False, None, (5,)), Arm(0.7, False, None, (5,))
-NARROW, BARE = Arm(1.0, False, 5, (5,)), Arm(0.0, False, None, (5,))
+WHOLE, LESS = PlantedArm(1.0, False, None, (5,)), PlantedArm(0.7, False, None, (5,))
+NARROW, BARE = PlantedArm(1.0, False, 5, (5,)), PlantedArm(0.0, False, None, (5,))
 GIVEN = {"length": LENGTH, "early": EARLY, "anchor": ANCHOR}
 
 

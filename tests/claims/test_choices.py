@@ -169,4 +169,6 @@ def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
     halves = both[both["choice"].str.startswith("half")]
     assert (halves["n_inputs"] == 8).all()
     anchored = table[table["choice"].str.startswith("anchor")]
-    assert set(zip(anchored["number"], anchored["lens"], strict=True)) == {("mask energy", "log")}
+    assert set(zip(anchored["number"], anchored["lens"], strict=True)) == {
+        (f"{component} share of mask + R", "log") for component in ("mask", "residual")
+    }

@@ -54,7 +54,7 @@ def test_a_claim_gets_rows_a_statement_and_verdicts_under_other_choices(componen
     monkeypatch.setattr(choices, "ANCHORS", (7,))
     store = open_dataset(*components["bos"]).load()
     keys = {"model": "m", "revision": "r", **BOS._asdict()}
-    arm = ArmTables(store, keys, 0.95, 100, 0).for_claims(halves=False)
+    arm = ArmTables(store, keys, 0.95, 100, 0).for_claims()
     evidence = Evidence({BOS: arm}, np.arange(16), [], {"standard": {}}, 0.95, 0)
     assert registry.statements()["made-up"] == "the mask is there"
     table = claim_table(evidence).assign(model="m", revision="r")

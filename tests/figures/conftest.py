@@ -11,12 +11,19 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from abspos.claims.sources import ONE, WITHOUT
+
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 READ = {"R": "residual", "sink": "sink", "pattern": "pattern"}  # by a component of like size
 COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
 FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window")
 LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
 EDGES = [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16, 19, 22, 26, 32, 38, 45, 53, 64]
+#: Numbers of a silence, in the columns of an exchange.
+SILENCED = {
+    "share of energy": "energy reduction",
+    "share of the bos-swap change": "difference share",
+}
 CLAIM_COLUMNS = (
     "claim",
     "model",
@@ -191,6 +198,17 @@ class Factory:
             )
         return pd.DataFrame(rows)
 
+    def fingerprint(self) -> pd.DataFrame:
+        rows = []
+        for (model, revision), layer in product(self.runs, range(LAYERS)):
+            keys = {"model": model, "revision": revision, "variant": "standard", "layer": layer}
+            keys |= {"value_share": 0.7 * 10.0**-layer, "readers": 0, "tokens": 5}
+            if layer:  # no head of layer 0 reads the sink
+                more = {"decoded": 0.6, "decoded_low": 0.5, "decoded_high": 0.7}
+                keys |= {"readers": 2, "chance_high": 0.01, "p_value": 0.001} | more
+            rows.append(self.row("explained", 0.3 if layer else np.nan, **keys))
+        return pd.DataFrame(rows)
+
     def balance(self) -> pd.DataFrame:
         return pd.DataFrame(
             self.row("balance", 0.3 + anchor / 200, **arm, anchor=anchor, lens="log")
@@ -311,19 +329,19 @@ class Factory:
                 }
             )
             for heads, share, lens, summary in product(
-                ("readers", "matched", "all", "readers less matched"),
-                ("share of R energy", "share of the bos-swap change"),
+                ("readers", "others", "all", "readers less others", "silence-top"),
+                ("share of energy", "share of the bos-swap change"),
                 LENSES,
                 SUMMARIES,
             ):
-                decides = heads == "readers less matched"
+                decides = heads == "readers less others"
                 rows.append(
                     self.row(
                         "estimate",
                         0.3,
                         **keys,
                         claim="sink-readers",
-                        number=f"{heads}: {share}",
+                        number=f"{heads}: {SILENCED[share] if 'silence' in heads else share}",
                         arms="standard/exchange-readers vs standard/bos",
                         lens=lens,
                         summary=summary,
@@ -393,11 +411,59 @@ class Factory:
             )
         )
 
+    def controls(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "model": model,
+                "revision": revision,
+                "variant": "standard",
+                "condition": condition,
+                "check": f"largest energy of R, at most 1e-06, {lens}",
+                "value": value,
+                "passed": True,
+            }
+            for (model, revision), (condition, value), lens in product(
+                self.runs, {"control-repeat": 0.0, "control-repeat-bos": 3.0}.items(), LENSES
+            )
+        )
+
+    def factorial(self) -> pd.DataFrame:
+        shares = {"key 0": 0.9, "keys": 0.04, "queries": 0.02, "interactions": 0.04, "all": 1.0}
+        return pd.DataFrame(
+            self.row(
+                "share",
+                share if component == "residual" else 0.0 if effect == "key 0" else 0.3,
+                model=model,
+                revision=revision,
+                variant="standard",
+                condition="shift",
+                layer=layer,
+                lens=lens,
+                component=component,
+                summary=summary,
+                effect=effect,
+                kind="full",
+            )
+            for (model, revision), layer, lens, component, summary, (effect, share) in product(
+                self.runs,
+                [*range(LAYERS), None],
+                LENSES,
+                ("residual", "pattern"),
+                SUMMARIES,
+                shares.items(),
+            )
+        ).astype({"layer": "Int64"})
+
     def sensitivity(self) -> pd.DataFrame:
         claims = self.claims()
         found = claims[claims["ci_low"].notna() & (claims["summary"] == "median")]
         found = found[found["verdict"].isin(["reproduced", "opposite", "direction only"])]
-        choices = (("early 16", "same"), ("half 1", "too few inputs"), ("mean head", "flips"))
+        choices = (
+            ("early 16", "same"),
+            ("half 1", "too few inputs"),
+            ("mean head", "flips"),
+            *((f"{head}{name}", "same") for name in ("plays", "code") for head in (ONE, WITHOUT)),
+        )
         parts = [
             found.assign(
                 choice=choice,
@@ -416,6 +482,7 @@ class Factory:
             "readings",
             "energies",
             "sinks",
+            "fingerprint",
             "position0",
             "balance",
             "swaps",
@@ -423,6 +490,8 @@ class Factory:
             "sensitivity",
             "changes",
             "controlled_effects",
+            "controls",
+            "factorial",
             "loss",
         )
         return {name: getattr(self, name)() for name in names}

@@ -6,7 +6,8 @@ has the server fork, and the fork runs Snakemake or a script with the caller's a
 environment, and standard streams. The library itself is never imported beforehand, and a killed
 caller takes its fork with it. A fork that runs a script bears its rule's name (``Server.jobs``).
 
-Not for settings that packages read from the environment when they are imported.
+Settings that packages read from the environment when they are imported are those of the server; of
+huggingface_hub they are read again.
 """
 
 from __future__ import annotations
@@ -208,6 +209,8 @@ def _run(request: dict[str, Any], streams: list[int], python: str) -> int:
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None
+    if constants := sys.modules.get("huggingface_hub.constants"):
+        importlib.reload(constants)
     snakemake = _is_snakemake(request["argv"])
     first, *arguments = request["argv"][request["argv"][0] == "-m" :]
     paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]

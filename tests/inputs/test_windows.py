@@ -76,6 +76,35 @@ def test_windows_lie_inside_documents_and_never_overlap(sizes, number, length, s
     assert len(set(found["document"].values.tolist())) == len(set(ids))
 
 
+@given(
+    sizes_, st.integers(1, 8), st.integers(2, 16), seeds, st.sampled_from(["random", "document"])
+)
+def test_before_a_window_stand_the_tokens_of_its_document(sizes, number, length, seed, start):
+    """A document is read as a circle, and of what the arm shift reads no token comes twice."""
+    try:
+        found = draw(sizes, number, length, start, seed)
+    except InputError:
+        return
+    whole = np.concatenate([found["before"].values, found["tokens"].values], axis=1)
+    assert found["before"].shape == (number, length // 2)
+    assert found["before"].dtype == np.int32
+    for row, offset in zip(whole, found.attrs["offsets"], strict=True):
+        document, places = np.unique(row // 1000), row % 1000
+        assert len(document) == 1
+        assert len(np.unique(places[:length])) == length
+        size = sizes[int(document[0])]
+        assert places.tolist() == [
+            (offset - length // 2 + step) % size for step in range(len(places))
+        ]
+
+
+def test_windows_are_drawn_as_before_there_were_tokens_before_them():
+    """The same seed has always given these offsets: published windows stay as they are."""
+    found = draw([50, 60, 70, 80, 90], 4, 8, seed=3)
+    assert found.attrs["document_ids"] == ["d4", "d2", "d1", "d3"]
+    assert found.attrs["offsets"] == [1, 20, 45, 39]
+
+
 @given(sizes_, st.integers(1, 12), st.integers(2, 16), seeds)
 def test_one_window_per_document_while_documents_last(sizes, number, length, seed):
     able = sum(size >= length for size in sizes)
@@ -294,7 +323,7 @@ def test_unknown_tokens_are_told_and_many_are_refused(make, caplog):
 
 def test_store_of_windows(windows, corpus, checkpoint):
     found = open_dataset(*windows)
-    assert dict(found.sizes) == {"input": 16, "position": 32}
+    assert dict(found.sizes) == {"input": 16, "position": 32, "preceding": 16}
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     texts = {document.id: document.text for document in read_corpus(corpus)}
     ids = found.attrs["document_ids"]
@@ -302,6 +331,10 @@ def test_store_of_windows(windows, corpus, checkpoint):
     for row, name, offset in zip(found["tokens"].values, ids, found.attrs["offsets"], strict=True):
         assert tokenizer.decode(row) == texts[name][offset : offset + 32], "a byte is a token"
     assert tokenizer.bos_token_id not in found["tokens"].values
+    for row, name, offset in zip(found["before"].values, ids, found.attrs["offsets"], strict=True):
+        text = texts[name]
+        expected = text[max(0, offset - 16) : offset]
+        assert tokenizer.decode(row) == (text[offset - 16 :] if offset < 16 else "") + expected
 
 
 def test_a_second_draw_is_the_same_to_the_byte(windows, corpus, checkpoint, tmp_path):

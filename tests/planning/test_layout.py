@@ -72,6 +72,7 @@ def arms_of(stage: str, *names: str) -> set[str]:
     }
 
 
+FEW = ("control-noop", "control-repeat", "control-repeat-bos")
 UNWINDOWED = ("standard", "ntk", "untrained")
 CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("study",), "other", set()),
@@ -86,9 +87,8 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
         ("inputs", "number"),
         64,
         {"inputs", *arms_of("extraction")}
-        - {
-            "extraction standard/control-noop"  # takes the first 8 of either
-        },
+        # take the first 8 of either
+        - {f"extraction standard/{name}" for name in FEW},
     ),
     (("inputs", "length"), 256, {"inputs"}),
     (("inputs", "start"), "document", {"inputs"}),
@@ -109,6 +109,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("models", 0, "source", "version"), "0.1.3", {"source"}),
     (("models", 0, "source", "file_sha256"), "0" * 64, {"source", "judgement"}),
     (("models", 0, "name"), "other", {"source", "judgement", "tabulation"}),
+    (("models", 0, "reading"), "pattern", {"judgement"}),
     (("variants", 1, "rope", "factor"), 4, {"judgement", *arms_of("extraction", "ntk")}),
     (
         ("variants", 2, "window"),
@@ -120,7 +121,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
             *arms_of("decomposition", *UNWINDOWED),  # which are looked at beyond every window
         },
     ),
-    (("variants", 0, "conditions", 7, "inputs"), 64, {"extraction standard/control-shift"}),
+    (("variants", 0, "conditions", 10, "inputs"), 64, {"extraction standard/control-shift"}),
     (("variants", 0, "conditions", "+"), "swap-random", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "no-bos", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "swap-mean", {"tabulation", "decomposition ntk/bos"}),
@@ -157,7 +158,7 @@ def test_a_new_token_adds_an_arm():
 
 
 def test_an_extraction_knows_its_own_token_and_no_other():
-    exchanges = ["bos", "swap-token", "exchange-readers", "exchange-matched", "exchange-all"]
+    exchanges = ["bos", "swap-token", "exchange-readers", "exchange-others", "silence-top"]
     variants = [*config()["variants"], {"name": "w", "window": 8, "conditions": exchanges}]
     found = layout(config(variants=variants))
     tokens = found.study.swap_tokens
@@ -317,16 +318,40 @@ def test_runs_are_the_studys():
     assert found.number("b", "standard", "bos") == 128
 
 
+def test_models_of_random_weights_are_named_to_the_judges():
+    made = config()
+    models = [made["models"][0], {"name": "toy", "source": {"type": "random"}}]
+    of = layout(made | {"models": models})
+    assert of.judgement()["random"] == ["toy"]
+    assert [of.choices(m["name"])["random"] for m in models] == [False, True]
+    assert "random" not in of.truth()
+
+
 def test_what_is_compared_with_bos():
     found = layout()
     for variant, condition in found.arms(MODEL):
-        compared = condition.startswith(("swap-", "ablate-", "control-")) and (
-            condition != "control-noop"
-        )
+        compared = condition.startswith(("swap-", "ablate-", "control-")) and condition not in FEW
         assert found.reference(MODEL, variant, condition) == ("bos" if compared else None)
         assert found.is_reference(MODEL, variant, condition) == (
             condition == "bos" and variant in ("standard", "window")
         )
+
+
+def test_the_partner_of_a_pair_is_bos():
+    """It reads the activations of bos, and its own fields are compared with nothing."""
+    found = layout()
+    partners = {condition: found.partner(condition) for _, condition in found.arms(MODEL)}
+    assert {name for name, partner in partners.items() if partner} == {"shift"}
+    assert partners["shift"] == "bos"
+    assert found.reference(MODEL, "standard", "shift") is None
+
+
+def test_figures_of_pairs_and_repeats_need_them():
+    everything = layout().figures()
+    assert {"factorial", "controls"} <= set(everything)
+    assert {"factorial", "controls"}.isdisjoint(conditions("bos", "no-bos").figures())
+    assert "controls" in conditions("bos", "control-repeat").figures()
+    assert "factorial" in conditions("bos", "shift").figures()
 
 
 def conditions(*entries: Any) -> Layout:

@@ -130,14 +130,14 @@ def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:
     }
     claims = pd.DataFrame(
         [
-            row | {"claim": "sink-readers", "number": "all: share of R energy", "verdict": None},
-            row | {"claim": "sink-readers", "number": "readers less matched", "verdict": "x"},
+            row | {"claim": "sink-readers", "number": "all: share of energy", "verdict": None},
+            row | {"claim": "sink-readers", "number": "readers less others", "verdict": "x"},
             row | {"claim": "bos-swap", "number": "n", "verdict": "reproduced"},
         ]
     )
     assert results.exchanges_table(claims).splitlines()[2:] == [
-        "| all: share of R energy | log | median | 50.00 % [40.00, 60.00] | 64 |  |",
-        "| readers less matched | log | median | 50.00 % [40.00, 60.00] | 64 | x |",
+        "| all: share of energy | log | median | 50.00 % [40.00, 60.00] | 64 |  |",
+        "| readers less others | log | median | 50.00 % [40.00, 60.00] | 64 | x |",
     ]
 
 

@@ -14,12 +14,12 @@ from scipy.stats import t
 from abspos.arrays import open_dataset
 from abspos.components.lenses import LENSES
 from abspos.csv_tables import write_csv
-from abspos.documents import holdout
 from abspos.statistics import aggregate
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
 from abspos.statistics.aggregate import tabulate
 from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.fingerprint import READ
 from abspos.statistics.half_samples import SPLITS, in_first_half
 from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.sign_flips import sign_flip_p
@@ -645,39 +645,40 @@ def test_an_altered_store_of_replicates_is_refused(replicates, tmp_path):
         open_replicates(store, manifest)
 
 
-def test_writes_of_no_bos_alone(replicates, stores):
-    arm = ARMS["no-bos"]
-    assert [name for name, own in replicates.items() if own.writes is not None] == [arm]
-    for name in ("gram_write", "a_1_64"):
-        np.testing.assert_array_equal(replicates[arm].writes[name], stores[arm][name])
+def test_writes_of_arms_of_the_crossed_design_alone(replicates, stores):
+    crossed = {arm for arm in replicates if arm.condition == "bos"}
+    assert {name for name, own in replicates.items() if own.writes is not None} == crossed
+    for arm in crossed:
+        for name in READ:
+            np.testing.assert_array_equal(replicates[arm].writes[name], stores[arm][name])
 
 
 def test_cross_grams_become_replicates(stores):
     store = stores["standard", "bos"]
-    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins(halves=True)
+    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins([])
     rng = np.random.default_rng(0)
     names = [f"cross_{lens}{which}" for lens in LENSES for which in ("", "_sink")]
     names += ["cross_probability_pattern"]
     cross = {name: rng.normal(size=(3, 4, 16, 16)).astype(np.float32) for name in names}
     dims = ("layer", "head", "input", "input_reference")
     arm = ArmTables(store.assign({n: (dims, x) for n, x in cross.items()}), BOS, 0.95, 100, 0)
-    found = arm.all_bins(halves=True)
-    _, half = holdout(16, 0, store["document"].values)
+    half = [1, 4, 5, 8, 9, 12, 13]
+    found = arm.all_bins([half])
     wanted = {(lens, "residual"): cross[f"cross_{lens}"] for lens in LENSES}
     wanted |= {(lens, "row+sink"): cross[f"cross_{lens}_sink"] for lens in LENSES}
     wanted["probability", "pattern"] = cross["cross_probability_pattern"]
     wanted["log", "pattern"] = cross["cross_log"].astype(float) - cross["cross_log_sink"]
     for (lens, component), gram in wanted.items():
-        for name, expected in (("cross", gram), ("half-cross", gram[..., half, :][..., half])):
+        for name, expected in (("cross", gram), ("among-7-cross", gram[..., half, :][..., half])):
             np.testing.assert_allclose(
                 found[name].sel(lens=lens, component=component).isel(replicate=0),
                 statistics.energy(expected),
             )
-    assert set(arm.all_bins(halves=False)) == set(found) - {"half", "half-cross"}
+    assert set(arm.all_bins([])) == set(found) - {"among-7", "among-7-cross"}
     for lens, component in product(LENSES, ("residual", "row", "sink", "pattern")):
         own = gram_of(store, "early", lens, component)
         np.testing.assert_allclose(
-            found["half"].sel(lens=lens, component=component).isel(replicate=0),
+            found["among-7"].sel(lens=lens, component=component).isel(replicate=0),
             statistics.energy(own[..., half, :][..., half]),
             rtol=1e-6,
             atol=1e-12,
@@ -773,6 +774,42 @@ def test_a_shift_of_all_positions_is_rounding(stores, moved, passed):
     assert row["check"].endswith("at most 0.001")
     assert row["value"] == pytest.approx(moved, abs=1e-6)
     assert row["passed"] == passed
+
+
+def repeated(condition, residual, stores):
+    """Rows of controls.csv of an arm whose heads have these early energies of R (layer, head)."""
+    layer, head = np.indices(np.shape(residual))
+    rows = {"variant": "standard", "condition": condition, "bin": "early", "lens": "log"}
+    own = pd.DataFrame({"layer": layer.ravel(), "head": head.ravel(), "energy": np.ravel(residual)})
+    energies = pd.concat(
+        [
+            own.assign(**rows, component="residual"),
+            own.assign(**rows | {"lens": "probability"}, component="residual", energy=0.0),
+            own.assign(**rows, component="mask", energy=5.0),
+            own.assign(**rows | {"bin": "late"}, component="residual", energy=7.0),
+        ]
+    )
+    given = {("standard", condition): stores["standard", "bos"]}
+    return aggregate.controls(given, energies, {}).set_index("check")
+
+
+def test_one_token_repeated_has_no_r_in_any_head(stores):
+    found = repeated("control-repeat", [[1e-12, 0.0], [-5e-12, 2e-12]], stores)
+    name = "largest energy of R, at most 1e-06, log"
+    assert found.loc[name, ["value", "passed"]].tolist() == [5e-12, True]
+    for wrong in (2e-6, -2e-6):
+        found = repeated("control-repeat", [[1e-12, 0.0], [wrong, 0.0]], stores)
+        assert found.loc[name, ["value", "passed"]].tolist() == [2e-6, False]
+    found = repeated("control-repeat", [[np.nan, 0.0]], stores)
+    assert not found.loc[name, "passed"], "what was not measured is not nothing"
+
+
+def test_after_bos_it_has_some_in_every_layer(stores):
+    found = repeated("control-repeat-bos", [[0.0, 3.0], [2.0, 0.0]], stores)
+    name = "smallest over layers of the largest energy of R, above 1e-06, log"
+    assert found.loc[name, ["value", "passed"]].tolist() == [2.0, True]
+    found = repeated("control-repeat-bos", [[0.0, 3.0], [0.0, 1e-9]], stores)
+    assert found.loc[name, ["value", "passed"]].tolist() == [1e-9, False]
 
 
 def test_parts_of_hidden_states_add_up_by_depth(read, stores):

@@ -12,7 +12,8 @@ import pytest
 
 from abspos.study.conditions import (
     CONDITIONS,
-    EXCHANGES,
+    PAIRS,
+    SUBSTITUTES,
     TABLE,
     arms_of,
     condition_of,
@@ -56,10 +57,17 @@ def test_arms_and_conditions_correspond():
 
 def test_rows_agree_with_themselves():
     for row in TABLE:
-        assert (row.heads is not None) == (row.role == "exchange") == (row.name in EXCHANGES)
+        assert (row.role == "substitute") == (row.name in SUBSTITUTES)
+        assert SUBSTITUTES.get(row.name) == row.substitute
+        if row.substitute:
+            assert (row.substitute.source == "token") == (row.token is not None)
+            assert row.compared
+        if row.crossed:
+            assert row.role != "control", "an arm of the crossed design"
         assert not row.reads_early or row.token
         assert not row.compared or row.role != "reference", "bos is compared with nothing"
-        assert row.compared or row.role in ("reference", "control")
+        assert row.compared or row.role in ("reference", "control", "pair")
+        assert (row.role == "pair") == (row.name in PAIRS)
 
 
 # a new condition

@@ -65,13 +65,15 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
     study = load_study(DEFAULT)
     arms = [(run.variant, run.condition) for run in study.runs() if run.model == "smollm2-135m"]
     swaps = [("standard", f"swap-token-{k}") for k in (1, 2, 3, 4)]
+    few = ("control-noop", "control-repeat", "control-repeat-bos")
     assert arms == [
         ("standard", "bos"),
         ("standard", "no-bos"),
         ("standard", "ablate-zero"),
         ("standard", "swap-mean"),
         *swaps,
-        ("standard", "control-noop"),
+        ("standard", "shift"),
+        *(("standard", control) for control in few),
         ("ntk", "bos"),
         ("window", "bos"),
         ("window", "ablate-zero"),
@@ -80,8 +82,8 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
     ]
     hybrid = [(run.variant, run.condition) for run in study.runs() if run.model == "gemma-3-270m"]
     assert hybrid == [arm for arm in arms if arm[1] not in ("ablate-zero", "swap-mean")]
-    assert {run.inputs for run in study.runs() if run.condition == "control-noop"} == {8}
-    assert {run.inputs for run in study.runs() if run.condition != "control-noop"} == {128}
+    assert {run.inputs for run in study.runs() if run.condition in few} == {8}
+    assert {run.inputs for run in study.runs() if run.condition not in few} == {128}
     assert not study.preliminary
 
 

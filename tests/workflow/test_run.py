@@ -182,3 +182,10 @@ def test_two_clones_give_the_same_bytes(finished, kept) -> None:
     assert finished.tables() == kept.tables()
     assert len(finished.manifests()) == 2 * len(ARMS) + 3
     assert finished.manifests() == kept.manifests()
+
+
+def test_a_pair_needs_the_activations_of_bos(fresh) -> None:
+    fresh.configure(variants=[{"name": "standard", "conditions": ["bos", "no-bos", "shift"]}])
+    made = fresh.plan("results/tiny/components/toy/seed-0/standard/shift.zarr")
+    assert made.arms("activations") == ["standard/bos", "standard/shift"]
+    assert made.arms("components") == ["standard/shift"]

@@ -23,14 +23,14 @@ print("wrong", file=sys.stderr)
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a script in a folder of its own: start(end) -> the caller's process."""
+    """Start a script in a folder of its own: start(end, **environment) -> the caller's process."""
 
-    def begin(end: str) -> subprocess.Popen[str]:
+    def begin(end: str, **environment: str) -> subprocess.Popen[str]:
         (tmp_path / "tmp.told.py").write_text(SCRIPT.format(end=end))
         return subprocess.Popen(
             [str(warm.shared().python), str(tmp_path / "tmp.told.py"), "a b"],
             cwd=tmp_path,
-            env={**os.environ, "WORD": "here"},
+            env={**os.environ, "WORD": "here", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -69,6 +69,12 @@ def test_a_signal_reaches_the_script_and_a_killed_caller_takes_it_along(start, t
         assert process.wait(timeout=600) == code
         wait_for(lambda job=job: not job.is_running() or job.status() == "zombie")
         Path(tmp_path, "began").unlink()
+
+
+def test_the_hub_is_the_callers(start):
+    end = "from huggingface_hub import constants, HfApi; print(HfApi().endpoint)"
+    out, err = start(end, HF_ENDPOINT="http://127.0.0.1:9").communicate("", timeout=600)
+    assert out.splitlines()[1:] == ["http://127.0.0.1:9"], err
 
 
 def wait_for(what) -> None:

@@ -16,7 +16,7 @@ rule activations:
         result("logs/activations/{model}/{revision}/{variant}/{condition}.log"),
     wildcard_constraints:
         model=one_of(LAYOUT.computed()),
-        condition="(?!bos[.])[^/]+",
+        condition="(?!(bos|shift)[.])[^/]+",
     conda:
         environment("activations")
     threads: STUDY.threads
@@ -30,9 +30,10 @@ rule activations:
         "../scripts/activations.py"
 
 
-# What other runs are compared with goes first, so that their temporary stores need not wait for it.
+# What other runs are compared with goes first, so that their temporary stores need not wait for it;
+# and what is paired with its activations, so that they need not wait either.
 use rule activations as activations_bos with:
     wildcard_constraints:
         model=one_of(LAYOUT.computed()),
-        condition="bos",
+        condition="bos|shift",
     priority: 5

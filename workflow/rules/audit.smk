@@ -7,6 +7,8 @@ rule front:
         checkpoints=rules.checkpoints.output[0],
         sensitivity=rules.sensitivity.output.table,
         controls=result("statistics/controls.csv"),
+        balance=result("statistics/balance.csv"),
+        swaps=rules.claims.output.swaps,
     output:
         result("front.rst"),
     log:

@@ -22,7 +22,7 @@ from abspos.planning.costs import load_of
 from abspos.planning.requests import ON_DEVICE, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
 from abspos.planning.variations import other_studies
-from abspos.study.conditions import EXCHANGES
+from abspos.study.conditions import chooses_heads
 from abspos.study.config import SLURM, ConfigError
 from abspos.study.files import load_files
 
@@ -197,9 +197,25 @@ def reference_of(suffix):
 
 
 def heads_from(suffix):
-    """An input function: where an exchange finds its heads, or nothing for other conditions."""
+    """An input function: where a condition finds its heads, or nothing where none are chosen."""
     compared = reference_of(suffix)
-    return lambda wildcards: compared(wildcards) if wildcards.condition in EXCHANGES else []
+
+    def paths(wildcards):
+        return compared(wildcards) if chooses_heads(wildcards.condition) else []
+
+    return paths
+
+
+def partner_of(suffix):
+    """An input function: activations that a run is paired with, or nothing."""
+
+    def paths(wildcards):
+        wanted = LAYOUT.partner(wildcards.condition)
+        pattern = LAYOUT.store("activations") + suffix
+        named = {**wildcards, "condition": wanted}
+        return [pattern.format(**named)] if wanted else []
+
+    return paths
 
 
 def arms_of(suffix):

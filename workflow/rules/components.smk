@@ -9,6 +9,8 @@ rule components:
         inputs_manifest=rules.inputs.output.manifest,
         reference=ancient(reference_of(".zarr")),
         reference_manifest=reference_of(".manifest.json"),
+        partner=ancient(partner_of(".zarr")),
+        partner_manifest=partner_of(".manifest.json"),
     output:
         store=directory(LAYOUT.store("components") + ".zarr"),
         manifest=LAYOUT.store("components") + ".manifest.json",

@@ -15,4 +15,5 @@ with job(snakemake):
         snakemake.output.changes,
         snakemake.output.effects,
         **snakemake.params.config,
+        choices=snakemake.input.choices,
     )

@@ -18,4 +18,5 @@ with job(snakemake):
         reference=next(
             map(Stored, snakemake.input.reference, snakemake.input.reference_manifest), None
         ),
+        partner=next(map(Stored, snakemake.input.partner, snakemake.input.partner_manifest), None),
     )

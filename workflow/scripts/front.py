@@ -13,4 +13,5 @@ with job(snakemake):
         snakemake.params.config,
         snakemake.input.checkpoints,
         snakemake.input.controls,
+        {"balance": snakemake.input.balance, "swaps": snakemake.input.swaps},
     )

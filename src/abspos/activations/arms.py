@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from abspos.activations.interventions import Batch, InterventionError, Setting, apply, known
-from abspos.models.loading import largest_shift, variant_config
+from abspos.documents import holdout
+from abspos.models.loading import largest_shift, rope_limits, variant_config
 from abspos.models.sources import CausalLM
 from abspos.models.tokenizer import prepends_bos, require_fit, single_token, tokenizer_of
-from abspos.study.conditions import condition_of
+from abspos.study.conditions import PAIRS, condition_of
 
 #: What control-shift adds to position ids, where RoPE allows it.
 SHIFT = 64
@@ -30,7 +33,9 @@ class Extraction:
     Attributes:
         variant: one entry of the config's ``variants``.
         condition: what stands at position 0.
-        number: N, how many of the inputs.
+        number: N, how many of the inputs, counted from the first.
+        held_out_of: where given, the inputs are those of a half of so many that no head is chosen
+            on; None: of all.
         token: text of the swap token that the arm reads, if it reads one.
         early: first query after the early bin; control-later acts at half of it.
         dtype: ``float32`` or ``bfloat16``.
@@ -47,7 +52,18 @@ class Extraction:
     dtype: str
     batch: int
     seed: int
+    held_out_of: int | None = None
     bos: str = "auto"
+
+    def numbers(self, documents: np.ndarray) -> np.ndarray:
+        """Which inputs of the study the arm has (input), from the document of each.
+
+        Source: docs/method.md, section 3 (selection).
+        """
+        if self.held_out_of is None:
+            return np.arange(min(self.number, len(documents)))
+        _, measured = holdout(self.held_out_of, self.seed, documents[: self.held_out_of])
+        return np.flatnonzero(measured)[: self.number]
 
     @property
     def window(self) -> int | None:
@@ -106,10 +122,19 @@ def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
     """Shift of all position ids by control-shift: SHIFT, or less if RoPE would change.
 
     Raises:
-        InterventionError: every shift would change the frequencies of RoPE.
+        InterventionError: every shift that the condition makes would change the frequencies of
+            RoPE.
     """
     config = variant_config(checkpoint, settings.variant, length)
     shift = largest_shift(config, length, SHIFT)
+    given = condition_of(settings.condition).substitute
+    beyond = any(limit < length for _, limit in rope_limits(config))
+    if given and given.source == "mid-text" and beyond:
+        raise InterventionError(
+            f"condition {settings.condition!r}: at inputs.length {length} this RoPE depends "
+            "on the largest position, so that shorter texts have another; lower inputs.length, or "
+            f"write `without: [{settings.condition}]` beside the model's source"
+        )
     if shift == 0 and settings.condition == "control-shift":
         raise InterventionError(
             f"condition 'control-shift': at inputs.length {length} every shift changes the "
@@ -117,6 +142,43 @@ def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:
             "inputs.length, or write `without: [control-shift]` beside the model's source"
         )
     return shift
+
+
+def tokens_of(windows: xr.Dataset, condition: str, numbers: np.ndarray) -> Tensor:
+    """Token ids (input, position) of an arm's inputs: the windows, or those half a window earlier.
+
+    Of a pair (abspos.study.conditions), the T // 2 tokens before a window and then its first half:
+    what stands at position i under bos stands here at i + T // 2.
+
+    Args:
+        windows: see abspos.inputs.windows.draw_windows.
+        condition: the arm's.
+        numbers: which of the inputs.
+    """
+    tokens = windows["tokens"].values[numbers]
+    if condition in PAIRS:
+        before = windows["before"].values[numbers]
+        tokens = np.concatenate([before, tokens], axis=1)[:, : tokens.shape[1]]
+    return torch.as_tensor(tokens).long()
+
+
+def require_matched(checkpoint: Path, settings: Extraction, length: int) -> None:
+    """Refuse a pair whose two arms RoPE would not rotate alike.
+
+    Raises:
+        InterventionError: frequencies depend on the largest position id, which is smaller here.
+    """
+    if settings.condition not in PAIRS:
+        return
+    limits = rope_limits(variant_config(checkpoint, settings.variant, length))
+    for kind, limit in limits:
+        if length > limit and (kind == "dynamic" or length // 2 <= limit):
+            raise InterventionError(
+                f"condition {settings.condition!r}: at inputs.length {length} the frequencies of "
+                f"this model's RoPE ({kind}, {limit} positions) depend on the largest position, "
+                "which differs between the two arms of the pair; lower inputs.length, or write "
+                f"`without: [{settings.condition}]` beside the model's source"
+            )
 
 
 def setting_for(
@@ -156,9 +218,17 @@ class Embeddings:
         return self.module(ids)
 
 
-def embed(model: CausalLM, tokens: Tensor, part: slice, condition: str, setting: Setting) -> Batch:
-    """Input embeddings of some inputs with the condition applied."""
+def embed(
+    model: CausalLM, tokens: Tensor, numbers: Sequence[int], condition: str, setting: Setting
+) -> Batch:
+    """Input embeddings of some inputs with the condition applied.
+
+    Args:
+        model: of the run.
+        tokens: (input, position).
+        numbers: which inputs of the study these are (input).
+        condition: the arm's.
+        setting: what conditions draw on.
+    """
     table = model.get_input_embeddings()
-    ids = tokens[part].to(table.weight.device)
-    numbers = range(tokens.shape[0])[part]
-    return apply(condition, Batch(table(ids), numbers), setting)
+    return apply(condition, Batch(table(tokens.to(table.weight.device)), numbers), setting)

@@ -26,7 +26,7 @@ from transformers.masking_utils import (
     sliding_window_overlay,
 )
 
-from abspos.activations import exchange
+from abspos.activations import substitution
 from abspos.models.adapters import body, decoder_layers, output_projection
 from abspos.models.sources import CausalLM, ModelError
 
@@ -42,9 +42,10 @@ class Attention:
     Attributes:
         layer: index of the layer.
         query: after RoPE (input, head, position, feature).
-        key: after RoPE (input, kv_head, position, feature); as each head reads it under an
-            exchange (input, head, ...).
+        key: after RoPE (input, kv_head, position, feature), as heads read it; (input, head, ...)
+            under a substitution that differs within a group of heads.
         value: likewise.
+        value0: the value at position 0 itself (input, kv_head, feature).
         output: softmax(...) times value (input, position, head, feature).
         scale: what the logits are multiplied with.
         window: keys of the layer's own sliding window as the model states it, or None.
@@ -56,6 +57,7 @@ class Attention:
     query: Tensor
     key: Tensor
     value: Tensor
+    value0: Tensor
     output: Tensor
     scale: float
     window: int | None
@@ -112,14 +114,15 @@ def attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
 
-    output, _ = exchange.attend(layer, key, value, compute)
+    output, _ = substitution.attend(layer, key, value, compute)
     if _listeners:
-        read = exchange.read_by_head(layer, key, value)
+        read = substitution.read(layer, key, value)
         seen = Attention(
             layer=layer,
             query=query,
             key=read[0],
             value=read[1],
+            value0=value[:, :, 0],
             output=output,
             scale=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
             window=kwargs.get("sliding_window"),
@@ -180,7 +183,7 @@ def eager(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The family's own eager attention, under the exchange that is open: for certificates.
+    """The family's own eager attention, under the substitution that is open: for certificates.
 
     Some queries at a time, so that weights of long inputs never lie in memory whole; whoever reads
     them gets them block by block.
@@ -195,7 +198,7 @@ def eager(
         ) -> tuple[Tensor, Tensor | None]:
             return own(module, query[:, :, rows], k, v, mask, **kwargs)
 
-        output, weights = exchange.attend(layer, key, value, compute, first=rows.start == 0)
+        output, weights = substitution.attend(layer, key, value, compute, first=rows.start == 0)
         outputs.append(output)
         assert weights is not None  # eager attention has them
         for reader in _readers:
@@ -319,20 +322,22 @@ def forward(
     return output.last_hidden_state
 
 
-def writes(model: CausalLM, v0: np.ndarray) -> Iterator[np.ndarray]:
-    """v_0 W_O, layer by layer: what each head would write if it attended to position 0 alone.
+def writes(model: CausalLM, v0: np.ndarray) -> np.ndarray:
+    """v_0 W_O: what each head would write if it attended to position 0 alone.
 
     Args:
         model: the model of the run.
-        v0: values at position 0 (layer, input, kv_head, feature).
+        v0: values at position 0 of one input (layer, kv_head, feature).
 
-    Yields:
-        (input, head, hidden) float32.
+    Returns:
+        (layer, head, hidden) float32.
     """
+    found = []
     for layer, values in enumerate(v0):
         weight = torch.as_tensor(output_projection(model, layer).weight).float().cpu()
         size = values.shape[-1]
         heads = weight.shape[1] // size
-        value = torch.as_tensor(values).repeat_interleave(heads // values.shape[1], 1)
+        value = torch.as_tensor(values).repeat_interleave(heads // len(values), 0)
         by_head = weight.reshape(weight.shape[0], heads, size)
-        yield torch.einsum("nhf,ohf->nho", value, by_head).numpy()
+        found.append(torch.einsum("hf,ohf->ho", value, by_head).numpy())
+    return np.stack(found)

@@ -35,9 +35,9 @@ from abspos.activations.capture import (
     query_blocks,
     residual_stream,
 )
-from abspos.activations.exchange import active
 from abspos.activations.losses import in_parts, output_logits
 from abspos.activations.store import Sample
+from abspos.activations.substitution import active
 from abspos.logits import rebuilt_logits
 from abspos.models.adapters import body
 from abspos.models.sources import CausalLM, ModelError
@@ -164,6 +164,8 @@ def certify(
     stored: Mapping[int, tuple[np.ndarray, np.ndarray]] | Sample,
     window: int | None,
     dtype: str,
+    *,
+    ordinary: bool = False,
 ) -> dict[str, Any]:
     """Run the sample again, with capture and with eager attention, and compare.
 
@@ -177,6 +179,8 @@ def certify(
         stored: layer -> q (input, head, position, feature) and k, read back from the store.
         window: of the variant.
         dtype: of the forward pass; sets the tolerance.
+        ordinary: whether the eager pass has position ids 0..T-1 instead of those of the extraction:
+            then it also shows that RoPE makes of them what it makes of ordinary ones.
 
     Raises:
         ModelError: an error beyond tolerance or not finite, with its layer and size.
@@ -223,7 +227,7 @@ def certify(
         value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
         blocks = query_blocks(seen.query, length)
         output = torch.cat([rebuilt(seen.layer, rows) @ value for rows in blocks], 2)
-        # Under an exchange position 0 still reads itself, and no other reads it as it is.
+        # Under a substitution position 0 reads itself as it is, and no other position does.
         first = int(active())
         note(
             "output",
@@ -268,7 +272,8 @@ def certify(
             if by_layer:
                 compares.enter_context(passing(model, compare_state))
                 compares.enter_context(given_states(model, residuals.states[:-1]))
-            eager = eager_state(model, embeddings, position_ids, window, compare_weights)
+            ids = None if ordinary else position_ids
+            eager = eager_state(model, embeddings, ids, window, compare_weights)
         note("logits", None, logits_error(model, embeddings, captured, eager))
     return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
 

@@ -7,6 +7,7 @@ Source: docs/method.md, sections 4 and 6.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ from torch import Tensor
 from abspos.activations.arms import (
     Extraction,
     embed,
+    require_matched,
     setting_for,
     shift_for,
     tokens_for,
+    tokens_of,
     under_policy,
 )
 from abspos.activations.capture import (
     NAME,
-    Attention,
     forward,
     listening,
     passing,
@@ -33,20 +35,21 @@ from abspos.activations.capture import (
     writes,
 )
 from abspos.activations.certificates import certify
-from abspos.activations.exchange import Exchange, exchanging
 from abspos.activations.interventions import Batch, InterventionError, Setting
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.losses import require_finite, token_loss
+from abspos.activations.position0 import substitution
 from abspos.activations.retry import halving
 from abspos.activations.store import Facts, Sample, Shape, Sums, Writer
+from abspos.activations.substitution import Substitution, substituting
 from abspos.arrays import open_dataset
 from abspos.models import loading
 from abspos.models.adapters import body
 from abspos.models.sources import CausalLM
 from abspos.progress import progress
-from abspos.sinks import heads_of
+from abspos.sinks import choose, heads_of
 from abspos.stores import Stored, check, whole_folder
-from abspos.study.conditions import EXCHANGES, condition_of
+from abspos.study.conditions import PAIRS, Substitute, condition_of
 
 #: Inputs that certificates are made on.
 SAMPLE = 2
@@ -101,7 +104,7 @@ def extract(
         device: ``cpu`` or ``cuda``.
         threads: that torch may use.
         label: names the run in progress lines and errors.
-        reference: the component store of bos, for the heads of an exchange.
+        reference: the component store of bos, for heads that are chosen.
 
     Raises:
         StoreError: checkpoint or windows are missing or altered.
@@ -113,28 +116,47 @@ def extract(
     check(*checkpoint)
     folder = Path(checkpoint.store)
     windows = open_dataset(*inputs)
-    tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
+    numbers = settings.numbers(windows["document"].values)
+    tokens = tokens_of(windows, settings.condition, numbers)
     bos, swap = tokens_for(folder, settings.condition, settings.token)
     tokens = under_policy(folder, settings, tokens, bos)
     shift = shift_for(folder, settings, tokens.shape[1])
+    require_matched(folder, settings, tokens.shape[1])
     model = loading.load(
         folder, settings.variant, tokens.shape[1], settings.dtype, device, settings.seed
     )
     model.set_attn_implementation(NAME)
     setting = setting_for(model, bos, swap, settings.early, settings.seed, shift)
-    exchange = None
-    if settings.condition in EXCHANGES:
-        if reference is None:
-            raise InterventionError(
-                f"condition {settings.condition!r}: needs bos on the same inputs"
-            )
-        documents = windows["document"].values[: settings.number]
-        heads = heads_of(EXCHANGES[settings.condition], *reference, documents, settings.seed)
-        exchange = exchange_of(model, setting, heads)
     token = model.get_input_embeddings()(tokens[:1, 1].to(device))[0]
     layers = layers_of(model, token, tokens.shape[1], settings.window)
-    arm = Arm(model, layers, tokens, settings, setting, exchange, loading.describe(folder))
+    instead = None
+    if given := condition_of(settings.condition).substitute:
+        heads = readers_of(given, layers, numbers, reference)
+        instead = substitution(model, setting, given, heads, tokens, settings.batch)
+    facts = loading.describe(folder)
+    arm = Arm(model, layers, tokens, numbers, settings, setting, instead, facts)
     write_store(arm, target, batch=settings.batch, label=label)
+
+
+def readers_of(
+    given: Substitute, layers: Sequence[Layer], numbers: np.ndarray, reference: Stored | None
+) -> np.ndarray:
+    """Heads (layer, head) bool that read a substitute.
+
+    Args:
+        given: the substitute.
+        layers: of the model.
+        numbers: of the arm's inputs, on which no head is chosen.
+        reference: the component store of bos.
+
+    Raises:
+        InterventionError: they are chosen, and there is no such store.
+    """
+    if not given.chosen:
+        return choose(np.zeros((len(layers), layers[0].heads)), given.heads)
+    if reference is None:
+        raise InterventionError(f"heads {given.heads!r}: chosen under bos; run it on these inputs")
+    return heads_of(given.heads, *reference, numbers)
 
 
 @dataclass(frozen=True)
@@ -145,36 +167,48 @@ class Arm:
         model: with the variant applied and ``abspos`` attention set.
         layers: of the model.
         tokens: of the windows (input, position).
+        numbers: which inputs of the study these are (input).
         settings: of this arm.
         setting: what its condition draws on.
-        exchange: what stands at position 0 for some heads, or None.
+        substitution: what some heads read at position 0 instead, or None.
         checkpoint: facts from the checkpoint's config.
     """
 
     model: CausalLM
     layers: Sequence[Layer]
     tokens: Tensor
+    numbers: np.ndarray
     settings: Extraction
     setting: Setting
-    exchange: Exchange | None
+    substitution: Substitution | None
     checkpoint: Mapping[str, Any]
 
     def embed(self, part: slice) -> Batch:
         """Input embeddings of some inputs with the condition applied."""
-        return embed(self.model, self.tokens, part, self.settings.condition, self.setting)
+        numbers = self.numbers[part].tolist()
+        return embed(self.model, self.tokens[part], numbers, self.settings.condition, self.setting)
+
+    def reading(self, part: slice) -> AbstractContextManager[None]:
+        """Heads read of some inputs what they read in this arm, while the context is open."""
+        return substituting(self.substitution and self.substitution.of(part))
+
+    @property
+    def by_head(self) -> bool:
+        """Whether query heads that share a key and value head read different ones."""
+        own = self.substitution
+        return own is not None and own.by_head(self.layers[0].kv_heads)
 
 
 @halving
 def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
     """Run an arm batch by batch into its store, and certify it (see extract)."""
     model, tokens, settings = arm.model, arm.tokens, arm.settings
-    shape = sizes(model, arm.layers, tokens, batch, by_head=arm.exchange is not None)
+    shape = sizes(model, arm.layers, tokens, batch, by_head=arm.by_head)
     device = model.device
     overlap = device.type != "cpu"
     with (
         whole_folder(*target) as folder,
         Writer(folder, shape, settings.dtype, label, overlap) as writer,
-        exchanging(arm.exchange),
     ):
         sums = Sums(shape)
         scored = condition_of(settings.condition).scored
@@ -185,7 +219,7 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
             part = slice(first, min(first + batch, shape.inputs))
             given = arm.embed(part)
             writer.inputs = sums.inputs = part
-            with listening(writer), passing(model, sums):
+            with arm.reading(part), listening(writer), passing(model, sums):
                 output = body(model)(
                     inputs_embeds=given.embeddings,
                     position_ids=given.position_ids,
@@ -198,13 +232,14 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
             starts.append(given.embeddings[:, 0])
             writer.drain()
             require_finite(ends, first, label)
-        written = writes(model, writer.v0) if condition_of(settings.condition).varies else None
-        writer.finish(sums, losses, written)
+        crossed = condition_of(settings.condition).crossed
+        writer.finish(sums, losses, writes(model, writer.v0[:, 0]) if crossed else None)
         closed = trajectory_error(model, torch.cat(starts), given.position_ids, sums.state0)
         facts = Facts(
             certificates=certificate(arm, writer),
             closed_trajectory=closed,
-            exchanged=None if arm.exchange is None else arm.exchange.heads.tolist(),
+            substituted=None if arm.substitution is None else arm.substitution.heads.tolist(),
+            numbers=arm.numbers.tolist(),
             inert_window=tell_inert(arm.layers, shape.length, label),
             condition=settings.condition,
             variant=dict(settings.variant),
@@ -217,19 +252,6 @@ def write_store(arm: Arm, target: Stored, *, batch: int, label: str) -> None:
             checkpoint=arm.checkpoint,
         )
         writer.state(facts)
-
-
-def exchange_of(model: CausalLM, setting: Setting, heads: np.ndarray) -> Exchange:
-    """Keys and values at position 0 of the swap token, for these heads (layer, head)."""
-    keys, values = {}, {}
-
-    def keep(seen: Attention) -> None:
-        keys[seen.layer], values[seen.layer] = seen.key[0, :, 0], seen.value[0, :, 0]
-
-    with listening(keep):
-        forward(model, setting.table[setting.token][None, None], None)
-    first, second = (torch.stack([by[i] for i in sorted(by)]) for by in (keys, values))
-    return Exchange(first, second, torch.as_tensor(heads))
 
 
 def sizes(
@@ -250,6 +272,7 @@ def sizes(
         inputs=tokens.shape[0],
         heads=first.heads,
         kv_heads=first.heads if by_head else first.kv_heads,
+        value_heads=first.kv_heads,
         length=tokens.shape[1],
         head_size=first.size,
         key_size=first.size,
@@ -262,11 +285,13 @@ def certificate(arm: Arm, writer: Writer) -> dict[str, Any]:
     """Certify what was stored for the first inputs (see certificates.certify)."""
     part = slice(0, min(SAMPLE, writer.batch))
     given = arm.embed(part)
-    return certify(
-        arm.model,
-        given.embeddings,
-        given.position_ids,
-        Sample(writer, part.stop),
-        arm.settings.window,
-        arm.settings.dtype,
-    )
+    with arm.reading(part):
+        return certify(
+            arm.model,
+            given.embeddings,
+            given.position_ids,
+            Sample(writer, part.stop),
+            arm.settings.window,
+            arm.settings.dtype,
+            ordinary=arm.settings.condition in PAIRS,
+        )

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from abspos.study.conditions import CONDITIONS, EXCHANGES, Definition, condition_of, is_arm
+from abspos.study.conditions import CONDITIONS, SUBSTITUTES, Definition, condition_of, is_arm
 
 #: Tokens of a vocabulary whose embeddings are looked up at a time.
 AT_ONCE = 4096
@@ -174,15 +174,39 @@ def control_shuffle(batch: Batch, setting: Setting) -> Batch:
     return Batch(embeddings, batch.numbers)
 
 
-def intervention(condition: str) -> Callable[[Batch, Setting], Batch]:
-    """The function of a condition: of its name, with underscores; an exchange starts from `bos`.
+def control_repeat(batch: Batch, setting: Setting) -> Batch:
+    """The text's second token, which bos has first, at every position: a token per input."""
+    repeated = batch.embeddings[:, 1:2].expand_as(batch.embeddings).clone()
+    return Batch(repeated, batch.numbers)
 
-    Which heads then read another position 0 is abspos.activations.exchange's.
+
+def control_repeat_bos(batch: Batch, setting: Setting) -> Batch:
+    """BOS, then the text's second token at every other position."""
+    return bos(control_repeat(batch, setting), setting)
+
+
+def shift(batch: Batch, setting: Setting) -> Batch:
+    """BOS, with position ids that begin at -T/2.
+
+    The batch holds the windows half a window earlier (abspos.activations.arms.tokens_of), so that
+    the words of the early half have the position ids that they have under bos: their queries and
+    keys are compared as they are stored, however the model rotates them.
+    """
+    started = bos(batch, setting)
+    length = batch.embeddings.shape[1]
+    ids = torch.arange(length, device=batch.embeddings.device) - length // 2
+    return Batch(started.embeddings, batch.numbers, ids[None])
+
+
+def intervention(condition: str) -> Callable[[Batch, Setting], Batch]:
+    """The function of a condition: of its name, with underscores; a substitute starts from `bos`.
+
+    What heads then read at position 0 is of abspos.activations.position0.
 
     Raises:
         NotImplementedError: this module has no such function.
     """
-    name = "bos" if condition in EXCHANGES else condition.replace("-", "_")
+    name = "bos" if condition in SUBSTITUTES else condition.replace("-", "_")
     function = globals().get(name)
     if function is None:
         raise NotImplementedError(

@@ -2,19 +2,19 @@
 
 With T positions, N inputs and L layers a store holds ``q`` (layer, input, head, position, feature)
 and ``k`` (layer, input, kv_head, position, feature) after RoPE, float32 or the bits of bfloat16;
-``v0`` (layer, input, kv_head, feature) the values at position 0; ``state0`` (depth, input, hidden)
-the residual stream at position 0, and the moments of the rest (abspos.activations.states):
+``v0`` (layer, input, value_head, feature) the values at position 0; ``state0`` (depth, input,
+hidden) the residual stream there, and the moments of the rest (abspos.activations.states):
 ``grand_mean`` (depth, hidden), ``by_position`` and ``square`` (depth, position), ``by_input``
 (depth, input); ``median`` and ``largest`` (depth, input), magnitudes; ``loss`` (input) in nats per
-token; where the token at position 0 differs between inputs, ``write0`` (layer, input, head,
-hidden), the value at position 0 times W_O; and `Facts` as attributes.
+token; of arms that differ in the token at position 0 alone, ``write0`` (layer, head, hidden), its
+value there times W_O; and `Facts` as attributes.
 Source: docs/method.md, section 6.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +32,13 @@ from abspos.arrays import NonFiniteError, create_array, from_bits, write_chunk
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of one extraction."""
+    """Sizes of one extraction; ``kv_heads`` are those of the stored keys."""
 
     layers: int
     inputs: int
     heads: int
     kv_heads: int
+    value_heads: int
     length: int
     head_size: int
     key_size: int
@@ -52,7 +53,8 @@ class Facts:
     Attributes:
         certificates: largest errors (see abspos.activations.certificates).
         closed_trajectory: error of position 0 against its token alone, one number a depth.
-        exchanged: query heads that read another position 0 (layer, head), or None.
+        substituted: query heads that read a substitute at position 0 (layer, head), or None.
+        numbers: which inputs of the study these are (input).
         inert_window: keys of the model's own window where it hides nothing at this T, or None.
         condition: what stands at position 0.
         variant: one entry of the config's ``variants``.
@@ -67,7 +69,8 @@ class Facts:
 
     certificates: Mapping[str, Any]
     closed_trajectory: Sequence[float]
-    exchanged: Sequence[Sequence[bool]] | None
+    substituted: Sequence[Sequence[bool]] | None
+    numbers: Sequence[int]
     inert_window: int | None
     condition: str
     variant: Mapping[str, Any]
@@ -132,11 +135,11 @@ class Writer:
             kind,
             scalar=dtype,
         )
-        self.v0 = np.zeros((s.layers, s.inputs, s.kv_heads, s.key_size), dtype=np.float32)
+        self.v0 = np.zeros((s.layers, s.inputs, s.value_heads, s.key_size), dtype=np.float32)
 
     def __call__(self, seen: Attention) -> None:
         """Take one layer of the current batch."""
-        value = seen.value[:, :, 0].float().cpu().numpy()
+        value = seen.value0.float().cpu().numpy()
         self.v0[seen.layer, self.inputs, :, : value.shape[-1]] = value
         one = (seen.layer, self.inputs, seen.query, seen.key)
         if self.pool is None:
@@ -166,28 +169,25 @@ class Writer:
         self,
         sums: Sums,
         losses: np.ndarray,
-        write0: Iterable[np.ndarray] | None = None,
+        write0: np.ndarray | None = None,
     ) -> None:
         """Write all arrays but q and k, once every batch is through.
 
         Args:
             sums: of the residual stream; used up.
             losses: in nats per token (input), float32.
-            write0: layer by layer the value at position 0 times W_O (input, head, hidden) float32,
-                or None where it is not stored.
+            write0: value at position 0 times W_O (layer, head, hidden) float32, or None where it is
+                not stored.
         """
         sums.save(self.group)
         for name, axes, data in (
-            ("v0", ("layer", "input", "kv_head", "feature"), self.v0),
+            ("v0", ("layer", "input", "value_head", "feature"), self.v0),
             ("loss", ("input",), losses),
         ):
             create_array(self.group, name, axes, data.shape, data.shape, "float32")[:] = data
         if write0 is not None:
-            one = (self.q.shape[1], self.q.shape[2], sums.state0.shape[-1])
-            axes, shape = ("layer", "input", "head", "hidden"), (self.q.shape[0], *one)
-            array = create_array(self.group, "write0", axes, shape, (1, *one), "float32")
-            for layer, write in enumerate(write0):
-                write_chunk(array, (layer, 0, 0, 0), write[None])
+            own, shape = ("layer", "head", "hidden"), write0.shape
+            create_array(self.group, "write0", own, shape, shape, "float32")[:] = write0
 
     def state(self, facts: Facts) -> None:
         """Write the attributes, as plain values."""

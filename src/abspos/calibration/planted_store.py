@@ -97,7 +97,7 @@ def plant(
     number, length = tokens.shape
     setting = Setting(embeddings(world, length), bos, swap, 0, 0, settings.seed)
     heads, batch = len(world.heads), min(settings.batch, number)
-    shape = Shape(world.layers, number, heads, 1, length, length, length, length, batch)
+    shape = Shape(world.layers, number, heads, 1, 1, length, length, length, length, batch)
     kind = getattr(torch, settings.dtype)
     with (
         whole_folder(*target) as folder,
@@ -121,13 +121,14 @@ def plant(
         writer.v0[:] = sums.state0[:-1, :, None]
         losses = np.full(number, np.log(len(setting.table)), dtype=np.float32)
         scales = np.array(world.heads, dtype=np.float32)[:, None]
-        varies = condition_of(settings.condition).varies
-        writer.finish(sums, losses, writer.v0 * scales if varies else None)
+        crossed = condition_of(settings.condition).crossed
+        writer.finish(sums, losses, writer.v0[:, 0] * scales if crossed else None)
         window = settings.window
         facts = Facts(
             certificates=certificate(world, writer, settings),
             closed_trajectory=trajectory_error(world, torch.cat(starts), sums.state0),
-            exchanged=None,
+            substituted=None,
+            numbers=list(range(number)),
             inert_window=None,
             condition=settings.condition,
             variant=dict(settings.variant),

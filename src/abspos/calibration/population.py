@@ -34,7 +34,7 @@ RUN = ["model", "revision", "variant", "condition"]
 
 
 @dataclass(frozen=True)
-class Arm:
+class PlantedArm:
     """Settings that determine an arm's truth; arms with equal settings share one.
 
     Attributes:
@@ -58,7 +58,7 @@ class Arm:
 Key = tuple[str, str, str]
 
 
-def flat(logits: Tensor, arm: Arm, early: int, anchor: int) -> dict[Key, Tensor]:
+def flat(logits: Tensor, arm: PlantedArm, early: int, anchor: int) -> dict[Key, Tensor]:
     """Fields (layer and head, input, element) by bin, lens and component, as a run has them.
 
     Args:
@@ -133,15 +133,15 @@ def joint(crossed: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str]
 
 def energies(
     world: World,
-    arms: Sequence[Arm],
-    reference: Arm,
+    arms: Sequence[PlantedArm],
+    reference: PlantedArm,
     *,
     length: int,
     early: int,
     anchor: int,
     population: int,
     label: str = "",
-) -> dict[Arm, dict[Key, np.ndarray]]:
+) -> dict[PlantedArm, dict[Key, np.ndarray]]:
     """True energies (layer, head) of some arms, by bin, lens and component.
 
     The bin ``cross`` has the inner products of the arm's mean fields with the reference's, by
@@ -165,7 +165,7 @@ def energies(
     for first in progress(starts, len(starts), label, f"blocks of {block} inputs"):
         own = draw(world, min(block, population - first), length, rng)
 
-        def of(arm: Arm, own: np.ndarray = own) -> dict[Key, Tensor]:
+        def of(arm: PlantedArm, own: np.ndarray = own) -> dict[Key, Tensor]:
             shared = 0.0 if arm.untrained else planted(world, length, arm.left)
             # In float64: heavy tails would drive single precision to its slow ways.
             logits = torch.as_tensor(own + shared).flatten(1, 2)
@@ -201,7 +201,7 @@ def write_energies(
     Args:
         table: a CSV: model, revision, variant, condition, bin, lens, component, layer, head, truth.
         source: of the model, as the config has it.
-        arms: ``variant``, ``condition`` and what Arm has of every run.
+        arms: ``variant``, ``condition`` and what PlantedArm has of every run.
         length: T.
         early: first query after the early bin.
         anchor: a of mask_i = M_i - M_a.
@@ -213,7 +213,7 @@ def write_energies(
     torch.set_num_threads(threads)
     world = of_source(source)
     made = {
-        (a["variant"], a["condition"]): Arm(
+        (a["variant"], a["condition"]): PlantedArm(
             a["left"], a["untrained"], a["window"], tuple(a["windows"])
         )
         for a in arms

@@ -24,6 +24,7 @@ from abspos.claims import registry
 from abspos.claims.evidence import Evidence, Row
 from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
+from abspos.claims.sources import ONE, over_sources
 from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
@@ -195,7 +196,7 @@ def parts_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> dict[str, np
     """Some of the inputs (input) bool, by name: either half, and those of each text of several."""
     one, other = holdout(bos.sizes["input"], seed, bos["document"].values)
     names = sorted(set(sources))
-    by_source = {f"source {name}": np.array(sources) == name for name in names}
+    by_source = {f"{ONE}{name}": np.array(sources) == name for name in names}
     return {"half 1": one, "half 2": other} | (by_source if len(names) > 1 else {})
 
 
@@ -214,8 +215,12 @@ def judged(
     """Rows of the numbers that a choice can change, each with a verdict: of the median head, or of
     no summary over heads. Primary ones are decided at the published level of their claim, so that
     no verdict differs by its level alone."""
-    changed = altered(evidence, choice, stores)
-    rows = [
+    return at_levels(numbers(altered(evidence, choice, stores), choice), levels)
+
+
+def numbers(changed: Evidence, choice: Choice) -> list[Row]:
+    """The rows of `judged`, each at the confidence of the study."""
+    return [
         row | {"choice": choice.name}
         for claim in registry.CLAIMS
         if choice.kind in claim.choices
@@ -225,7 +230,6 @@ def judged(
         and (choice.lenses is None or row["lens"] in choice.lenses)
         and (row["number"] in claim.choices[choice.kind] or not claim.choices[choice.kind])
     ]
-    return at_levels(rows, levels)
 
 
 def mean_heads(rows: Sequence[Row], levels: Mapping[str, float]) -> list[Row]:
@@ -236,12 +240,12 @@ def mean_heads(rows: Sequence[Row], levels: Mapping[str, float]) -> list[Row]:
         levels: at which the claims were decided.
     """
     primary = {
-        tuple(row[name] for name in NUMBER): (row["lens"], row["reading"])
+        tuple(row[name] for name in NUMBER): (row["lens"], row.get("reading"))
         for row in rows
         if row["primary"] and row.get("summary")
     }
     found = [
-        row | {"choice": "mean head", "primary": (row["lens"], row["reading"]) == primary[key]}
+        row | {"choice": "mean head", "primary": (row["lens"], row.get("reading")) == primary[key]}
         for row in rows
         if row["verdict"] and row.get("summary") == "mean"
         if (key := tuple(row[name] for name in NUMBER)) in primary
@@ -266,6 +270,7 @@ def choose(
     seed: int,
     threads: int,
     base: str = "bos",
+    random: bool = False,
     reading: str = "R",
 ) -> None:
     """Write the claims of one model and revision under every other choice.
@@ -284,6 +289,7 @@ def choose(
         seed: of the split into halves.
         threads: choices judged at the same time.
         base: what stands at position 0 where a claim names nothing else: ``bos`` or ``no-bos``.
+        random: whether the model's weights are random.
         reading: that which decides the claims on this model.
 
     Raises:
@@ -298,6 +304,7 @@ def choose(
         confidence,
         seed,
         base,
+        random=random,
         primary=reading,
     )
     opened = {
@@ -314,6 +321,13 @@ def choose(
         done = pool.map(lambda choice: judged(evidence, choice, opened, levels), found)
         label = f"{model} {revision}: choices"
         rows = [row for part in progress(done, len(found), label, "choices") for row in part]
-    rows += mean_heads(published, levels)
+    every = over_sources(
+        evidence,
+        opened,
+        np.array(sources),
+        published,
+        lambda changed, name: numbers(changed, Choice(name, "inputs")),
+    )
+    rows += at_levels(every, levels) + mean_heads(published, levels)
     frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
     write_csv(frame, Path(table))

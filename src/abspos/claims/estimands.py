@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from abspos.statistics.energies import slope
-from abspos.statistics.replicates import no_halves, over_heads, over_model
+from abspos.statistics.replicates import over_heads, over_model
 
 
 def reduction(treated: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
@@ -58,7 +58,7 @@ def swap_replicates(
 def carried(
     exchanged: Mapping[str, xr.DataArray], swapped: Mapping[str, xr.DataArray]
 ) -> dict[str, xr.DataArray]:
-    """Shares of R, and of its change under bos-swap, that an exchange in some heads carries.
+    """Shares of energy, and of its change under bos-swap, that an exchange in some heads carries.
 
     Args:
         exchanged: the four numbers (replicate) of the exchange against bos (see swap_numbers).
@@ -66,7 +66,7 @@ def carried(
     """
     whole = swapped["difference share"]
     return {
-        "share of R energy": exchanged["energy reduction"],
+        "share of energy": exchanged["energy reduction"],
         "share of the bos-swap change": exchanged["difference share"] / whole.where(whole > 0),
     }
 
@@ -99,74 +99,3 @@ def accumulation(beyond: xr.DataArray, layers: np.ndarray, summary: str) -> xr.D
     by_layer = over_heads(beyond, summary).isel(layer=layers).transpose("replicate", "layer")
     depth = np.flatnonzero(layers)
     return xr.DataArray(slope(depth, by_layer.values), dims="replicate")
-
-
-def explained_by_token(
-    gram: np.ndarray, tokens: Sequence[int] | np.ndarray
-) -> tuple[float, float, float]:
-    """How much of what heads write from position 0 its token explains on held-out texts.
-
-    Each text is held out in turn: its write is predicted by the mean of the other texts that
-    begin with the same token, against the mean of all other texts; and its token is decoded as
-    the one with the nearest mean. Only Gram matrices are needed.
-
-    Args:
-        gram: inner products of writes (input, input), of texts whose token comes at least twice.
-        tokens: token at position 0 (input).
-
-    Returns:
-        share of held-out variance explained, decoding accuracy, accuracy of the commonest token.
-    """
-    tokens = np.asarray(tokens)
-    number = len(tokens)
-    names, codes, counts = np.unique(tokens, return_inverse=True, return_counts=True)
-    own = np.diag(gram)
-    member = (codes[:, None] == np.arange(len(names))).astype(float)
-    sums = gram @ member
-    norms = member.T @ gram @ member
-
-    def distance(with_sum: np.ndarray, sum_norm: np.ndarray, count: np.ndarray) -> np.ndarray:
-        return own - 2 * with_sum / count + sum_norm / count**2
-
-    rows = np.arange(number)
-    mine = sums[rows, codes]
-    near = distance(mine - own, np.diag(norms)[codes] - 2 * mine + own, counts[codes] - 1.0)
-    whole = gram.sum(1)
-    everyone = distance(whole - own, gram.sum() - 2 * whole + own, np.full(number, number - 1.0))
-    to_each = own[:, None] - 2 * sums / counts[None] + (np.diag(norms) / counts**2)[None]
-    to_each[rows, codes] = near
-    accuracy = float((to_each.argmin(1) == codes).mean())
-    return 1 - float(near.sum() / everyone.sum()), accuracy, float(counts.max() / number)
-
-
-def fingerprint_replicates(gram: np.ndarray, tokens: Sequence[int]) -> Mapping[str, np.ndarray]:
-    """Numbers of the fingerprint claim with every text deleted in turn.
-
-    Args:
-        gram: (head, input, input), of the heads measured; averaged over heads after scaling each
-            to unit total variance, so that no head drowns the others.
-        tokens: (input).
-
-    Returns:
-        ``variance explained`` and ``decoding accuracy above chance`` as (replicate).
-    """
-    about_mean = np.trace(gram, axis1=1, axis2=2) - gram.sum((1, 2)) / gram.shape[-1]
-    scale = about_mean[:, None, None]
-    joint = (gram / np.maximum(scale, 1e-30)).mean(0)
-    kept = np.asarray(tokens)
-
-    def numbers(keep: np.ndarray) -> tuple[float, float]:
-        names, counts = np.unique(kept[keep], return_counts=True)
-        chosen = keep & np.isin(kept, names[counts > 1])
-        share, accuracy, chance = explained_by_token(joint[np.ix_(chosen, chosen)], kept[chosen])
-        return share, accuracy - chance
-
-    everyone = np.ones(len(kept), dtype=bool)
-    values = [numbers(everyone)]
-    for index in range(len(kept)):
-        without = everyone.copy()
-        without[index] = False
-        values.append(numbers(without))
-    # A half has fewer texts to learn the tokens from: it would be another number.
-    share, above = no_halves(np.array(values).T)
-    return {"variance explained": share, "decoding accuracy above chance": above}

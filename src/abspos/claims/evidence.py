@@ -15,9 +15,9 @@ import xarray as xr
 from scipy import special
 
 from abspos.claims import verdicts
-from abspos.claims.verdicts import POSITIVE, Claimed
+from abspos.claims.verdicts import POSITIVE, SHARE, Claimed
 from abspos.components.readings import BY_NAME, fixed
-from abspos.statistics.replicates import pooled, replicate_interval
+from abspos.statistics.replicates import over_model, pooled, replicate_interval
 from abspos.statistics.store import Arm, Replicates
 
 #: Of fewer inputs, five carry half of the influence whatever they are.
@@ -26,6 +26,9 @@ INFLUENCE_INPUTS = 64
 BESIDE = "shown beside the claim"
 #: Note of ratios that have no value, be it with one document left out.
 UNDEFINED = "not finite: an energy in it is not positive"
+
+#: Note of numbers of weights that no training has touched: no claim is about them.
+UNTRAINED = "untrained weights: no verdict"
 
 #: The arm that most claims compare with.
 BOS = Arm("standard", "bos")
@@ -52,6 +55,7 @@ class Evidence:
         base: what stands at position 0 where a claim names nothing else: ``bos``, or ``no-bos``
             for a model without BOS.
         exchanged: whether the halves that choose and measure sink readers are exchanged.
+        random: whether the model's own weights are random.
         primary: the reading that decides the claims on this model (abspos.components.readings).
         layers: which layers count (layer) bool, or None for all (see by_kind).
         kind: of these layers in the first arm; empty where ``layers`` is None.
@@ -65,6 +69,7 @@ class Evidence:
     seed: int
     base: str = "bos"
     exchanged: bool = False
+    random: bool = False
     primary: str = "R"
     layers: np.ndarray | None = None
     kind: str = ""
@@ -86,6 +91,41 @@ class Evidence:
     def trained(self) -> list[str]:
         """Names of the variants with trained weights."""
         return [name for name, variant in self.variants.items() if not variant.get("untrained")]
+
+    def untrained(self, *arms: Arm) -> bool:
+        """Whether all these arms have weights that no training has touched."""
+        return self.random or all(self.variants[arm.variant].get("untrained") for arm in arms)
+
+    def twins(self, window: int | None) -> list[Arm]:
+        """Arms of untrained weights with a variant's window, or with none but the model's own."""
+        return [
+            self.arm(name)
+            for name, variant in self.variants.items()
+            if variant.get("untrained")
+            and variant.get("window") == window
+            and not variant.get("rope")
+        ]
+
+    def share(self, arm: Arm, lens: str, summary: str, energies: xr.DataArray) -> xr.DataArray:
+        """Share (replicate) of mask + R, early, that energies of a component have in an arm.
+
+        Args:
+            arm: whose mask and R.
+            lens: of the energies.
+            summary: over heads, taken of each energy before they are divided.
+            energies: (layer, head, replicate).
+        """
+        mask, residual = (
+            over_model(self.energies(arm, "early", lens, part), summary)
+            for part in ("mask", "residual")
+        )
+        whole = mask + residual
+        return over_model(energies, summary) / whole.where(whole > 0)
+
+    def reference(self, arm: Arm, lens: str, summary: str, reading: str) -> Reference:
+        """The early energy of a reading in an arm, as what a number is a share of."""
+        share = self.share(arm, lens, summary, self.reading(arm, "early", lens, reading))
+        return Reference(f"{reading} energy of {arm}", share)
 
     def energies(
         self, arm: Arm, which: str, lens: str, component: str = "residual"
@@ -174,6 +214,33 @@ class Evidence:
         ]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """An energy that a number is a share of.
+
+    Attributes:
+        name: in words, with its arm.
+        share: its own share of mask + R (replicate), see `Evidence.share`.
+    """
+
+    name: str
+    share: xr.DataArray
+
+    def negligible(self, confidence: float, summary: str) -> str:
+        """Why there is nothing to compare with: the interval is not clear of 1 %; else empty."""
+        values = np.asarray(self.share, dtype=np.float64)
+        found = replicate_interval(values, confidence, summary)
+        if float(found.low) > SHARE.least:
+            return ""
+        share, low, high = (
+            f"{100 * float(x):.2g}" for x in (found.estimate, found.low, found.high)
+        )
+        return (
+            f"{self.name} is {share} % [{low}, {high}] of mask + R, "
+            f"not clear of {100 * SHARE.least:g} %: nothing to compare with"
+        )
+
+
 def measured(
     evidence: Evidence,
     arms: Sequence[Arm],
@@ -187,15 +254,32 @@ def measured(
     primary: bool = False,
     note: str = "",
     layers: str = "",
+    reference: Reference | None = None,
 ) -> Row:
     """One row with an estimate, its interval and its verdict.
 
-    A number without a claimed value accompanies a claim and has no verdict. The note of a
-    summary over layers of several kinds names them, unless ``layers`` does. Of a number that has a
-    reading, only that which decides the claims on this model can be primary.
+    A number without a claimed value accompanies a claim and has no verdict, and neither has one of
+    untrained weights alone. A ratio to a negligible energy is not testable. The note of a summary
+    over layers of several kinds names them, unless ``layers`` does.
+
+    Args:
+        evidence: of the model.
+        arms: that the number is of, the last being what the others are compared with.
+        number: its name, with a unit in brackets.
+        replicates: (replicate).
+        claimed: of the number, or None.
+        lens: of its energies.
+        summary: over heads.
+        reading: that the number is of; only that which decides on this model can be primary.
+        primary: whether it was named beforehand.
+        note: in words.
+        layers: which layers it is over.
+        reference: the energy that the number is a share of.
     """
     if claimed is None:
         note = BESIDE
+    elif evidence.untrained(*arms):
+        claimed, note = None, UNTRAINED
     if summary:
         note = "; ".join(filter(None, (note, layers or mixture(evidence, arms))))
     values = np.asarray(replicates, dtype=np.float64)
@@ -209,6 +293,11 @@ def measured(
         note = "; ".join(filter(None, (note, UNDEFINED)))
     with np.errstate(invalid="ignore", divide="ignore"):
         p = 2 * special.stdtr(found.freedom, -abs(estimate / found.se))
+    stated = "" if claimed is None else str(claimed)
+    negligible = reference.negligible(evidence.confidence, summary) if claimed and reference else ""
+    if negligible:
+        claimed, p = None, np.nan
+        note = "; ".join(filter(None, (note, negligible)))
     row = {
         "arms": compared(arms),
         "number": number,
@@ -217,8 +306,8 @@ def measured(
         "estimate": estimate,
         "ci_low": low,
         "ci_high": high,
-        "claimed": "" if claimed is None else str(claimed),
-        "verdict": "",
+        "claimed": stated,
+        "verdict": verdicts.NOT_TESTABLE if negligible else "",
         "primary": primary and reading in ("", evidence.primary),
         "n_inputs": inputs,
         "note": note,

@@ -18,7 +18,8 @@ from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
 from abspos.claims.controlled_effects import controlled_effects
 from abspos.claims.evidence import Evidence, Row, rows_by_kind
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
-from abspos.csv_tables import write_csv
+from abspos.claims.sources import with_sources
+from abspos.csv_tables import read_csv, write_csv
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.store import open_replicates
 
@@ -47,6 +48,8 @@ COLUMNS = [
     "decided_high",
     "n_decides",
     "excludes_claimed",
+    "source_low",
+    "source_high",
     "reading",
     "kind",
     "fixed",
@@ -61,10 +64,13 @@ def claim_table(evidence: Evidence) -> pd.DataFrame:
 def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Decided rows of one model as a table, with the adjusted p of primary ones."""
     adjusted = adjusted_p_values(rows)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    every = pd.DataFrame(rows)
+    table = every.reindex(columns=COLUMNS)
     chosen = table["primary"].astype(bool) & table["p_value"].notna() & table["verdict"].ne("")
-    table.loc[chosen, "p_adjusted"] = table.loc[chosen, "claim"].map(adjusted)
-    table["preliminary"] = table["n_inputs"] < MIN_INPUTS
+    table["p_adjusted"] = table["claim"].map(adjusted).astype(float).where(chosen)
+    # Rows of half of the inputs by design need half as many.
+    needed = every.get("needed", pd.Series(dtype=float)).reindex(table.index).fillna(MIN_INPUTS)
+    table["preliminary"] = table["n_inputs"] < needed
     table["n_decides"] = table["n_decides"].astype("Int64")
     return table
 
@@ -92,6 +98,8 @@ def judge(
     confidence: float,
     seed: int,
     without_bos: Sequence[str] = (),
+    random: Sequence[str] = (),
+    choices: Sequence[Path] = (),
     readings: Mapping[str, str] | None = None,
 ) -> None:
     """Write claims.csv, swaps.csv, changes.csv and controlled_effects.csv of a study.
@@ -109,6 +117,8 @@ def judge(
         confidence: level of the intervals.
         seed: of the split into halves.
         without_bos: names of the models that have no BOS.
+        random: names of the models whose weights are random.
+        choices: rows under other choices, one file per store, with intervals over sources.
         readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
@@ -126,6 +136,7 @@ def judge(
             confidence,
             seed,
             base,
+            random=model in random,
             primary=(readings or {}).get(model, "R"),
         )
         rows, levels = claim_rows(evidence)
@@ -138,8 +149,12 @@ def judge(
         for out, (table, columns) in found.items():
             named = table.assign(model=model, revision=revision)
             tables.setdefault(out, []).append(named.reindex(columns=columns))
-    for out, parts in tables.items():
-        write_csv(pd.concat(parts, ignore_index=True), out)
+    joined = {out: pd.concat(parts, ignore_index=True) for out, parts in tables.items()}
+    if choices:
+        others = pd.concat([read_csv(path) for path in choices], ignore_index=True)
+        joined[claims] = with_sources(joined[claims], others)
+    for out, table in joined.items():
+        write_csv(table, out)
 
 
 def of_kinds(rows: Callable[[Evidence], Iterator[Row]], evidence: Evidence) -> Iterator[Row]:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from abspos.claims.between import standard_between
 from abspos.claims.evidence import Evidence, Row, rows_by_kind
+from abspos.claims.fingerprint import fingerprint
 from abspos.claims.presence import both_present
-from abspos.claims.readers import fingerprint, sink_readers
+from abspos.claims.readers import sink_readers
 from abspos.claims.swaps import bos_swap
 from abspos.claims.theorems import closed_trajectory, mask_denominator
 from abspos.claims.variants import ntk_suppresses, window_accumulates
@@ -77,7 +79,7 @@ CLAIMS = (
         choices={
             "early bin": ALL_NUMBERS,
             "inputs": ALL_NUMBERS,
-            "anchor": ("mask energy",),
+            "anchor": ALL_NUMBERS,
         },
         from_energies=True,
     ),
@@ -120,6 +122,14 @@ CLAIMS = (
         kind="measured",
         rows=window_accumulates,
         choices={"inputs": ALL_NUMBERS},
+        from_energies=True,
+    ),
+    Claim(
+        name="standard-between",
+        statement="standard RoPE lies between NTK scaling and a sliding window",
+        kind="measured",
+        rows=standard_between,
+        choices={"early bin": ALL_NUMBERS, "inputs": ALL_NUMBERS},
         from_energies=True,
     ),
     Claim(

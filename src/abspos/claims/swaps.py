@@ -88,6 +88,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                         reading=reading.name,
                         primary=first and label == "swap-token",
                         note=CONDITIONS[name].note,
+                        reference=evidence.reference(BOS, lens, summary, reading.name),
                     )
                     yield row | about | {"bare_number": number}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -35,6 +36,12 @@ def changed(evidence: Evidence, key: str) -> list[str]:
     ]
 
 
+def ntk_factors(evidence: Evidence) -> dict[str, float]:
+    """Factors of the trained variants that change nothing but RoPE, by static NTK scaling."""
+    ropes = {name: evidence.variants[name]["rope"] for name in changed(evidence, "rope")}
+    return {name: rope["factor"] for name, rope in ropes.items() if rope["rope_type"] == "ntk"}
+
+
 def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """Reduction of each reading's early energy under NTK scaling, with BOS; beside it mask, loss.
 
@@ -42,11 +49,7 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
     """
     reference = evidence.arm("standard")
     without = evidence.base != "bos"
-    factors = {
-        name: evidence.variants[name]["rope"]["factor"]
-        for name in changed(evidence, "rope")
-        if evidence.variants[name]["rope"]["rope_type"] == "ntk"
-    }
+    factors = ntk_factors(evidence)
     if without:
         for lens in LENSES:
             why = "is about BOS at position 0, which this model has not"
@@ -105,6 +108,7 @@ def reduced(
             summary=summary,
             reading=reading,
             primary=lens == "log" and summary == "median" and claimed is not None,
+            reference=evidence.reference(arms[1], lens, summary, reading) if reading else None,
         )
 
 
@@ -116,7 +120,7 @@ def window_accumulates(evidence: Evidence) -> Iterator[Row]:
             yield not_testable(f"needs a window variant under {evidence.base}", lens)
     for name in tested:
         arm, window = evidence.arm(name), evidence.variants[name]["window"]
-        others = twins(evidence, window) or [evidence.arm("an untrained window")]
+        others = evidence.twins(window) or [evidence.arm("an untrained window")]
         for other in (evidence.arm("standard"), *others):
             why = unfit_for_slopes(evidence, arm, other, window)
             if not why:
@@ -125,15 +129,6 @@ def window_accumulates(evidence: Evidence) -> Iterator[Row]:
             for lens in LENSES:
                 yield not_testable(why, lens, arms=[arm, other])
     yield from native_windows(evidence)
-
-
-def twins(evidence: Evidence, window: int | None) -> list[Arm]:
-    """Arms of untrained weights with a variant's window, or with none but the model's own."""
-    return [
-        evidence.arm(name)
-        for name, variant in evidence.variants.items()
-        if variant.get("untrained") and variant.get("window") == window and not variant.get("rope")
-    ]
 
 
 def native_windows(evidence: Evidence) -> Iterator[Row]:
@@ -145,7 +140,7 @@ def native_windows(evidence: Evidence) -> Iterator[Row]:
     arm = evidence.arm("standard")
     windows = evidence.facts[arm]["window"] if evidence.has(arm) else []
     for window in {w for w in windows if w is not None}:
-        for other in twins(evidence, None):
+        for other in evidence.twins(None):
             if not unfit_for_slopes(evidence, arm, other, window):
                 yield from compared_slopes(evidence, arm, other, window, decides=False)
 
@@ -182,7 +177,7 @@ def compared_slopes(
     chosen = f"{layers.sum()} sliding layers of {len(layers)}"
     chosen += f"; position 0 stays visible through {full} full layers" if full else ""
     for lens, reading in product(LENSES, READINGS):
-        about = {"lens": lens, "reading": reading.name}
+        about: dict[str, Any] = {"lens": lens, "reading": reading.name}
         if (lens, reading.name) == ("probability", "sink"):
             why = "0 by construction: beyond a window position 0 is out of sight"
             row = not_testable(why, lens, arms=[arm, other]) | of_reading(evidence, reading.name)

@@ -151,7 +151,7 @@ def block_summary(
     early = early_fields(bands, plan) if plan.keep_fields or reference is not None else {}
     for name, other in (reference or {}).items():
         own = early[f"early/{name}"]
-        found[f"cross/{name}"] = grams.gram(own[:, : other.shape[1]], other.to(own))
+        found[f"cross/{name}"] = grams.gram(own, other.to(own))
     return found | (early if plan.keep_fields else {})
 
 
@@ -282,15 +282,3 @@ def stands_for(queries: Int[Tensor, " query"], length: int) -> Float[Tensor, " s
     late = torch.tensor(grid.references(length), device=queries.device)
     taken = torch.cat([queries, late])
     return taken.diff(prepend=taken.new_full((1,), -1)).double() / length
-
-
-def write_gram(
-    to_first: Float[Tensor, "head input"], write: Float[Tensor, "input head hidden"]
-) -> Float[Tensor, "head input input"]:
-    """Gram matrices (head, input, input) of what heads write from position 0, a[i, 0] v_0 W_O.
-
-    Args:
-        to_first: mean over early queries of attention to position 0 (head, input).
-        write: v_0 W_O by head (input, head, hidden).
-    """
-    return grams.gram(write.transpose(0, 1) * to_first[..., None])

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from abspos.components import grams
 from abspos.components.blocks import block_bands, identity_error
 from abspos.components.decomposition import Parts
 from abspos.components.logit_map import logit_map
-from abspos.components.reduction import Plan, block_summary, write_gram
+from abspos.components.pairs import Arm, Pair, pair_error, pair_grams, require_aligned
+from abspos.components.reduction import Plan, block_summary
 from abspos.components.stack import Stack
 from abspos.components.trajectory import trajectory
 from abspos.progress import progress
@@ -48,12 +50,13 @@ def head_blocks(heads: int, kv_heads: int, bytes_per_head: int, most: int) -> It
         yield slice(first, min(first + step, kv_heads))
 
 
-def read_heads(array: zarr.Array, layer: int, heads: slice) -> Tensor:
+def read_heads(array: zarr.Array, layer: int, heads: slice, inputs: int) -> Tensor:
     """Some heads of one layer of q or k (input, head, position, feature) as float32.
 
-    A chunk of inputs at a time, since a store keeps all heads of its chunk together.
+    Of the first so many inputs; a chunk of inputs at a time, since a store keeps all heads of its
+    chunk together.
     """
-    inputs, step = array.shape[1], array.chunks[1]
+    step = array.chunks[1]
     found = torch.empty(inputs, heads.stop - heads.start, *array.shape[3:], dtype=torch.float32)
     for number, first in enumerate(range(0, inputs, step)):
         part = found[first : first + step]
@@ -116,8 +119,8 @@ def head_tensors(
     # A K/V head comes with the queries of its group, hence twice a query head at the most.
     row = 2 * 4 * inputs * length * store.sizes["feature"]
     for held in head_blocks(heads, kv_heads, row, READ_BYTES // plan.abreast):
-        q = read_heads(arrays["q"], layer, slice(held.start * group, held.stop * group))
-        k = read_heads(arrays["k"], layer, held)
+        q = read_heads(arrays["q"], layer, slice(held.start * group, held.stop * group), inputs)
+        k = read_heads(arrays["k"], layer, held, inputs)
         count = held.stop - held.start
         most = BLOCK_BYTES[torch.device(plan.device).type]
         field = 4 * inputs * grid.elements(plan.queries.tolist())
@@ -128,36 +131,46 @@ def head_tensors(
 
 
 def decompose_layer(
-    store: xr.Dataset, layer: int, plan: Plan, reference: xr.Dataset | None
-) -> tuple[dict[str, np.ndarray], float]:
-    """All stored variables of one layer, leading axis head, and its identity error."""
+    store: xr.Dataset,
+    layer: int,
+    plan: Plan,
+    reference: xr.Dataset | None,
+    partner: xr.Dataset | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """All stored variables of one layer, leading axis head, and its largest errors by name."""
     scale, window, softcap = (store.attrs[name][layer] for name in ("scale", "window", "softcap"))
     group = store.sizes["head"] // store.sizes["kv_head"]
     blocks: list[dict[str, Tensor]] = []
-    error = 0.0
-    for kv, q, k in head_tensors(store, layer, plan):
+    errors: dict[str, float] = {}
+    partners = repeat(None) if partner is None else head_tensors(partner, layer, plan)
+    for (kv, q, k), other_arm in zip(head_tensors(store, layer, plan), partners, strict=False):
         block = slice(kv.start * group, kv.stop * group)
         bands, to_first = bands_of(q, k, scale, window, softcap, plan)
         require_finite(bands, layer, block.start)
         other = None
         if reference is not None:
+            numbers = store.attrs["numbers"]
             other = {
                 str(name).removeprefix("early_").replace("_", "/"): torch.as_tensor(
-                    reference[name][layer, block].values
+                    reference[name][layer, block].values[:, numbers]
                 )
                 for name in reference.data_vars
                 if str(name).startswith("early_")
             }
         summary = block_summary(bands, to_first, plan, other)
         summary["logit_map"] = logit_map(q, k, scale, softcap, plan.shown)
-        if "write0" in store:
-            write = torch.as_tensor(store["write0"][layer, :, block].values, device=plan.device)
-            summary["gram/write/none/write"] = grams.pack(write_gram(summary["to_first"], write))
-        blocks.append(summary)
         own = bands[layer % len(bands)]
-        error = max(error, identity_error(q, k, scale, window, own, softcap, layer))
+        found = {"identity_error": identity_error(q, k, scale, window, own, softcap, layer)}
+        if other_arm is not None:
+            pair = Pair(Arm(*other_arm[1:]), Arm(q, k), scale, window, softcap)
+            if layer == 0:
+                require_aligned(pair, store.attrs["dtype"])
+            summary |= pair_grams(pair, plan)
+            found["pair_error"] = pair_error(pair, layer)
+        errors = {name: max(errors.get(name, 0.0), error) for name, error in found.items()}
+        blocks.append(summary)
     whole = {name: torch.cat([b[name] for b in blocks]).cpu().numpy() for name in blocks[0]}
-    return whole, error
+    return whole, errors
 
 
 @contextmanager
@@ -211,6 +224,7 @@ def decompose_run(
     threads: int,
     label: str,
     reference: Stored | None = None,
+    partner: Stored | None = None,
 ) -> None:
     """Decompose one activation store into one component store.
 
@@ -220,12 +234,15 @@ def decompose_run(
     (query_bin, edge); mean fields ``residual``, ``attention``, ``predicted`` and
     ``logit_map`` (layer, head, query, offset), ``relative``; ``denominator`` (layer, head, input,
     query), minus the mask up to the anchor's; sinks by input; and position 0 through depth (see
-    trajectory).
+    trajectory), in arms that differ in its token alone also its value there ``value0`` (layer,
+    value_head, feature) and that times W_O, ``write0`` (layer, head, hidden).
     With a reference store, ``cross_<lens>`` (layer, head, input, input_reference) has the inner
     products of this run's early R with the reference run's, ``cross_<lens>_sink`` those of its row
     and sink parts together, and ``cross_probability_pattern`` those of its pattern, which in the
     log lens are the difference of the other two; with ``keep_fields`` the store can be such a
-    reference.
+    reference. With a partner, ``gram_<bin>`` has the component ``matched``, and
+    ``factorial_<component>`` (lens, combination_<component>, layer, head, pair) the early Gram
+    matrices of the pair's combinations (see abspos.components.pairs).
 
     Args:
         activations: an activation store.
@@ -237,9 +254,11 @@ def decompose_run(
             the many small steps of one layer wait for each other.
         label: names the run in progress lines and errors.
         reference: a component store with fields.
+        partner: the activation store of bos that a pair is matched with, of as many inputs or more.
 
     Raises:
         StoreError: activations or windows are missing or altered.
+        ValueError: the arms of a pair do not hold the same words.
         NonFiniteError: named by layer, head and input.
     """
     on_cpu = torch.device(device).type == "cpu"
@@ -247,7 +266,7 @@ def decompose_run(
     half = source.sizes["position"] // 2
     early, anchor = settings.early, min(settings.anchor, half - 1)
     every = sorted({*settings.windows, *(w for w in source.attrs["window"] if w is not None)})
-    documents = open_dataset(*inputs)["document"].values[: source.sizes["input"]]
+    documents = open_dataset(*inputs)["document"].values[source.attrs["numbers"]]
     length = source.sizes["position"]
     named = {anchor, *(w - 1 for w in every), *every}
     plan = Plan(
@@ -262,8 +281,11 @@ def decompose_run(
         threads if on_cpu else 1,
     )
     other = None if reference is None else open_dataset(*reference)
+    paired = None
+    if partner is not None:
+        paired = open_dataset(*partner).isel(input=slice(0, source.sizes["input"]))
     stack, errors = Stack(source.sizes["layer"], Path(target.store).parent), []
-    one = partial(decompose_layer, source, plan=plan, reference=other)
+    one = partial(decompose_layer, source, plan=plan, reference=other, partner=paired)
     with torch_threads(1 if on_cpu else threads), ThreadPoolExecutor(plan.abreast) as pool:
         layers = progress(pool.map(one, range(stack.depth)), stack.depth, label, "layers")
         for layer, (found, error) in enumerate(layers):
@@ -272,6 +294,9 @@ def decompose_run(
     stacked = stack.arrays
     queries = plan.queries.tolist()
     dataset = assemble(stacked).merge(trajectory(source))
+    if "write0" in source:
+        dataset["value0"] = (("layer", "value_head", "feature"), source["v0"].values[:, 0])
+        dataset["write0"] = (("layer", "head", "hidden"), source["write0"].values)
     dataset["query"] = ("query", [queries[i] for i in grid.shown(queries)])
     dataset["query_edges"] = (("query_bin", "edge"), [[b.first, b.stop] for b in plan.narrow])
     dataset["document"] = ("input", documents)
@@ -283,13 +308,14 @@ def decompose_run(
         "variant",
         "dtype",
         "window",
-        "exchanged",
+        "numbers",
+        "substituted",
         "softcap",
         "kind",
         "inert_window",
     )
     dataset.attrs = {name: source.attrs[name] for name in keep} | {
-        "identity_error": errors,
+        **{name: [error[name] for error in errors] for name in errors[0]},
         "anchor": anchor,
         "length": length,
         "explained": queries,
@@ -309,9 +335,6 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
     data: dict[str, Any] = {}
     for bin_name in dict.fromkeys(key[0] for key in grouped["gram"]):
         chosen = {k[1:]: v for k, v in grouped["gram"].items() if k[0] == bin_name}
-        if bin_name == "write":
-            data["gram_write"] = (("layer", "head", "pair"), chosen["none", "write"])
-            continue
         axes = (f"component_{bin_name}", "layer", "head", "pair")
         data[f"gram_{bin_name}"] = by_lens(chosen, axes)
     profile = grouped["profile"]
@@ -330,6 +353,11 @@ def assemble(stacked: Mapping[str, np.ndarray]) -> xr.Dataset:
             name = "_".join(key)
             own = last if kind == "cross" else (last[0], f"element_{name}")
             data[f"{kind}_{name}"] = (("layer", "head", *own), value)
+    factorial = grouped.pop("factorial", {})
+    for component in dict.fromkeys(key[0] for key in factorial):
+        chosen = {k[1:]: v for k, v in factorial.items() if k[0] == component}
+        axes = (f"combination_{component}", "layer", "head", "pair")
+        data[f"factorial_{component}"] = by_lens(chosen, axes)
     field = ("layer", "head", "query", "offset")
     dims = {
         "residual": field,

@@ -14,16 +14,20 @@ FIGURES = (
     "components_by_query",
     "components_by_layer",
     "residual_split",
+    "factorial",
     "head_maps",
     "attention_rows",
     "position0",
     "bos_swap",
     "readers",
+    "fingerprint",
     "balance",
     "dose",
     "controls",
+    "repeats",
     "claims_forest",
     "verdicts",
+    "by_source",
 )
 
 #: Figures of some studies only (abspos.planning.layout), and of targets that `all` does not make.

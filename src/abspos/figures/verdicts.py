@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from abspos.claims.sources import ONE, WITHOUT
 from abspos.figures import style, tidy
 
 COLORS = {
@@ -31,8 +32,9 @@ COLUMN, WIDER = 0.27, 0.12  # inches of a choice, and for each further model in 
         "The verdict of every measured number that decides a claim, in each reading of the "
         "residual-stream component, as published (first column) "
         "and under other choices: the end of the early bin, the anchor of the mask, the mean over "
-        "heads, halves of the inputs, single sources of the corpus, and other studies with "
-        "another choice. An orange mark is a flip, which makes the verdict fragile. A grey mark "
+        "heads, halves of the inputs, intervals over sources of text, and other studies with "
+        "another choice; single sources are in the next figure. An orange mark is a flip, which "
+        "makes the verdict fragile. A grey mark "
         "differs too, but from fewer inputs whose interval still covers the published estimate. "
         "Empty: the choice does not affect the number. Numbers without a lens are left."
     ),
@@ -40,6 +42,8 @@ COLUMN, WIDER = 0.27, 0.12  # inches of a choice, and for each further model in 
 def draw(data: style.Data) -> Figure:
     """Numbers as rows, choices as columns, lenses side by side."""
     table = data.tables["sensitivity"]
+    if "choice" in table:
+        table = table[~table["choice"].astype(str).str.startswith((ONE, WITHOUT))]
     found = tidy.runs(table)
     order = list(dict.fromkeys(table["choice"])) if "choice" in table else []
     several = len(found) > 1

@@ -58,6 +58,10 @@ def draw_windows(
     are copies for this tokenizer alone, and no two windows are the same. Marks of a special token
     inside a text are text.
 
+    With each window come the T // 2 tokens before it, for the arm ``shift``. A document is read
+    there as a circle: where fewer stand before a window, those before its first token are its last
+    ones. A document has at least T tokens, so that none of them is in the window's early half.
+
     Args:
         documents: the corpus.
         tokenizer: of the model; it adds no special tokens and reads none in texts.
@@ -67,8 +71,9 @@ def draw_windows(
         seed: of order and offsets.
 
     Returns:
-        ``tokens`` (input, position) int32, ``document`` and ``source`` (input) int32, which number
-        documents and sources; attributes hold ids, sources and token offsets as lists.
+        ``tokens`` (input, position) int32; ``before`` (input, preceding) int32, the T // 2 tokens
+        before each window, in the text's order; ``document`` and ``source`` (input) int32, which
+        number documents and sources. Attributes hold ids, sources and token offsets as lists.
 
     Raises:
         InputError: the corpus has too few tokens.
@@ -122,7 +127,13 @@ def draw_windows(
             f"inputs.number: value {number} — texts too short: this corpus and tokenizer give "
             f"{len(windows)} windows of {length} tokens{less}; add texts, or lower number or length"
         )
-    return as_dataset(documents, windows)
+    before = [tokens_before(encoded[index], offset, length // 2) for index, offset, _ in windows]
+    return as_dataset(documents, windows, before)
+
+
+def tokens_before(ids: np.ndarray, offset: int, number: int) -> np.ndarray:
+    """The tokens before an offset of a document, which is read as a circle."""
+    return ids[np.arange(offset - number, offset) % len(ids)]
 
 
 def in_turn(sources: Sequence[Iterator[Window]]) -> Iterator[Window]:
@@ -144,14 +155,20 @@ def is_known(ids: np.ndarray, digests: set[bytes]) -> bool:
     return known
 
 
-def as_dataset(documents: Sequence[Document], windows: Sequence[Window]) -> xr.Dataset:
-    """Windows (document index, token offset, token ids) as one labelled dataset."""
+def as_dataset(
+    documents: Sequence[Document],
+    windows: Sequence[Window],
+    before: Sequence[np.ndarray],
+) -> xr.Dataset:
+    """Windows (document index, token offset, token ids), and the token ids before each, as one
+    labelled dataset."""
     chosen = [documents[index] for index, _, _ in windows]
     numbering = {document: i for i, document in enumerate(sorted({d.id for d in chosen}))}
     _, source = np.unique([d.source for d in chosen], return_inverse=True)
     return xr.Dataset(
         {
             "tokens": (("input", "position"), np.stack([ids for _, _, ids in windows])),
+            "before": (("input", "preceding"), np.stack(before)),
             "document": ("input", np.array([numbering[d.id] for d in chosen], dtype=np.int32)),
             "source": ("input", source.astype(np.int32)),
         },
@@ -204,7 +221,7 @@ def prepare(
     windows = draw_windows(
         read_corpus(corpus, Keys(**keys or {})), tokenizer, number, length, start, seed
     )
-    require_fit(checkpoint, int(windows["tokens"].max()))
+    require_fit(checkpoint, int(max(windows["tokens"].max(), windows["before"].max())))
     require_text(windows, tokenizer)
     save_dataset(windows, store, manifest)
 
@@ -220,11 +237,12 @@ def require_text(windows: xr.Dataset, tokenizer: Any) -> None:
         InputError: with the count and the first document concerned.
     """
     tokens, names = windows["tokens"].values, windows.attrs["document_ids"]
-    special = np.isin(tokens, sorted(control_ids(tokenizer)))
+    read = np.concatenate([windows["before"].values, tokens], axis=1)
+    special = np.isin(read, sorted(control_ids(tokenizer)))
     held = special.any(1)
     if held.any():
         first = int(np.argmax(held))
-        mark = tokenizer.convert_ids_to_tokens(int(tokens[first][special[first]][0]))
+        mark = tokenizer.convert_ids_to_tokens(int(read[first][special[first]][0]))
         raise InputError(
             f"inputs.corpus: {held.sum()} of {len(tokens)} windows hold special tokens, such as "
             f"{mark!r} in document {names[first]!r}, which this tokenizer does not read as plain "

@@ -98,7 +98,7 @@ class Load:
         packed: whether the checkpoint is converted from a GGUF file.
         fields: whether early fields are stored, so that other arms can be compared with them.
         compared: whether early fields are compared with those of another arm.
-        writes: whether the heads' writes from position 0 are stored.
+        paired: whether it is one arm of a pair, whose combinations are stored.
     """
 
     sizes: Sizes
@@ -116,7 +116,7 @@ class Load:
     packed: bool = False
     fields: bool = True
     compared: bool = False
-    writes: bool = True
+    paired: bool = False
 
     @property
     def half(self) -> int:
@@ -160,7 +160,7 @@ def checkpoint_bytes(s: Sizes) -> int:
 
 def input_bytes(load: Load) -> int:
     """Bytes of the store of windows and its attributes."""
-    return 4 * load.inputs * (load.length + 4) + 2**15
+    return 4 * load.inputs * (load.length + load.half + 4) + 2**15
 
 
 def activation_bytes(load: Load) -> int:
@@ -168,23 +168,29 @@ def activation_bytes(load: Load) -> int:
     s = load.sizes
     qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
     v0 = 4 * load.inputs * s.kv_heads * s.head_size
-    write0 = 4 * load.inputs * s.heads * s.hidden * load.writes
     states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
-    return s.layers * (qk + v0 + write0) + (s.layers + 1) * states
+    return s.layers * (qk + v0) + (s.layers + 1) * states
 
 
 def component_bytes(load: Load) -> int:
-    """Bytes of one component store: packed Grams, mean fields, early fields of a reference."""
+    """Bytes of one component store: packed Grams, mean fields, early fields of a reference.
+
+    Each kind is compressed to a share of its numbers that was measured on real stores.
+    """
     n, half = load.inputs, load.half
-    # mask, residual, row, sink, pattern; early also the anchored mask; residual, row beyond.
-    kinds = 5 + load.anchored + 5 + 2 * (load.bins - 2)
-    grams = (2 * kinds + load.writes) * n * (n + 1) // 2
+    # Mask, residual, row and sink in both lenses, the pattern in one; early also the anchored mask;
+    # beyond windows the residual in both and the row in one.
+    kinds = 9 + 2 * load.anchored + 9 + 3 * (load.bins - 2)
+    # Of a pair, in both lenses, its matched R in two bins, and early seven and three combinations.
+    kinds += 24 * load.paired
+    grams = kinds * n * (n + 1) / 2
     profile = 10 * n * max(1, round(4 * math.log2(half)) - 5)
-    fields = 4 * load.shown * half + half + n * half + 4 * n
+    means, by_input = 4 * load.shown * half + half, n * half + 4 * n
     # R in both lenses and the pattern in one; row and sink, two numbers a query, in both.
     kept = n * (3 * load.early_elements + 4 * (min(load.early, half) - 1))
     early = kept * load.fields + 5 * n * n * load.compared
-    return 4 * load.sizes.layers * load.sizes.heads * (grams + profile + fields + early)
+    packed = 0.82 * (grams + profile) + 0.45 * means + 0.69 * by_input + 0.89 * early
+    return round(4 * load.sizes.layers * load.sizes.heads * packed)
 
 
 def table_bytes(load: Load) -> int:
@@ -220,7 +226,7 @@ def _activations_memory(load: Load) -> float:
     states = (s.layers + 1) * s.hidden + s.layers * (s.heads + s.kv_heads) * s.head_size
     working = tokens * item * (2 * states + 3 * s.inner + 2 * load.length * s.heads)
     logits = 3 * min(LOGIT_BYTES, 4 * tokens // SCORED * s.vocabulary)
-    kept = 4 * load.inputs * s.hidden * (2 * s.layers + 2 * s.heads * load.writes)
+    kept = 4 * load.inputs * s.hidden * 2 * s.layers
     sums = 4 * s.layers * load.length * s.hidden
     passing = max(working + logits, _certificate_memory(load))
     return BASE_BYTES + item * s.parameters + passing + kept + sums
@@ -246,6 +252,7 @@ def _components_memory(load: Load) -> float:
     # On a CPU every thread has its own layer, and all share the limit of READ_BYTES.
     abreast = 1 if load.device == "cuda" else load.threads
     held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
+    held *= 1 + load.paired
     # Four fields, stored in files if they are large.
     means = 16 * s.layers * s.heads * load.shown * load.half
     kept = 1.5 * (component_bytes(load) - (means if means > 3 * STACK_BYTES else 0))
@@ -254,7 +261,7 @@ def _components_memory(load: Load) -> float:
 
 
 def _statistics_memory(load: Load) -> float:
-    return BASE_BYTES + 2 * component_bytes(load)
+    return BASE_BYTES + 1.5 * component_bytes(load)
 
 
 # Time, in seconds

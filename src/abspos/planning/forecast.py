@@ -28,7 +28,7 @@ from abspos.planning.costs import (
 )
 from abspos.planning.layout import Layout
 from abspos.planning.requests import ON_DEVICE, ON_THREADS
-from abspos.study.conditions import condition_of
+from abspos.study.conditions import PAIRS
 
 #: Jobs that only gather what others computed: seconds and bytes of memory of each.
 LIGHT_SECONDS, LIGHT_BYTES = 1.5, 0.45e9
@@ -97,7 +97,7 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
                 bins=3 if layout.study.variant(run.variant).window else whole.bins,
                 fields=layout.is_reference(model, run.variant, run.condition),
                 compared=layout.reference(model, run.variant, run.condition) is not None,
-                writes=condition_of(run.condition).varies,
+                paired=run.condition in PAIRS,
             )
             for run in runs
         }

@@ -18,14 +18,16 @@ from abspos.inputs.corpus import folder_of, text_files
 from abspos.inputs.records import InputError
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
-from abspos.study.conditions import EXCHANGES, TABLE, condition_of, token_of
+from abspos.study.conditions import PAIRS, REPEATS, SUBSTITUTES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
 
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
-    "readers": tuple(EXCHANGES),
+    "readers": tuple(SUBSTITUTES),
     "controls": tuple(row.name for row in TABLE if row.says),
+    "repeats": tuple(REPEATS),
+    "factorial": tuple(PAIRS),
 }
 #: Tables of one model that are also joined over all models.
 TABLES = (
@@ -42,6 +44,8 @@ TABLES = (
     "loss",
     "masses",
     "controls",
+    "factorial",
+    "fingerprint",
 )
 
 
@@ -147,11 +151,15 @@ class Layout:
 
     def reference(self, model: str, variant: str, condition: str) -> str | None:
         """The condition that a run is compared with, or None."""
-        wanted = condition_of(condition).compared and (variant, "bos") in self.arms(model)
-        if not wanted:
+        own = condition_of(condition)
+        if not own.compared or (variant, "bos") not in self.arms(model):
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
-        return "bos" if same else None
+        return "bos" if same or own.substitute else None
+
+    def partner(self, condition: str) -> str | None:
+        """The condition whose activations a run is paired with, or None."""
+        return "bos" if condition in PAIRS else None
 
     def variant(self, name: str) -> dict[str, Any]:
         """The changes of a variant, as plain values."""
@@ -237,17 +245,18 @@ class Layout:
 
     def extraction(self, model: str, variant: str, condition: str) -> dict[str, Any]:
         """Settings that determine an extraction, besides model and inputs."""
-        study = self.study
+        study, own = self.study, condition_of(condition)
         return {
             "variant": self.variant(variant),
             "condition": condition,
             "number": self.number(model, variant, condition),
             "token": token_of(condition, study.swap_tokens),
-            "early": study.bins.early if condition_of(condition).reads_early else 0,
+            "early": study.bins.early if own.reads_early else 0,
             "dtype": study.dtype,
             "batch": study.inputs.batch,
             "seed": study.seed,
-            **({"bos": study.inputs.bos} if condition_of(condition).reads_policy else {}),
+            **({"held_out_of": self.number(model, variant, "bos")} if own.substitute else {}),
+            **({"bos": study.inputs.bos} if own.reads_policy else {}),
             **self.left(model, variant, condition),
         }
 
@@ -323,7 +332,8 @@ class Layout:
 
     def truth(self) -> dict[str, Any]:
         """Settings of the comparison with the truth, besides tables and replicates."""
-        return self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+        judged = self.judgement() | {"models": [list(pair) for pair in self.synthetic()]}
+        return {key: value for key, value in judged.items() if key != "random"}
 
     def figures(self) -> tuple[str, ...]:
         """The study's figures: those that it has arms for, that of training where a model has
@@ -361,6 +371,7 @@ class Layout:
             "arms": [list(arm) for arm in self.arms(model)],
             **{k: judged[k] for k in ("variants", "swap_tokens", "confidence", "seed")},
             "base": "no-bos" if model in judged["without_bos"] else "bos",
+            "random": model in judged["random"],
             "reading": judged["readings"][model],
         }
 
@@ -371,6 +382,7 @@ class Layout:
             "variants": {v.name: self.variant(v.name) for v in self.study.variants},
             "swap_tokens": list(self.study.swap_tokens),
             "without_bos": [m.name for m in self.study.models if "bos" in m.without],
+            "random": [m.name for m in self.study.models if m.source.type == "random"],
             "readings": {m.name: m.reading for m in self.study.models},
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,

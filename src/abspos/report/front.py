@@ -16,6 +16,8 @@ from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import tidy
+from abspos.report.in_words import in_words
+from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
 from abspos.study.conditions import TABLE
 
@@ -90,6 +92,7 @@ def lines(claims: pd.DataFrame) -> list[dict[str, Mapping[str, Any]]]:
     found: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for record in claims.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
+        row["verdict"] = "" if pd.isna(row["verdict"]) else row["verdict"]
         lens = "probability" if row["lens"] == "probability" else "log"
         found.setdefault(tuple(str(row.get(key, "")) for key in SUBJECT), {})[lens] = row
     order = list(statements())
@@ -269,6 +272,16 @@ def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
     return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""
 
 
+def words(tables: Tables) -> str:
+    """The results in words: the sentences that hold, by model where there are several."""
+    found = in_words(tables)
+    parts = []
+    for model, said in found:
+        head = f"{cell(model)}:\n\n" if len(found) > 1 else ""
+        parts.append(head + "\n".join(f"- {cell(text)}" for text in said))
+    return "\nIn words\n--------\n\n{}\n".format("\n\n".join(parts)) if any(parts) else ""
+
+
 def synthetic(settings: Mapping[str, Any]) -> str:
     """A warning about models with planted logits; empty if there is none."""
     names = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
@@ -286,6 +299,7 @@ def page(
     settings: Mapping[str, Any],
     checkpoints: pd.DataFrame | None = None,
     controls: pd.DataFrame | None = None,
+    tables: Tables | None = None,
 ) -> str:
     """The front page as reStructuredText.
 
@@ -294,6 +308,7 @@ def page(
         settings: the resolved config.
         checkpoints: see abspos.report.checkpoints.
         controls: see abspos.statistics.controls; without them the page has no such section.
+        tables: others that carry sentences (see abspos.report.in_words.in_words).
     """
     checked = "" if controls is None else controls_section(controls, claims)
     missing = "" if checkpoints is None else gaps(checkpoints)
@@ -326,7 +341,7 @@ def page(
 {"=" * len(title)}
 
 {OURS}
-{preliminary}{synthetic(settings)}
+{preliminary}{synthetic(settings)}{words({"claims": claims, **(tables or {})})}
 The claims
 ----------
 
@@ -360,6 +375,7 @@ def write(
     settings: Mapping[str, Any],
     checkpoints: Path | None = None,
     controls: Path | None = None,
+    tables: Mapping[str, Path] | None = None,
 ) -> None:
     """Write the front page of a study's report.
 
@@ -370,8 +386,12 @@ def write(
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
         controls: controls.csv, shown with the effects that they guard.
+        tables: balance.csv and swaps.csv by name, for the sentences.
     """
-    table = fragile(read_csv(claims), read_csv(sensitivity))
+    changes = read_csv(sensitivity)
+    table = fragile(read_csv(claims), changes)
     found = None if checkpoints is None else read_csv(checkpoints)
     checked = None if controls is None else read_csv(controls)
-    write_atomically(Path(out), page(table, settings, found, checked))
+    others = {name: read_csv(path) for name, path in (tables or {}).items()}
+    others["sensitivity"] = changes
+    write_atomically(Path(out), page(table, settings, found, checked, others))

@@ -1,6 +1,6 @@
-"""The README's table of verdicts, made from a page of results.
+"""The README's table of verdicts and its sentences, made from a page of results.
 
-    python -m abspos.report.readme        writes it into README.md, from docs/results.md
+    python -m abspos.report.readme        writes them into README.md, from docs/results.md
 
 The page has one line per number and ten columns; the README has one line per claim and four.
 """
@@ -13,15 +13,22 @@ from pathlib import Path
 
 from abspos.claims.registry import statements
 from abspos.report.front import MARKS, VERDICTS_WEAKEST_FIRST, marked
-from abspos.report.results import HEAD, markdown_table
+from abspos.report.results import HEAD, WORDS, markdown_table
 
 ROOT = Path(__file__).parents[3]
 BEGIN = "<!-- verdicts: from docs/results.md, by `python -m abspos.report.readme` -->\n"
 END = "\n<!-- end of verdicts -->"
+BEGIN_WORDS = "<!-- in words: from docs/results.md, by `python -m abspos.report.readme` -->\n"
+END_WORDS = "\n<!-- end of words -->"
 SHORT_HEAD = ["claim", "verdict", "number [95 % interval], log lens", "quantity"]
 
 #: Names of numbers in plain words; a number that is not listed keeps its own name.
 PLAIN = {
+    "mask share of mask + R": "share of the mask in mask and residual-stream energy",
+    "residual share of mask + R": "share of the residual stream",
+    "residual share of mask + R, difference": "the same less that of untrained weights",
+    "smaller of both differences, share of standard's energy": "what NTK scaling removes or a "
+    "window adds, whichever is less, as a share of the residual-stream energy",
     "reduction of residual energy": "share of the residual-stream energy that scaling removes",
     "difference of slopes [energy per layer]": "growth with depth beyond that without a window, "
     "in energy per layer",
@@ -116,10 +123,27 @@ def verdicts_table(page: str) -> str:
     return markdown_table(SHORT_HEAD, rows)
 
 
+def sentences(page: str) -> str:
+    """The sentences of a page of results.
+
+    Raises:
+        ValueError: the page has none.
+    """
+    _, heading, rest = page.partition(f"\n{WORDS}")
+    if not heading:
+        raise ValueError(f"the page has no section {WORDS.strip()!r}; make the page again")
+    return rest.partition("\n## ")[0].strip()
+
+
 def replaced(readme: str, page: str) -> str:
-    """The README with the table of a page of results between its two markers."""
-    before, rest = readme.split(BEGIN)
-    return before + BEGIN + verdicts_table(page) + END + rest.split(END)[1]
+    """The README with the table and the sentences of a page of results between their markers."""
+    for begin, end, text in (
+        (BEGIN, END, verdicts_table(page)),
+        (BEGIN_WORDS, END_WORDS, sentences(page)),
+    ):
+        before, rest = readme.split(begin)
+        readme = before + begin + text + end + rest.split(end)[1]
+    return readme
 
 
 if __name__ == "__main__":

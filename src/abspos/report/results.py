@@ -3,7 +3,7 @@
     python -m abspos.report.results results/default > docs/results.md
 
 The page is made from a study's tables and ledger; no number in it is typed by hand. The README's
-table of verdicts is made from the page (abspos.report.readme).
+table of verdicts and its sentences are made from the page (abspos.report.readme).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.figures import tidy
 from abspos.report.front import OURS, claim_rows, estimate
+from abspos.report.in_words import in_words
 
 HEAD = [
     "claim",
@@ -35,12 +36,15 @@ HEAD = [
     "note",
 ]
 
-EXCHANGES = """
-## Position 0 exchanged in chosen heads
+#: Heading of the sentences, which the README copies.
+WORDS = "## In words\n"
 
-Chosen heads read the keys and values of the first listed token at position 0: sink readers, as many
-other heads of the same layers, or all heads (docs/method.md, section 5, sink-readers). Heads are
-chosen on one half of the inputs and measured on the other.
+EXCHANGES = """
+## Substitutes for position 0 in chosen heads
+
+Chosen heads read the key and value of the first listed token at position 0 (exchange), a value of
+zero (silence), or the key and value that BOS has in mid-text (unsink); docs/method.md, section 5,
+sink-readers. Heads are chosen on one half of the inputs and measured on the other.
 
 {table}
 """
@@ -130,11 +134,11 @@ def guards_table(guards: pd.DataFrame) -> str:
 
 
 def exchanges_table(claims: pd.DataFrame) -> str:
-    """Shares carried by sink readers, by as many other heads and by all heads, in per cent."""
+    """Shares carried by sets of heads, and changes under silence and unsinking, in per cent."""
     chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
     rows = [
         [
-            r["number"],
+            r["number"] + (f", {r['reading']}" if isinstance(r.get("reading"), str) else ""),
             r["lens"],
             r["summary"],
             percent(r),
@@ -189,6 +193,18 @@ def circumstances(folder: Path) -> dict[str, object]:
     }
 
 
+def words(
+    claims: pd.DataFrame, sensitivity: pd.DataFrame, swaps: pd.DataFrame, balance: pd.DataFrame
+) -> str:
+    """The sentences that hold, as a list by model."""
+    tables = {"claims": claims, "sensitivity": sensitivity, "swaps": swaps, "balance": balance}
+    found = in_words(tables)
+    several = len(found) > 1
+    return "\n".join(
+        f"{model}:\n\n" * several + "".join(f"- {text}\n" for text in said) for model, said in found
+    )
+
+
 def page(folder: Path) -> str:
     """The whole page of one study.
 
@@ -202,8 +218,8 @@ def page(folder: Path) -> str:
     loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = read_csv(statistics / "swaps.csv")
     guards = read_csv(statistics / "controlled_effects.csv")
-    exchanged = claims["number"].str.startswith("all: share of").any()
-    more = EXCHANGES.format(table=exchanges_table(claims)) if exchanged else ""
+    chosen_heads = claims["claim"].eq("sink-readers") & claims["estimate"].notna()
+    more = EXCHANGES.format(table=exchanges_table(claims)) if chosen_heads.any() else ""
     more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""
     chosen = ["variant", "condition", "loss", "ci_low", "ci_high", "n_inputs"]
     return f"""# Results as measured: the study `{folder.name}`
@@ -215,6 +231,8 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 {taken_in(folder)}
 {OURS}
 
+{WORDS}
+{words(claims, found, swaps, read_csv(statistics / "balance.csv"))}
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log

@@ -5,7 +5,7 @@ Those of a single arm are made in abspos.statistics.arm_tables. Source: docs/met
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from abspos.csv_tables import read_csv, write_csv
 from abspos.progress import progress
 from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.controls import controls
+from abspos.statistics.factorial import factorial
+from abspos.statistics.fingerprint import COLUMNS as FINGERPRINT
+from abspos.statistics.fingerprint import fingerprint
 from abspos.statistics.store import Arm, save_replicates
-from abspos.study.conditions import EXCHANGES
+from abspos.study.conditions import SUBSTITUTES, arms_of
 
 
 def tabulate(
@@ -42,7 +45,7 @@ def tabulate(
         stores: component stores, one per arm, and their manifests.
         replicates: store of replicates (see abspos.statistics.store), and its manifest. The
             tables go beside it, each a CSV: those of abspos.statistics.arm_tables.ArmTables,
-            and controls.
+            controls and factorial.
         arms: (variant, condition) of each store.
         model: its name; the tables' first column.
         revision: of the model; the tables' second column.
@@ -74,16 +77,33 @@ def tabulate(
     }
     by_names: dict[tuple[str, str], xr.Dataset] = dict(opened.items())
     tables["controls"] = controls(by_names, tables["energies"], keys)
+    tables["factorial"] = factorial(by_names, keys, confidence)
+    tables["fingerprint"] = fingerprint(by_names, confidence, seed).assign(**keys)[FINGERPRINT]
+    replicated = {
+        arm: own.for_claims(parts_of(arm, opened)) for arm, own in zip(opened, done, strict=True)
+    }
     folder = Path(replicates).parent
     for name, table in tables.items():
         write_csv(table, folder / f"{name}.csv")
-    most = max(arm.number for arm in done)
-    exchanges = any(arm.condition in EXCHANGES for arm in opened)
-    replicated = {
-        arm: own.for_claims(halves=exchanges and own.number == most)
-        for arm, own in zip(opened, done, strict=True)
-    }
     save_replicates(replicated, replicates, replicates_manifest)
+
+
+def parts_of(arm: Arm, opened: Mapping[Arm, xr.Dataset]) -> list[list[int]]:
+    """Inputs of the arms with chosen heads that compare with an arm: under bos and the first token.
+
+    Args:
+        arm: any.
+        opened: component stores by arm.
+    """
+    if arm.condition not in ("bos", arms_of("swap-token", 1)[0]):
+        return []
+    found = [
+        store.attrs["numbers"]
+        for other, store in opened.items()
+        if other.variant == arm.variant and other.condition in SUBSTITUTES
+    ]
+    within = [n for n in dict.fromkeys(map(tuple, found)) if max(n) < opened[arm].sizes["input"]]
+    return [list(numbers) for numbers in within]
 
 
 def join(parts: Sequence[Path], joined: Sequence[Path]) -> None:

@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -15,13 +15,13 @@ import xarray as xr
 
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
-from abspos.documents import holdout
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg
+from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
-from abspos.statistics.store import ArmReplicates, facts_of
+from abspos.statistics.store import ArmReplicates, among, facts_of
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
@@ -119,26 +119,26 @@ class ArmTables:
             }
         )
 
-    def halves(self) -> dict[str, xr.DataArray]:
-        """Early R, its parts and their cross, on the half of the inputs that no head is chosen on.
+    def among(self, numbers: Sequence[int]) -> dict[str, xr.DataArray]:
+        """Early R, its parts and their cross on some inputs, those of arms with chosen heads.
 
         Source: docs/method.md, section 3 (selection).
         """
-        documents = self.store["document"].values
-        _, measured = holdout(self.number, self.seed, documents)
-        labels = None if self.documents is None else documents[measured]
+        documents = self.store["document"].values[numbers]
+        labels = None if len(set(documents)) == len(documents) else documents
 
-        def of_half(grams: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+        def of_some(grams: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
             return sl.stack(
                 {
-                    key: sl.gram_replicates(gram[..., measured, :][..., measured], labels)
+                    key: sl.gram_replicates(gram[..., numbers, :][..., numbers], labels)
                     for key, gram in grams.items()
                 }
             )
 
-        found = {"half": of_half(self.full_grams("early"))}
+        name = among(len(numbers))
+        found = {name: of_some(self.full_grams("early"))}
         crossed = sl.crossed_grams(self.store)
-        return found | ({"half-cross": of_half(crossed)} if crossed else {})
+        return found | ({f"{name}-cross": of_some(crossed)} if crossed else {})
 
     def full_grams(self, which: str) -> dict[tuple[str, str], np.ndarray]:
         """Grams (layer, head, input, input) of what readings are made of, in one bin."""
@@ -360,8 +360,8 @@ class ArmTables:
         sight = self.store.attrs["length"] if None in windows else max(windows)
         return min(query + 1, sight)
 
-    def all_bins(self, halves: bool) -> dict[str, xr.DataArray]:
-        """Energies by bin and with its reference; with ``halves`` also on half of the inputs."""
+    def all_bins(self, parts: Sequence[Sequence[int]]) -> dict[str, xr.DataArray]:
+        """Energies by bin and with its reference; also on parts of the inputs (see among)."""
         found = dict(self.bins)
         crossed = {
             key: sl.gram_replicates(gram, self.documents)
@@ -369,17 +369,19 @@ class ArmTables:
         }
         if crossed:
             found["cross"] = sl.stack(crossed)
-        return found | (self.halves() if halves else {})
+        for numbers in parts:
+            found |= self.among(numbers)
+        return found
 
-    def for_claims(self, halves: bool) -> ArmReplicates:
-        """Evidence of this arm for claims; with ``halves`` also on the half of the inputs."""
+    def for_claims(self, parts: Sequence[Sequence[int]] = ()) -> ArmReplicates:
+        """Evidence of this arm for claims, also on parts of the inputs (see among)."""
         writes = None
-        if "gram_write" in self.store:
-            writes = self.store[["gram_write", "a_1_64"]].reset_coords(drop=True)
+        if "write0" in self.store:
+            writes = self.store[list(READ)].reset_coords(drop=True)
             writes.attrs = {}
         return ArmReplicates(
             facts_of(self.store),
-            self.all_bins(halves),
+            self.all_bins(parts),
             self.loss_replicates,
             self.p_values,
             writes,

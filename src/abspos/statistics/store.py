@@ -34,13 +34,13 @@ class ArmReplicates:
     Attributes:
         facts: plain values that theorems, windows and notes need (see facts_of).
         bins: energies by bin of queries, each (lens, component, layer, head, replicate). ``cross``
-            has the inner products of early R with that of bos; ``half`` and ``half-cross`` are of
-            the half of the inputs that no head is chosen on.
+            has the inner products of early R with that of bos; ``among-n`` and ``among-n-cross``
+            are of the n inputs that arms with chosen heads have.
         loss: next-token loss (replicate) in nats per token.
         p_values: sign-flip tests (kind, lens, component, summary) of early summaries over heads,
             over all layers and in hybrids over those of each kind.
-        writes: of arms whose token at position 0 varies, ``gram_write`` (layer, head, pair), packed
-            inner products of what heads write from position 0, and ``a_1_64`` (layer, head, input).
+        writes: of arms that differ in the token at position 0 alone, what the crossed design reads
+            (abspos.statistics.fingerprint.READ).
     """
 
     facts: dict[str, Any]
@@ -56,6 +56,11 @@ class ArmReplicates:
 
 
 Replicates = dict[Arm, ArmReplicates]
+
+
+def among(number: int) -> str:
+    """The bin of early queries of so many inputs that no head is chosen on."""
+    return f"among-{number}"
 
 
 def mean_mask(store: xr.Dataset) -> np.ndarray:
@@ -79,7 +84,7 @@ def facts_of(store: xr.Dataset) -> dict[str, Any]:
         "mask_low": float(mask.min()),
         "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
         "mask_rise": float(np.diff(mask, axis=-1).max()),
-        "exchanged": int(np.sum(attrs.get("exchanged") or 0)),
+        "substituted": int(np.sum(attrs.get("substituted") or 0)),
         **{
             name: attrs[name]
             for name in ("dtype", "window", "length", "beyond", "kind", "inert_window")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from abspos.study.conditions import CONDITIONS, EXCHANGES, arms_of
+from abspos.study.conditions import CONDITIONS, SUBSTITUTES, arms_of
 from abspos.study.fields import in_paths
 from abspos.study.nearest import nearest
 from abspos.study.reference import Node, allowed, tag_key
@@ -327,9 +327,9 @@ def _arms(view: View) -> Iterator[Mistake]:
                 yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
             if name is None:
                 continue
-            control = CONDITIONS[name].role == "control"
-            if inputs is not None and inputs < FEWEST and not control:
-                why = f"at least {FEWEST}, or at least 3 for a control"
+            few = CONDITIONS[name].role in ("control", "substitute")
+            if inputs is not None and inputs < FEWEST and not few:
+                why = f"at least {FEWEST}, or at least 3 for a control or a substitute"
                 yield refused((*path, "inputs"), inputs, why)
             if CONDITIONS[name].token and tokens is not None and not tokens:
                 yield refused(path, name, "with tokens to swap in: list them under swap_tokens")
@@ -347,17 +347,17 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
         yield refused((*place, "conditions"), list(paths), why)
         return
     bos = view.get(*paths["bos"], "inputs")
-    for name in compared if bos is not None else []:
-        path = (*paths[name], "inputs")
-        inputs = view.get(*path) or view.get("inputs", "number")
-        if view.is_sound(*path) and inputs is not None and inputs > bos:
-            why = f"at least {inputs}, the inputs of {name}, which is compared with bos"
-            yield refused((*paths["bos"], "inputs"), bos, why)
+    most = bos or view.get("inputs", "number")
     for name in compared:
         path = (*paths[name], "inputs")
-        if name in EXCHANGES and view.get(*path) != bos:
-            why = "the inputs of bos, on half of which the heads are chosen"
-            yield refused(path, view.get(*path), why)
+        inputs = view.get(*path) or view.get("inputs", "number")
+        if name in SUBSTITUTES:
+            if view.get(*path) and most and inputs > most // 2:
+                why = f"at most {most // 2}: the other half of the inputs of bos chooses heads"
+                yield refused(path, inputs, why)
+        elif bos is not None and view.is_sound(*path) and inputs is not None and inputs > bos:
+            why = f"at least {inputs}, the inputs of {name}, which is compared with bos"
+            yield refused((*paths["bos"], "inputs"), bos, why)
 
 
 def _conditions(view: View, place: Path) -> list[tuple[Path, Any]]:

@@ -13,14 +13,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 #: What a condition is for: a starting point, a replacement of BOS (numbers of the claim bos-swap),
-#: a control, or another position 0 that only some heads read.
-Role = Literal["reference", "replacement", "control", "exchange"]
+#: a control, a substitute that chosen heads read at position 0, or the same words at another place,
+#: paired with bos query by query.
+Role = Literal["reference", "replacement", "control", "substitute", "pair"]
 #: Which of the study's swap tokens a condition reads: the first, or each in an arm of its own.
 Token = Literal["first", "each"]
-#: What must be nothing: any difference from bos, any beyond rounding, R in layer 0.
-Check = Literal["identical", "rounding", "layer 0"]
-#: Heads that an exchange acts on (abspos.sinks).
-Heads = Literal["readers", "matched", "all"]
+#: What must be nothing: any difference from bos, any beyond rounding, R in layer 0, R in every
+#: layer; or, beside the last, what must be something in every layer, or the check could not fail.
+Check = Literal["identical", "rounding", "layer 0", "repeat", "repeat with BOS"]
+#: Heads that read a substitute (abspos.sinks): chosen by their attention to position 0, in all
+#: layers or by third of the depth.
+Heads = Literal["readers", "others", "top", "bottom", "all", "lower", "middle", "upper"]
+#: What of position 0 a substitute replaces.
+Part = Literal["key", "value"]
+#: Sets of heads that are chosen on inputs under bos.
+CHOSEN = frozenset({"readers", "others", "top", "bottom"})
+
+#: Checks of one repeated token: with BOS, the check of the one without could fail.
+REPEAT_CHECKS = ("repeat", "repeat with BOS")
 
 
 @dataclass(frozen=True)
@@ -39,23 +49,45 @@ class Null:
 
 
 @dataclass(frozen=True)
+class Substitute:
+    """What chosen heads read at position 0 in place of what stands there.
+
+    Attributes:
+        heads: which heads; the others read position 0 as it is.
+        source: where it comes from: the trajectory of a swap token, zeros, or BOS in mid-text.
+        parts: what of position 0 it replaces.
+    """
+
+    heads: Heads
+    source: Literal["token", "zero", "mid-text"]
+    parts: tuple[Part, ...]
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its heads are chosen on inputs under bos, which the arm then must not have."""
+        return self.heads in CHOSEN
+
+
+@dataclass(frozen=True)
 class Definition:
     """One condition.
 
     Attributes:
         name: in the config, in paths and in tables.
         text: what position 0 holds, for docs/config.md.
-        role: see `Role`. All but references need bos beside them, on at least as many inputs.
+        role: see `Role`. All but references need bos beside them, on at least as many inputs;
+            substitutes on at least twice as many, since one half chooses heads.
         needs_bos: whether a model without a BOS token cannot have it.
         token: see `Token`; None where it reads no swap token.
         reads_early: whether it depends on `bins.early`.
         reads_policy: whether it depends on `inputs.bos`.
         compared: whether it is compared with bos field by field, input by input.
         scored: whether its next-token loss is measured, which costs up to a fifth of a pass.
-        varies: whether the token at position 0 differs between inputs: then what heads write from
-            it is stored.
-        heads: the heads of an exchange; the others read bos.
-        null: what must be nothing, if anything must.
+        crossed: whether it differs from other such conditions in nothing but the token at position
+            0, the same in all inputs: then what heads write from it is stored, for the crossed
+            design of the claim fingerprint.
+        substitute: what chosen heads read at position 0 instead of what stands there.
+        null: what must be nothing, if anything must; or must not.
         says: of a control of position, what it changes instead of position 0, for the figure
             Controls.
         note: stands beside its numbers in claims.csv.
@@ -71,17 +103,44 @@ class Definition:
     reads_policy: bool = False
     compared: bool = False
     scored: bool = True
-    varies: bool = False
-    heads: Heads | None = None
+    crossed: bool = False
+    substitute: Substitute | None = None
     null: Null | None = None
     says: str = ""
     note: str = ""
     unplanted: str = ""
 
+    @property
+    def needs(self) -> str:
+        """What a study or model has to give it, for docs/config.md."""
+        tokens = {"first": "a swap token", "each": "swap tokens", None: ""}[self.token]
+        return ", ".join(filter(None, ["BOS" if self.needs_bos else "", tokens]))
+
 
 _SWAP = "swap-token: energy reduction"
 _ONE_TOKEN = "no token but that at position 0 does anything"
 _NO_READER = "no head reads keys and values"
+
+#: Heads that read a substitute, in words.
+_EXCHANGED: tuple[tuple[Heads, str], ...] = (
+    ("readers", "sink readers"),
+    ("others", "heads that are no sink readers"),
+    ("all", "all heads"),
+    ("lower", "all heads of the lower third of the layers"),
+    ("middle", "all heads of the middle third of the layers"),
+    ("upper", "all heads of the upper third of the layers"),
+)
+_SILENCED: tuple[tuple[Heads, str], ...] = (
+    ("top", "the third of each layer's heads that attend to it most"),
+    ("bottom", "the third of each layer's heads that attend to it least"),
+    ("all", "all heads"),
+)
+#: Parts of position 0 that are as in mid-text, in words.
+_UNSUNK: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
+    ("key", "the key", ("key",)),
+    ("value", "the value", ("value",)),
+    ("both", "the key and the value", ("key", "value")),
+)
 
 TABLE = (
     Definition(
@@ -89,12 +148,12 @@ TABLE = (
         text="the BOS embedding: the reference arm",
         role="reference",
         needs_bos=True,
+        crossed=True,
     ),
     Definition(
         name="no-bos",
         text="the text's own first token",
         role="reference",
-        varies=True,
         null=Null("layer 0", "both-present", "residual energy"),
     ),
     Definition(
@@ -112,6 +171,7 @@ TABLE = (
         scored=False,
         token="each",
         compared=True,
+        crossed=True,
     ),
     Definition(
         name="swap-mean",
@@ -134,7 +194,6 @@ TABLE = (
         role="replacement",
         scored=False,
         compared=True,
-        varies=True,
     ),
     Definition(
         name="ablate-zero",
@@ -182,43 +241,84 @@ TABLE = (
         unplanted=_ONE_TOKEN,
     ),
     Definition(
-        name="exchange-readers",
-        text="the BOS embedding; sink readers read there the keys and values of the first of "
-        "swap_tokens instead",
-        role="exchange",
-        needs_bos=True,
-        token="first",
-        compared=True,
-        heads="readers",
-        unplanted=_NO_READER,
+        name="control-repeat",
+        text="a word of the text, which stands at all other positions too",
+        role="control",
+        null=Null("repeat", "both-present", "residual energy"),
+        unplanted=_ONE_TOKEN,
     ),
     Definition(
-        name="exchange-matched",
-        text="the same in as many other heads, matched by layer",
-        role="exchange",
+        name="control-repeat-bos",
+        text="the BOS embedding; one word of the text stands at all other positions",
+        role="control",
         needs_bos=True,
-        token="first",
-        compared=True,
-        heads="matched",
-        unplanted=_NO_READER,
+        null=Null("repeat with BOS", "both-present", "residual energy"),
+        unplanted=_ONE_TOKEN,
     ),
     Definition(
-        name="exchange-all",
-        text="the same in all heads",
-        role="exchange",
+        name="shift",
+        text="the BOS embedding, half a window earlier: the early half of the text stands in the "
+        "second half",
+        role="pair",
         needs_bos=True,
-        token="first",
-        compared=True,
-        heads="all",
-        unplanted=_NO_READER,
+        unplanted=_ONE_TOKEN,
+    ),
+    *(
+        Definition(
+            name=f"exchange-{heads}",
+            text=f"the BOS embedding; {words} read there the key and value of the first of "
+            "swap_tokens instead",
+            role="substitute",
+            needs_bos=True,
+            scored=False,
+            token="first",
+            compared=True,
+            substitute=Substitute(heads, "token", ("key", "value")),
+            unplanted=_NO_READER,
+        )
+        for heads, words in _EXCHANGED
+    ),
+    *(
+        Definition(
+            name=f"silence-{heads}",
+            text=f"the BOS embedding, whose value counts as zero for {words}",
+            role="substitute",
+            needs_bos=True,
+            scored=False,
+            compared=True,
+            substitute=Substitute(heads, "zero", ("value",)),
+            unplanted=_NO_READER,
+        )
+        for heads, words in _SILENCED
+    ),
+    *(
+        Definition(
+            name=f"unsink-{name}",
+            text=f"the BOS embedding; all heads read there {words} that BOS has in mid-text",
+            role="substitute",
+            needs_bos=True,
+            scored=False,
+            compared=True,
+            substitute=Substitute("all", "mid-text", parts),
+            unplanted=_NO_READER,
+        )
+        for name, words, parts in _UNSUNK
     ),
 )
 
 #: Conditions by name.
 CONDITIONS: Mapping[str, Definition] = {row.name: row for row in TABLE}
 
-#: The set of heads of each exchange, by its name.
-EXCHANGES: Mapping[str, str] = {row.name: row.heads for row in TABLE if row.heads}
+#: What each condition substitutes at position 0, by its name.
+SUBSTITUTES: Mapping[str, Substitute] = {
+    row.name: row.substitute for row in TABLE if row.substitute
+}
+
+#: Conditions that are paired with bos query by query (abspos.components.pairs).
+PAIRS = frozenset(row.name for row in TABLE if row.role == "pair")
+
+#: Conditions with one token at all positions but perhaps the first.
+REPEATS = frozenset(row.name for row in TABLE if row.null and row.null.check in REPEAT_CHECKS)
 
 #: Conditions with one arm for each swap token.
 NUMBERED = frozenset(row.name for row in TABLE if row.token == "each")
@@ -263,3 +363,23 @@ def token_of(arm: str, swap_tokens: Sequence[str]) -> str | None:
         return None
     number = split(arm)[1] or 1
     return swap_tokens[number - 1]
+
+
+def inputs_of(condition: str, stated: Mapping[str, int | None], every: int) -> int:
+    """How many inputs a condition has: as stated, or all; of substitutes half of those of bos,
+    since the other half chooses heads.
+
+    Args:
+        condition: its name.
+        stated: inputs that each condition of its variant states.
+        every: inputs of the study.
+    """
+    if stated[condition] or condition not in SUBSTITUTES:
+        return stated[condition] or every
+    return (stated["bos"] or every) // 2
+
+
+def chooses_heads(arm: str) -> bool:
+    """Whether an arm's condition acts on heads that are chosen under bos."""
+    substitute = condition_of(arm).substitute
+    return substitute is not None and substitute.chosen

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from abspos.documents import MIN_INPUTS
 from abspos.study.checks import Mistake, View, cross_checks, mistakes_of, refused
-from abspos.study.conditions import CONDITIONS, TABLE, Definition, arms_of, condition_of, split
+from abspos.study.conditions import CONDITIONS, TABLE, arms_of, condition_of, inputs_of, split
 from abspos.study.fields import (
     Bool,
     Float,
@@ -75,7 +75,7 @@ class Condition(Part):
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
         description="Number of inputs, counted from the first; null: all. At least 8, or 3 "
-        "for a control.",
+        "for a control. exchange-*, silence-* and unsink-* have at most half of those of bos.",
     )
 
 
@@ -288,10 +288,12 @@ class Study(Part):
 
     def runs(self) -> tuple[Run, ...]:
         """Every arm of every model, in the config's order. Revisions are resolved elsewhere."""
+        every = self.inputs.number
         return tuple(
-            Run(model.name, variant.name, arm, condition.inputs or self.inputs.number)
+            Run(model.name, variant.name, arm, inputs_of(condition.name, stated, every))
             for model in self.models
             for variant in self.variants
+            for stated in [{one.name: one.inputs for one in variant.conditions}]
             for condition in variant.conditions
             for arm in self.arms(condition)
             if not model.leaves_out(variant.name, arm)
@@ -365,14 +367,9 @@ def reference() -> str:
             table(("key", "allowed", "default", "meaning"), rows),
         ]
     parts.append("## Conditions\n\nWhat position 0 holds (docs/method.md, section 4).\n")
-    conditions = [(f"`{row.name}`", row.text, _needs(row)) for row in TABLE]
+    conditions = [(f"`{row.name}`", row.text, row.needs) for row in TABLE]
     parts.append(table(("condition", "position 0 holds", "needs"), conditions))
     return "\n".join(parts)
-
-
-def _needs(row: Definition) -> str:
-    tokens = {"first": "a swap token", "each": "swap tokens", None: ""}[row.token]
-    return ", ".join(filter(None, ["BOS" if row.needs_bos else "", tokens]))
 
 
 PREFACE = """\

@@ -1,0 +1,85 @@
+"""The claim fingerprint: what sink readers write from position 0 tells its token.
+
+Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from abspos.claims.evidence import (
+    Evidence,
+    Row,
+    constructed,
+    decided,
+    measured,
+    not_testable,
+)
+from abspos.claims.verdicts import SHARE
+from abspos.documents import MIN_INPUTS
+from abspos.statistics.fingerprint import (
+    PERMUTATIONS,
+    Design,
+    decoded,
+    design_of,
+    explained,
+    over_readers,
+    p_value,
+    permuted,
+)
+from abspos.statistics.replicates import SUMMARIES, mean_replicates
+from abspos.statistics.store import Arm
+
+
+def fingerprint(evidence: Evidence) -> Iterator[Row]:
+    """Constancy under bos, and what the token explains in the crossed design."""
+    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.condition == "bos"]
+    if constant:
+        number = "variance of the state at position 0 under bos"
+        yield constructed(evidence, number, float(np.max(constant)), 0.0)
+    arms = {
+        arm.condition: own.writes
+        for arm, own in evidence.arms.items()
+        if arm.variant == "standard" and own.writes is not None and evidence.has(arm)
+    }
+    design = design_of(arms, evidence.seed, evidence.exchanged)
+    if why := design.lacks():
+        yield not_testable(f"crossed design of bos and swap-token: {why}", claimed=SHARE)
+        return
+    found = [Arm("standard", condition) for condition in arms]
+    yield from design_rows(evidence, design, found[::-1])
+
+
+def design_rows(evidence: Evidence, design: Design, arms: list[Arm]) -> Iterator[Row]:
+    """The token's share of the variance of writes, and its decoding from all sink readers."""
+    writes, readers = design.writes(), design.readers
+    shares, chance = explained(writes), permuted(writes, PERMUTATIONS, evidence.seed)
+    note = f"{readers.sum()} sink readers, chosen on other texts; {design.tokens} tokens"
+    common = {"n_inputs": design.texts, "needed": MIN_INPUTS // 2}
+    for summary in SUMMARIES:
+        share, null = (over_readers(x, readers, summary).mean(0) for x in (shares, chance))
+        row = measured(
+            evidence,
+            arms,
+            "variance explained",
+            share,
+            SHARE,
+            summary=summary,
+            primary=summary == "median",
+        )
+        reached = p_value(float(share[0]), null)
+        told = f"{note}; permuted within texts: at most {null.max():.2g}, p = {reached:.2g}"
+        noted = {"note": "; ".join(filter(None, (row["note"], told)))}
+        yield decided(row | common | noted, evidence.confidence)
+    right = decoded(writes[readers])
+    row = measured(
+        evidence,
+        arms,
+        "decoding accuracy above chance",
+        mean_replicates(right, None) - 1 / design.tokens,
+        SHARE,
+        note=f"{note}; all sink readers together; chance: {1 / design.tokens:.0%}",
+    )
+    yield decided(row | common, evidence.confidence)

@@ -1,0 +1,131 @@
+"""The claims over sources of text: intervals with sources as units, and each source left out.
+
+Source: docs/method.md, sections 3 (sources) and 5 (sensitivity).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from abspos.claims.evidence import SPREAD, Evidence, Row, decided
+from abspos.statistics import replicates as sl
+from abspos.statistics.sources import source_replicates
+from abspos.statistics.store import Arm, ArmReplicates
+
+#: Of fewer sources none is left out.
+FEWEST = 4
+#: Names of choices among sources: one alone, without one, all as the units of intervals.
+ONE, WITHOUT, OVER = "source ", "without ", "over sources"
+#: What a row is known by among those of one model.
+ROW = ("claim", "arms", "number", "lens", "summary", "reading")
+
+
+def over_sources(
+    evidence: Evidence,
+    stores: Mapping[Arm, xr.Dataset],
+    sources: np.ndarray,
+    published: Sequence[Row],
+    judge: Callable[[Evidence, str], list[Row]],
+) -> list[Row]:
+    """Rows with sources as units, and with each source left out.
+
+    The former have intervals over sources. The latter have the error that was published, which a
+    few inputs fewer hardly change: a verdict that flips hangs on one source.
+
+    Args:
+        evidence: of the study.
+        stores: component stores of the arms.
+        sources: label of each input's source (input).
+        published: rows of all claims.
+        judge: gives the rows of changed evidence, under the name of a choice.
+
+    Returns:
+        None of them for fewer than FEWEST sources.
+    """
+    names = list(dict.fromkeys(sources.tolist()))  # as replicates leave them out
+    if len(names) < FEWEST:
+        return []
+    arms = {arm: as_units(store, evidence.arms[arm], sources) for arm, store in stores.items()}
+    rows = judge(replace(evidence, arms=arms), OVER)
+    errors = {key_of(row): row for row in published if SPREAD in row}
+    for place, name in enumerate(names, 1):
+        left = {arm: moved(own, place) for arm, own in arms.items()}
+        for row in judge(replace(evidence, arms=left), f"{WITHOUT}{name}"):
+            error = errors.get(key_of(row))
+            if error and SPREAD in row:
+                shift = row["estimate"] - error["estimate"]
+                ends = {end: error[end] + shift for end in ("ci_low", "ci_high")}
+                same = {key: error[key] for key in (SPREAD, "n_inputs")}
+                rows.append(decided(row | ends | same, evidence.confidence))
+    return rows
+
+
+def with_sources(claims: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
+    """The claim table with the ends of intervals over sources: ``source_low``, ``source_high``.
+
+    Args:
+        claims: as in claims.csv.
+        choices: rows under other choices, of the same models.
+    """
+    known = [name for name in ("model", "revision", *ROW) if name in claims and name in choices]
+    ends = {"ci_low": "source_low", "ci_high": "source_high"}
+
+    def keys(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(**{name: table[name].fillna("").astype(str) for name in known})
+
+    over = keys(choices[choices["choice"] == OVER])[[*known, *ends]].rename(columns=ends)
+    found = keys(claims)[known].merge(over, on=known, how="left", validate="many_to_one")
+    return claims.assign(**{end: found[end].to_numpy() for end in ends.values()})
+
+
+def key_of(row: Row) -> tuple[str, ...]:
+    """What a row is known by."""
+    return tuple(str(row.get(key, "")) for key in ROW)
+
+
+def as_units(store: xr.Dataset, own: ArmReplicates, sources: np.ndarray) -> ArmReplicates:
+    """An arm whose replicates leave out whole sources instead of documents: energies and loss.
+
+    It counts its sources as inputs, for they are what is drawn.
+
+    Args:
+        store: its component store.
+        own: its replicates.
+        sources: label of each input's source (input).
+    """
+    energies = partial(source_replicates, sources=sources, documents=sl.documents_of(store))
+    bins = {}
+    for which in set(store.attrs["bins"]) & set(own.bins):
+        packed = sl.packed_grams(store, which)
+        keys = [key for key in sl.pairs(own.bins[which]) if key in packed]
+        bins[which] = sl.stack(
+            {key: energies(sl.full_gram(packed[key], len(sources))) for key in keys}
+        )
+    if crossed := sl.crossed_grams(store):
+        bins["cross"] = sl.stack({key: energies(gram) for key, gram in crossed.items()})
+    loss = sl.mean_replicates(store["loss"].values.astype(np.float64), sources)
+    return replace(
+        own,
+        facts=own.facts | {"inputs": len(set(sources.tolist()))},
+        bins=bins,
+        loss=xr.DataArray(loss, dims="replicate"),
+        writes=None,
+    )
+
+
+def moved(own: ArmReplicates, place: int) -> ArmReplicates:
+    """An arm with another replicate in the place of the estimate."""
+
+    def first(values: xr.DataArray) -> xr.DataArray:
+        order = np.arange(values.sizes["replicate"])
+        order[0] = place
+        return values.isel(replicate=order)
+
+    loss = None if own.loss is None else first(own.loss)
+    return replace(own, bins={which: first(bin_) for which, bin_ in own.bins.items()}, loss=loss)

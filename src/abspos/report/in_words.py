@@ -1,0 +1,234 @@
+"""The results in words: every sentence that states a result, held by the numbers that carry it.
+
+The front page and the pages of results print the sentences that hold; the README copies those of
+docs/results.md. A new sentence is one record here. Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from abspos.claims import verdicts
+from abspos.claims.registry import CLAIMS, statements
+from abspos.claims.sensitivity import FLIPS, SAME
+from abspos.report.sentences import (
+    Sentence,
+    Shown,
+    Tables,
+    by_verdict,
+    chosen,
+    clear,
+    covering_forty,
+    deciding,
+    extremes,
+    probability,
+    sorted_by_verdict,
+    weakest,
+)
+
+R = "the residual-stream component"
+SWAP = "Replacing the embedding of BOS by another token's"
+OTHER = "; in the probability lens it removes {other:%}."
+
+SENTENCES: tuple[Sentence, ...] = (
+    Sentence(
+        "Both components are present in every variant of the trained weights. At early queries of "
+        "the standard model the mask has {mask:%} of their joint energy and the residual stream "
+        "{residual:%}.",
+        {
+            "every": deciding("both-present"),
+            "mask": deciding("both-present", number="mask share*", arms="standard/*"),
+            "residual": deciding("both-present", number="residual share*", arms="standard/*"),
+        },
+        lambda every, **_: set(every["verdict"]) == {verdicts.REPRODUCED},
+    ),
+    Sentence(
+        f"{R.capitalize()} is the larger of the two at every anchor up to {{last.anchor}}, "
+        "the query at which the mask's part is set to zero: it has {least:%} of their joint energy "
+        "at anchor {least.anchor}, {most:%} at anchor {most.anchor}.",
+        extremes("standard"),
+        clear(above=True, below=False),
+        number="balance",
+    ),
+    Sentence(
+        "Which of the two is larger depends on the anchor, the query at which the mask's part is "
+        "set to zero: the residual stream has {least:%} of their joint energy at anchor "
+        "{least.anchor}, {most:%} at anchor {most.anchor}.",
+        extremes("standard"),
+        clear(above=True, below=True),
+        number="balance",
+    ),
+    Sentence(
+        "With random weights the mask component is the larger at every anchor up to {last.anchor}: "
+        "the residual stream has at most {most:%}.",
+        extremes("untrained"),
+        clear(above=False, below=True),
+        number="balance",
+    ),
+    *by_verdict(
+        {
+            verdicts.REPRODUCED: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}.",
+            verdicts.DIRECTION_ONLY: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}; whether "
+            "by 10 points is open.",
+            verdicts.ABSENT: f"NTK scaling changes {R} by less than 10 points: it removes "
+            "{ntk:%}.",
+            verdicts.OPPOSITE: f"NTK scaling raises {R}, against the claim, by {{ntk:-%}}.",
+            verdicts.INCONCLUSIVE: f"Whether NTK scaling reduces {R} is open: it removes "
+            "{ntk:%}.",
+        },
+        {"ntk": deciding("ntk-suppresses")},
+    ),
+    Sentence(
+        f"Under a sliding window {R} grows with depth at queries that cannot see position 0: by "
+        "{standard:n} per layer more than without a window, by {untrained:n} more than with "
+        "untrained weights.",
+        {
+            "standard": deciding("window-accumulates", arms="* vs standard/*"),
+            "untrained": deciding("window-accumulates", arms="* vs untrained*"),
+            "every": deciding("window-accumulates"),
+        },
+        lambda every, **_: len(every) == 2 and set(every["verdict"]) == {verdicts.REPRODUCED},
+    ),
+    Sentence(
+        f"Growth of {R} with depth under a sliding window is not shown: the difference of slopes "
+        "is {weak:n}.",
+        {"weak": sorted_by_verdict("window-accumulates")},
+        lambda weak: weakest(weak) in (verdicts.INCONCLUSIVE, verdicts.OPPOSITE),
+    ),
+    *by_verdict(
+        {
+            verdicts.REPRODUCED: "Standard RoPE lies between NTK scaling and a sliding window: the "
+            "smaller of the two differences is {between:%} of its energy.",
+            **dict.fromkeys(
+                (verdicts.ABSENT, verdicts.OPPOSITE),
+                "Standard RoPE does not lie between NTK scaling and a sliding window by 10 points: "
+                "the smaller of the two differences is {between:%} of its energy.",
+            ),
+            **dict.fromkeys(
+                (verdicts.DIRECTION_ONLY, verdicts.INCONCLUSIVE),
+                "Whether standard RoPE lies between NTK scaling and a sliding window by 10 points "
+                "is open: the smaller of the two differences is {between:%} of its energy.",
+            ),
+        },
+        {"between": deciding("standard-between")},
+    ),
+    *by_verdict(
+        {
+            verdicts.REPRODUCED: f"{SWAP} removes {{swap:%}} of {R}, which agrees with the claimed "
+            f"40 %{OTHER}",
+            verdicts.SMALLER: f"{SWAP} removes {{swap:%}} of {R}, less than the claimed "
+            f"40 %{OTHER}",
+            verdicts.LARGER: f"{SWAP} removes {{swap:%}} of {R}, more than the claimed 40 %{OTHER}",
+            verdicts.DIRECTION_ONLY: f"{SWAP} removes {{swap:%}} of {R}, too wide an interval to "
+            f"confirm the claimed 40 %{OTHER}",
+            verdicts.ABSENT: f"{SWAP} changes {R} by less than 10 points, not by 40 %: it removes "
+            f"{{swap:%}}{OTHER}",
+            verdicts.OPPOSITE: f"{SWAP} raises {R}, against the claim, by {{swap:-%}}{OTHER}",
+            verdicts.INCONCLUSIVE: f"{SWAP} removes {{swap:%}} of {R}, which leaves open whether "
+            f"it changes anything{OTHER}",
+        },
+        {"swap": deciding("bos-swap"), "other": probability("bos-swap")},
+    ),
+    Sentence(
+        "Of all numbers of bos-swap, only some that set position 0 to zero have an interval that "
+        "covers 40 %; this removes position 0 and does not replace its token.",
+        {"covering": covering_forty},
+        lambda covering: set(covering["replacement"]) == {"ablate-zero"},
+    ),
+    Sentence(
+        "Every verdict re-checked in bfloat16 is unchanged.",
+        {"rows": chosen("sensitivity", choice="bfloat16")},
+        lambda rows: set(rows["change"]) == {SAME},
+    ),
+)
+#: Claims that the sentences above speak of; the others get a plain one.
+SPOKEN = (
+    "both-present",
+    "ntk-suppresses",
+    "window-accumulates",
+    "standard-between",
+    "bos-swap",
+)
+
+
+def plain_sentences(tables: Tables) -> Iterator[str]:
+    """One sentence for each measured claim that has none of its own, or that cannot be tested."""
+    claims = tables["claims"]
+    for claim in CLAIMS:
+        rows = claims[(claims["claim"] == claim.name) & claims["primary"].astype(bool)]
+        rows = rows[rows["verdict"].isin(verdicts.VERDICTS)]
+        rows = rows[~rows["claimed"].astype(str).str.startswith("<=")]
+        if claim.kind != "measured" or rows.empty:
+            continue
+        tested = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
+        if tested.empty:
+            yield f"This study cannot test {claim.name}: {rows['note'].iloc[0]}."
+        elif claim.name not in SPOKEN:
+            records = tested.to_dict("records")
+            row = min(records, key=lambda one: verdicts.VERDICTS.index(one["verdict"]))
+            number = f"{row['number']}, {Shown(row):n}"
+            yield f"The verdict on {claim.name} is {row['verdict']}: {number}."
+
+
+def flip_sentences(tables: Tables) -> Iterator[str]:
+    """The claims whose verdicts another choice flips, with those choices."""
+    found = tables.get("sensitivity", pd.DataFrame(columns=["claim", "choice", "change"]))
+    flips = found[found["change"] == FLIPS]
+    if len(flips):
+        listed = "; ".join(
+            f"{claim} ({', '.join(dict.fromkeys(rows['choice']))})"
+            for claim, rows in flips.groupby("claim", sort=False)
+        )
+        yield f"Verdicts flip under other choices: {listed}."
+    elif len(found):
+        yield "No verdict flips under another choice."
+
+
+def readings_sentence(claims: pd.DataFrame) -> str:
+    """What the readings of the residual-stream component say together; empty with one reading.
+
+    Args:
+        claims: of one model, with the column ``reading``.
+    """
+    if "reading" not in claims or claims["reading"].replace("", pd.NA).dropna().nunique() < 2:
+        return ""
+    keys = ["claim", "arms", "number", "lens", "summary"]
+    primary = claims[claims["primary"].astype(bool) & claims["reading"].fillna("").ne("")]
+    rows = claims.merge(primary[keys].drop_duplicates(), on=keys)
+    rows = rows[rows["verdict"].isin(verdicts.VERDICTS)]
+    apart = []
+    for claim in [name for name in statements() if name in set(rows["claim"])]:
+        of_claim = rows[rows["claim"] == claim].groupby("reading", sort=False)
+        by_reading = {str(name): weakest(part) for name, part in of_claim}
+        if len(set(by_reading.values())) > 1:
+            listed = ", ".join(f"{name} {verdict}" for name, verdict in by_reading.items())
+            apart.append(f"{claim} ({listed})")
+    if not apart:
+        return f"The readings of {R} agree on every claim."
+    return f"The readings of {R} disagree on {'; '.join(apart)}."
+
+
+def of_model(table: pd.DataFrame, model: str, revision: str) -> pd.DataFrame:
+    """The rows of one model."""
+    return table[(table["model"] == model) & (table["revision"] == revision)]
+
+
+def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
+    """The sentences that hold, by model.
+
+    Args:
+        tables: ``claims``, and as far as there are ``balance``, ``swaps`` and ``sensitivity``.
+
+    Returns:
+        Model with revision, and its sentences; what the readings say together comes first.
+    """
+    found = []
+    runs = tables["claims"][["model", "revision"]].drop_duplicates()
+    for model, revision in runs.itertuples(index=False, name=None):
+        own = {name: of_model(table, model, revision) for name, table in tables.items()}
+        said = [readings_sentence(own["claims"]), *(one.stated(own) for one in SENTENCES)]
+        said += [*plain_sentences(own), *flip_sentences(own)]
+        found.append((f"{model} ({revision})", [text for text in said if text]))
+    return found

@@ -1,0 +1,184 @@
+"""Sentences that state a result, each with the rows of the tables that carry it.
+
+A sentence is printed only if its condition is true of those rows, so that none outlives its
+numbers. The sentences themselves are in abspos.report.in_words.
+Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pandas as pd
+
+from abspos.claims import verdicts
+
+#: Tables of one model and revision, by name.
+Tables = Mapping[str, pd.DataFrame]
+
+
+class Shown:
+    """One row of a table, as sentences show it.
+
+    ``{row:%}`` is its number with its interval in per cent, ``{row:-%}`` the same with the other
+    sign, ``{row:n}`` to three digits; ``{row.note}`` is a column.
+    """
+
+    def __init__(self, row: Mapping[Any, Any], number: str = "estimate") -> None:
+        self.row, self.number = row, number
+
+    def __getattr__(self, column: str) -> Any:
+        try:
+            return self.row[column]
+        except KeyError:
+            raise AttributeError(column) from None
+
+    def __format__(self, form: str) -> str:
+        values = [float(self.row[name]) for name in (self.number, "ci_low", "ci_high")]
+        if form == "-%":
+            values = [-values[0], -values[2], -values[1]]
+        if form.endswith("%"):
+            value, low, high = (f"{round(100 * x, 1) + 0:.1f}" for x in values)
+            return f"{value} % [{low}, {high}]"
+        value, low, high = (f"{x:.3g}" for x in values)
+        return f"{value} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence.
+
+    Attributes:
+        text: with the names of ``rows`` as fields (see Shown).
+        rows: which rows carry it, by name: each a choice from the tables. A field shows the first.
+        holds: what must be true of these rows; they are never empty.
+        number: the column that holds their numbers.
+    """
+
+    text: str
+    rows: Mapping[str, Callable[[Tables], pd.DataFrame]]
+    holds: Callable[..., bool]
+    number: str = "estimate"
+
+    def stated(self, tables: Tables) -> str:
+        """The sentence on these tables; empty if a row is missing or it does not hold."""
+        found = {name: choose(tables) for name, choose in self.rows.items()}
+        if any(part.empty for part in found.values()) or not self.holds(**found):
+            return ""
+        shown = {name: Shown(part.iloc[0].to_dict(), self.number) for name, part in found.items()}
+        return self.text.format(**shown)
+
+
+def chosen(table: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
+    """Rows of a table with these values; ``*`` in a text stands for any other text."""
+
+    def choose(tables: Tables) -> pd.DataFrame:
+        rows = tables.get(table, pd.DataFrame(columns=list(values)))
+        for column, value in values.items():
+            if isinstance(value, str) and "*" in value:
+                rows = rows[
+                    rows[column].map(lambda text, of=value: fnmatchcase(str(text), of)).astype(bool)
+                ]
+            else:
+                rows = rows[rows[column] == value]
+        return rows
+
+    return choose
+
+
+def deciding(claim: str, **values: Any) -> Callable[[Tables], pd.DataFrame]:
+    """The primary rows of a claim with a verdict."""
+    rows = chosen("claims", claim=claim, primary=True, **values)
+
+    def choose(tables: Tables) -> pd.DataFrame:
+        found = rows(tables)
+        return found[found["verdict"].isin(verdicts.VERDICTS)]
+
+    return choose
+
+
+def probability(claim: str) -> Callable[[Tables], pd.DataFrame]:
+    """The deciding numbers of a claim in the probability lens."""
+    keys = ["arms", "number", "summary", "reading"]
+
+    def choose(tables: Tables) -> pd.DataFrame:
+        found = deciding(claim)(tables)
+        rows = chosen("claims", claim=claim, lens="probability")(tables)
+        on = [key for key in keys if key in rows]
+        return rows.merge(found[on], on=on)
+
+    return choose
+
+
+def sorted_by_verdict(claim: str) -> Callable[[Tables], pd.DataFrame]:
+    """The deciding rows of a claim, weakest first."""
+    return lambda tables: deciding(claim)(tables).sort_values(
+        "verdict", key=lambda column: column.map(verdicts.VERDICTS.index)
+    )
+
+
+def covering_forty(tables: Tables) -> pd.DataFrame:
+    """Numbers of bos-swap whose intervals cover the claimed size."""
+    rows = chosen("swaps")(tables)
+    if rows.empty:
+        return rows
+    return rows[(rows["ci_low"] <= verdicts.SWAP_SHARE) & (rows["ci_high"] >= verdicts.SWAP_SHARE)]
+
+
+def weakest(rows: pd.DataFrame) -> str:
+    """The weakest verdict of some rows."""
+    return min(rows["verdict"], key=verdicts.VERDICTS.index)
+
+
+def by_verdict(
+    texts: Mapping[str, str], rows: Mapping[str, Callable[[Tables], pd.DataFrame]]
+) -> list[Sentence]:
+    """One sentence for each verdict of the deciding row, which is the first and must be one."""
+    first = next(iter(rows))
+
+    def held(verdict: str) -> Callable[..., bool]:
+        return lambda **found: len(found[first]) == 1 and weakest(found[first]) == verdict
+
+    return [Sentence(text, rows, held(verdict)) for verdict, text in texts.items()]
+
+
+def anchors(variant: str, by: str, ascending: bool) -> Callable[[Tables], pd.DataFrame]:
+    """The balance over anchors of a variant, log lens, sorted by a column.
+
+    Under bos, or under no-bos for a model without BOS.
+    """
+
+    def choose(tables: Tables) -> pd.DataFrame:
+        rows = chosen("balance", variant=variant, lens="log")(tables)
+        for condition in ("bos", "no-bos"):
+            under = rows[rows["condition"] == condition] if len(rows) else rows
+            if len(under):
+                return under.sort_values(by, ascending=ascending)
+        return rows[:0]
+
+    return choose
+
+
+def extremes(variant: str) -> dict[str, Callable[[Tables], pd.DataFrame]]:
+    """The balance of a variant over anchors, with the least, the most and the last anchor first."""
+    return {
+        "least": anchors(variant, "balance", True),
+        "most": anchors(variant, "balance", False),
+        "last": anchors(variant, "anchor", False),
+    }
+
+
+def clear(above: bool, below: bool) -> Callable[..., bool]:
+    """Whether the balance lies clear of one half: above at some anchor, below at some, as given;
+    with one of the two, at all anchors."""
+
+    def holds(least: pd.DataFrame, **_: pd.DataFrame) -> bool:
+        over, under = least["ci_low"] > 0.5, least["ci_high"] < 0.5
+        if above and below:
+            return bool(over.any() and under.any())
+        return bool((over if above else under).all())
+
+    return holds

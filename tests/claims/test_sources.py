@@ -1,0 +1,104 @@
+"""Claims over sources: the published estimate, and that of a study without each source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from abspos.arrays import open_dataset
+from abspos.claims.choices import some_inputs
+from abspos.claims.evidence import BOS, Evidence, decided, measured
+from abspos.claims.sources import FEWEST, OVER, WITHOUT, as_units, over_sources, with_sources
+from abspos.claims.verdicts import POSITIVE
+from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.replicates import over_model
+
+KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
+SOURCES = np.array([f"s{n % 4}" for n in range(16)])
+
+
+@pytest.fixture(scope="module")
+def store(components):
+    return open_dataset(*components["bos"]).load()
+
+
+@pytest.fixture(scope="module")
+def own(store):
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
+
+
+@pytest.fixture(scope="module")
+def evidence(own):
+    return Evidence({BOS: own}, np.zeros(16), [], {"standard": {}}, 0.95, 0)
+
+
+def judge(evidence, name=""):
+    """One number, R's energy, and one without a verdict."""
+    energy = over_model(evidence.energies(BOS, "early", "log"), "median")
+    about = {"lens": "log", "summary": "median"}
+    rows = [measured(evidence, [BOS], "R", energy, POSITIVE, **about, primary=True)]
+    rows.append(measured(evidence, [BOS], "loss", evidence.loss(BOS), POSITIVE))
+    return [row | {"claim": "c", "choice": name} for row in rows]
+
+
+def test_intervals_over_sources_are_about_the_published_estimate(store, evidence):
+    published = judge(evidence)
+    found = over_sources(evidence, {BOS: store}, SOURCES, published, judge)
+    for row, known in zip([r for r in found if r["choice"] == OVER], published, strict=True):
+        assert row["estimate"] == pytest.approx(known["estimate"], rel=1e-5)
+        assert row["n_inputs"] == 4
+        assert row["ci_high"] - row["ci_low"] != pytest.approx(known["ci_high"] - known["ci_low"])
+
+
+def test_without_a_source_an_estimate_is_that_of_the_other_inputs(store, own, evidence):
+    """With the published error, by which its verdict is passed."""
+    published = judge(evidence)
+    found = over_sources(evidence, {BOS: store}, SOURCES, published, judge)
+    for name in set(SOURCES):
+        others = some_inputs(store, own, name != SOURCES)
+        direct = judge(Evidence({BOS: others}, np.zeros(16), [], {"standard": {}}, 0.95, 0))
+        rows = [row for row in found if row["choice"] == f"{WITHOUT}{name}"]
+        for row, alone, known in zip(rows, direct, published, strict=True):
+            assert row["estimate"] == pytest.approx(alone["estimate"], rel=1e-5)
+            assert row["ci_high"] - row["estimate"] == pytest.approx(
+                known["ci_high"] - known["estimate"]
+            )
+            assert row["decided_low"] == pytest.approx(row["ci_low"])
+            assert row["verdict"] == decided(row, 0.95)["verdict"]
+            assert row["n_inputs"] == 16
+
+
+def test_every_bin_and_the_loss_have_replicates_of_sources(store, own):
+    found = as_units(store, own, SOURCES)
+    assert set(found.bins) <= set(own.bins)
+    fewer = own.bins["early"].sizes["replicate"] - 16 + 4
+    for which, values in found.bins.items():
+        assert values.sizes["replicate"] == fewer
+        np.testing.assert_allclose(
+            values[..., 0], own.bins[which].sel(component=values["component"])[..., 0], rtol=1e-4
+        )
+    assert found.loss.sizes["replicate"] == fewer
+
+
+def test_the_claim_table_gets_intervals_over_sources_where_there_are_any():
+    number = {"claim": "c", "model": "m", "revision": "1", "arms": "a", "lens": "log"}
+    claims = pd.DataFrame(
+        {**number, "number": "n", "summary": name, "estimate": 1.0} for name in ("median", "mean")
+    )
+    theorem = {"claim": "t", "model": "m", "revision": "1", "summary": float("nan")}
+    claims = pd.concat([claims, pd.DataFrame([theorem])], ignore_index=True)
+    rows = {"number": "n", "summary": "median", "ci_low": 0.5, "ci_high": 1.5}
+    choices = pd.DataFrame(
+        [number | rows | {"choice": OVER}, number | rows | {"choice": "half 1", "ci_low": 0}]
+    )
+    found = with_sources(claims, choices)
+    assert found["source_low"].tolist()[:1] == [0.5]
+    assert found["source_high"].tolist()[:1] == [1.5]
+    assert found["source_low"].isna().tolist() == [False, True, True]
+    pd.testing.assert_frame_equal(found[claims.columns], claims)
+
+
+def test_few_sources_are_not_left_out(store, evidence):
+    few = np.array([f"s{n % (FEWEST - 1)}" for n in range(16)])
+    assert over_sources(evidence, {BOS: store}, few, judge(evidence), judge) == []

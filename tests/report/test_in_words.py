@@ -1,0 +1,321 @@
+"""The results in words: each sentence is printed exactly when its numbers carry it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from abspos.claims.registry import CLAIMS
+from abspos.claims.verdicts import VERDICTS, Claimed, verdict
+from abspos.report.in_words import SENTENCES, SPOKEN, in_words, readings_sentence
+from abspos.report.sentences import Sentence, Shown, chosen
+
+SHARE = "share of mask + R"
+SWAP = "swap-token: energy reduction"
+
+
+def row(claim: str, number: str, low: float, high: float, claimed: Claimed, **others: Any) -> dict:
+    """A primary row with the verdict of its interval."""
+    return {
+        "claim": claim,
+        "model": "m",
+        "revision": "r",
+        "arms": "standard/bos",
+        "number": number,
+        "lens": "log",
+        "summary": "median",
+        "estimate": (low + high) / 2,
+        "ci_low": low,
+        "ci_high": high,
+        "claimed": str(claimed),
+        "verdict": verdict(low, high, claimed),
+        "primary": True,
+        "note": np.nan,
+    } | others
+
+
+def claims(**intervals: tuple[float, float]) -> pd.DataFrame:
+    """Primary rows of every claim that a sentence speaks of; all reproduced unless given."""
+    found = {
+        "mask": (0.2, 0.3),
+        "residual": (0.7, 0.8),
+        "ntk": (0.2, 0.3),
+        "standard": (0.01, 0.03),
+        "untrained": (0.02, 0.04),
+        "between": (0.2, 0.4),
+        "swap": (0.35, 0.45),
+    } | intervals
+    share, reduction, size = Claimed(least=0.01), Claimed(least=0.1), Claimed(0.4, 0.1)
+    grown = ("window-accumulates", "difference of slopes [energy per layer]")
+    rows = [
+        row("both-present", f"mask {SHARE}", *found["mask"], share),
+        row("both-present", f"residual {SHARE}", *found["residual"], share),
+        row("ntk-suppresses", "reduction of residual energy", *found["ntk"], reduction),
+        row(*grown, *found["standard"], Claimed(), arms="window/bos vs standard/bos"),
+        row(*grown, *found["untrained"], Claimed(), arms="window/bos vs untrained-window/bos"),
+        row("standard-between", "smaller", *found["between"], reduction),
+        row("bos-swap", SWAP, *found["swap"], size),
+        row("bos-swap", SWAP, -0.2, -0.1, size, lens="probability", primary=False),
+    ]
+    return pd.DataFrame(rows)
+
+
+def balance(*numbers: float, variant: str = "standard", condition: str = "bos") -> pd.DataFrame:
+    """The balance at anchors 15, 31, ..., each within a tenth."""
+    return pd.DataFrame(
+        {
+            "model": "m",
+            "revision": "r",
+            "variant": variant,
+            "condition": condition,
+            "anchor": 16 * np.arange(len(numbers)) + 15,
+            "lens": "log",
+            "balance": numbers,
+            "ci_low": np.array(numbers) - 0.05,
+            "ci_high": np.array(numbers) + 0.05,
+        }
+    )
+
+
+def said(given: pd.DataFrame, **others: pd.DataFrame) -> list[str]:
+    """All sentences of the one model."""
+    ((model, found),) = in_words({"claims": given, **others})
+    assert model == "m (r)"
+    return found
+
+
+def test_what_holds_is_said_with_its_numbers():
+    assert said(claims()) == [
+        "Both components are present in every variant of the trained weights. At early queries of "
+        "the standard model the mask has 25.0 % [20.0, 30.0] of their joint energy and the "
+        "residual stream 75.0 % [70.0, 80.0].",
+        "NTK scaling reduces the residual-stream component, as claimed, by 25.0 % [20.0, 30.0].",
+        "Under a sliding window the residual-stream component grows with depth at queries that "
+        "cannot see position 0: by 0.02 [0.01, 0.03] per layer more than without a window, by "
+        "0.03 [0.02, 0.04] more than with untrained weights.",
+        "Standard RoPE lies between NTK scaling and a sliding window: the smaller of the two "
+        "differences is 30.0 % [20.0, 40.0] of its energy.",
+        "Replacing the embedding of BOS by another token's removes 40.0 % [35.0, 45.0] of the "
+        "residual-stream component, which agrees with the claimed 40 %; in the probability lens it "
+        "removes -15.0 % [-20.0, -10.0].",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "before", "after"),
+    [
+        ({"mask": (-0.01, 0.02)}, "Both components are present", ""),
+        ({"ntk": (0.02, 0.05)}, "reduces", "by less than 10 points: it removes 3.5 % [2.0, 5.0]"),
+        ({"ntk": (0.05, 0.2)}, "by 25.0 %", "whether by 10 points is open"),
+        (
+            {"ntk": (-0.3, -0.2)},
+            "reduces",
+            "NTK scaling raises the residual-stream component, "
+            "against the claim, by 25.0 % [20.0, 30.0].",
+        ),
+        ({"ntk": (-0.3, 0.2)}, "by 25.0 %", "Whether NTK scaling reduces"),
+        (
+            {"untrained": (-0.1, 0.1)},
+            "grows with depth",
+            "is not shown: the difference of slopes is 0 [-0.1, 0.1]",
+        ),
+        ({"standard": (-0.2, -0.1)}, "grows with depth", "is not shown"),
+        ({"between": (-0.2, -0.1)}, "Standard RoPE lies between", "RoPE does not lie between"),
+        (
+            {"between": (-0.2, 0.1)},
+            "Standard RoPE lies between",
+            "Whether standard RoPE lies between",
+        ),
+        ({"swap": (-0.05, 0.01)}, "agrees with", "by less than 10 points, not by 40 %"),
+        ({"swap": (0.15, 0.25)}, "agrees with", "less than the claimed 40 %"),
+        ({"swap": (0.6, 0.7)}, "agrees with", "more than the claimed 40 %"),
+        ({"swap": (0.1, 0.7)}, "agrees with", "too wide an interval to confirm"),
+        ({"swap": (-0.3, -0.2)}, "agrees with", "raises the residual-stream component"),
+        ({"swap": (-0.3, 0.3)}, "agrees with", "leaves open whether it changes anything"),
+    ],
+)
+def test_a_sentence_that_its_numbers_do_not_carry_is_not_said(changed, before, after):
+    assert any(before in text for text in said(claims()))
+    found = said(claims(**changed))
+    assert not any(before in text for text in found)
+    assert any(after in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (
+            (0.9, 0.8, 0.6),
+            "is the larger of the two at every anchor up to 47, the query at which "
+            "the mask's part is set to zero: it has 60.0 % [55.0, 65.0] of their joint energy at "
+            "anchor 47, 90.0 % [85.0, 95.0] at anchor 15.",
+        ),
+        (
+            (0.9, 0.3),
+            "Which of the two is larger depends on the anchor, the query at which the "
+            "mask's part is set to zero: the residual stream has 30.0 % [25.0, 35.0] of their "
+            "joint energy at anchor 31, 90.0 % [85.0, 95.0] at anchor 15.",
+        ),
+    ],
+)
+def test_which_part_is_larger_is_said_with_the_anchors(numbers, words):
+    others = [balance(0.1, condition="ablate-zero"), balance(*numbers)]
+    found = said(claims(), balance=pd.concat(others))
+    assert any(text.endswith(words) for text in found)
+
+
+@pytest.mark.parametrize("numbers", [(0.9, 0.52), (0.48, 0.52), (0.4, 0.3)])
+def test_a_balance_that_is_not_clear_of_one_half_names_no_larger_part(numbers):
+    assert not any("larger" in text for text in said(claims(), balance=balance(*numbers)))
+
+
+@pytest.mark.parametrize(("numbers", "held"), [((0.01, 0.02), True), ((0.01, 0.6), False)])
+def test_random_weights_are_said_to_have_the_larger_mask_only_if_they_have(numbers, held):
+    found = said(claims(), balance=balance(*numbers, variant="untrained"))
+    assert any("With random weights the mask component is the larger" in t for t in found) == held
+
+
+def test_a_claim_that_cannot_be_tested_says_why():
+    rows = claims().to_dict("records")
+    rows += [rows[2] | {"claim": "sink-readers", "verdict": "not testable", "note": "needs x"}]
+    assert "This study cannot test sink-readers: needs x." in said(pd.DataFrame(rows))
+
+
+def test_a_claim_without_words_of_its_own_says_its_weakest_verdict():
+    first = row("fingerprint", "variance explained", 0.2, 0.4, Claimed(least=0.01))
+    second = row("fingerprint", "accuracy", -0.1, 0.2, Claimed(least=0.01))
+    theorem = first | {"claimed": "<= 0", "verdict": "holds by construction"}
+    found = said(pd.DataFrame([*claims().to_dict("records"), theorem, first, second]))
+    assert found[-1] == "The verdict on fingerprint is inconclusive: accuracy, 0.05 [-0.1, 0.2]."
+
+
+def test_every_measured_claim_is_spoken_of():
+    rows = [
+        row(claim.name, "n", 0.2, 0.4, Claimed(least=0.01))
+        for claim in CLAIMS
+        if claim.kind == "measured" and claim.name not in SPOKEN
+    ]
+    found = said(pd.DataFrame([*claims().to_dict("records"), *rows]))
+    assert len(found) == len(SPOKEN) + len(rows)
+
+
+def changes(**rows: str) -> pd.DataFrame:
+    """A sensitivity table: change by choice."""
+    names = {"model": "m", "revision": "r", "claim": "bos-swap"}
+    return pd.DataFrame([names | {"choice": k, "change": v} for k, v in rows.items()])
+
+
+def test_flips_are_named_and_their_absence_is_said():
+    found = said(claims(), sensitivity=changes(half="flips", early="same", bfloat16="same"))
+    assert found[-2:] == [
+        "Every verdict re-checked in bfloat16 is unchanged.",
+        "Verdicts flip under other choices: bos-swap (half).",
+    ]
+    assert said(claims(), sensitivity=changes(bfloat16="same"))[-1] == (
+        "No verdict flips under another choice."
+    )
+    flipped = said(claims(), sensitivity=changes(bfloat16="flips"))
+    assert not any("bfloat16 is" in text for text in flipped)
+
+
+@pytest.mark.parametrize(
+    ("replacements", "held"),
+    [(["ablate-zero"], True), (["ablate-zero", "swap-token"], False), ([], False)],
+)
+def test_only_zeroing_covers_forty_percent_is_said_only_if_so(replacements, held):
+    everyone = ["ablate-zero", "swap-token"]
+    swaps = pd.DataFrame({"replacement": everyone, "model": "m", "revision": "r"})
+    covers = swaps["replacement"].isin(replacements)
+    swaps = swaps.assign(ci_low=0.3, ci_high=0.35 + 0.2 * covers)
+    found = said(claims(), swaps=swaps)
+    assert any("set position 0 to zero" in text for text in found) == held
+
+
+def by_reading(**verdicts: tuple[str, str, str]) -> pd.DataFrame:
+    """Rows of claims in three readings, R primary."""
+    rows = [
+        row(claim.replace("_", "-"), "n", 0.2, 0.4, Claimed())
+        | {"verdict": found, "reading": reading, "primary": reading == "R"}
+        for claim, three in verdicts.items()
+        for reading, found in zip(("R", "sink", "pattern"), three, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_what_the_readings_say_together():
+    agreed = ("absent",) * 3
+    assert readings_sentence(by_reading(bos_swap=agreed)) == (
+        "The readings of the residual-stream component agree on every claim."
+    )
+    apart = by_reading(bos_swap=("absent", "absent", "reproduced"), ntk_suppresses=agreed)
+    assert readings_sentence(apart) == (
+        "The readings of the residual-stream component disagree on bos-swap (R absent, sink "
+        "absent, pattern reproduced)."
+    )
+    assert readings_sentence(claims()) == ""
+    assert said(apart)[0].startswith("The readings")
+
+
+def test_models_speak_one_by_one():
+    two = pd.concat([claims(), claims(ntk=(0.02, 0.05)).assign(model="other")])
+    found = dict(in_words({"claims": two}))
+    assert list(found) == ["m (r)", "other (r)"]
+    assert found["m (r)"] != found["other (r)"]
+
+
+# the mechanism
+
+
+def test_a_sentence_without_its_row_is_not_said():
+    one = Sentence("{x:n}", {"x": chosen("t", name="a*")}, lambda x: True)
+    table = pd.DataFrame({"name": ["ab"], "estimate": [1.0], "ci_low": [0.5], "ci_high": [2.0]})
+    assert one.stated({"t": table}) == "1 [0.5, 2]"
+    assert one.stated({"t": table.assign(name="b")}) == ""
+    assert one.stated({"t": table[:0]}) == one.stated({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("%", "-3.5 % [-7.1, 0.1]"),
+        ("-%", "3.5 % [-0.1, 7.1]"),
+        ("n", "-0.0348 [-0.0708, 0.00124]"),
+    ],
+)
+def test_numbers_are_shown_with_their_interval(form, text):
+    shown = Shown({"estimate": -0.0348, "ci_low": -0.0708, "ci_high": 0.00124})
+    assert format(shown, form) == text
+
+
+def test_a_field_that_no_table_has_is_an_error():
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = Shown({}).nothing
+
+
+def test_every_sentence_can_be_said():
+    """None waits for a row that no table has."""
+    texts: set[str] = set()
+    tables = [
+        {"balance": balance(0.9, 0.8)},
+        {"balance": balance(0.9, 0.1)},
+        {"balance": balance(0.1, variant="untrained")},
+        {"sensitivity": changes(bfloat16="same")},
+        {
+            "swaps": pd.DataFrame(
+                {"model": "m", "revision": "r", "replacement": ["ablate-zero"]}
+            ).assign(ci_low=0.3, ci_high=0.5)
+        },
+    ]
+    intervals = [(0.2, 0.3), (0.02, 0.05), (-0.3, -0.2), (-0.3, 0.2), (0.05, 0.2)]
+    swaps = [(0.35, 0.45), (0.15, 0.25), (0.6, 0.7), (0.1, 0.7), (-0.05, 0), (-0.3, -0.2), (-1, 1)]
+    given = [({"ntk": x, "between": x}, {}) for x in intervals]
+    given += [({"swap": x}, {}) for x in swaps] + [({"standard": (-1, 1)}, {})]
+    given += [({}, table) for table in tables]
+    for changed, others in given:
+        all_tables = {"claims": claims(**changed), **others}
+        texts |= {one.text for one in SENTENCES if one.stated(all_tables)}
+    assert texts == {one.text for one in SENTENCES}
+    assert set(claims()["verdict"]) <= set(VERDICTS)
