@@ -157,12 +157,11 @@ class ArmTables:
             tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
             for component, own in tested.items():
                 gram = sl.full_gram(own, self.number)
+                how = (self.flips, self.seed, self.documents)
                 for kind, layers in sl.by_kind(self.kinds).items():
-                    for summary, of_heads in SUMMARY_OF_HEADS.items():
-                        found = sign_flip_summary_p(
-                            gram[layers], of_heads, self.flips, self.seed, self.documents
-                        )
-                        self.p_values.loc[kind, lens, component, summary] = found
+                    for summary, heads in SUMMARY_OF_HEADS.items():
+                        p = sign_flip_summary_p(gram[layers], heads, *how)
+                        self.p_values.loc[kind, lens, component, summary] = p
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
