@@ -179,7 +179,6 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # As before there were parts and terms: a source without them is not fetched anew.
         return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:

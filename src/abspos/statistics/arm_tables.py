@@ -388,8 +388,7 @@ class ArmTables:
 
 
 def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
-    """p-values (kind, lens, component, summary) before any test: NaN. Of all layers, and in hybrids
-    of those of each kind."""
+    """p-values (kind, lens, component, summary) before any test: NaN."""
     coords = {"kind": list(sl.by_kind(kinds)), "lens": list(LENSES)}
     coords |= {"component": list(TESTED), "summary": list(sl.SUMMARIES)}
     return xr.DataArray(np.nan, coords, dims=list(coords))
