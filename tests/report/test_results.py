@@ -115,8 +115,8 @@ def test_a_control_stands_beside_the_effect_it_guards() -> None:
     )
     lines = results.guards_table(guards).splitlines()
     shares = "10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00]"
-    assert lines[2] == f"| effect | swap-token-1 | R | log | median | {shares} |"
-    assert lines[3].startswith("| control | control-later |")
+    assert lines[2] == f"| m | effect | swap-token-1 | R | log | median | {shares} |"
+    assert lines[3].startswith("| m | control | control-later |")
 
 
 def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:

@@ -45,9 +45,9 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     shared = table[mixed & (table.get("summary", pd.Series("", table.index)).fillna("") == "")]
     own = table[~mixed]
     parts = [own]
-    for (model, revision), rows in shared.groupby(RUN, sort=False):
-        run = (str(model), str(revision))
-        for kind in dict.fromkeys(of(own, run)["kind"].dropna().astype(str)):
+    for run, rows in shared.groupby(RUN, sort=False):
+        model, revision = map(str, run)
+        for kind in dict.fromkeys(of(own, (model, revision))["kind"].dropna().astype(str)):
             parts.append(rows.assign(kind=kind))
     hybrid = set(table.loc[mixed, RUN].itertuples(index=False, name=None))
     found = pd.concat(parts).sort_index(kind="stable")

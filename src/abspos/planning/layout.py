@@ -178,8 +178,6 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # A source without parts and terms is what it was before there were any: nothing is
-        # fetched anew.
         return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:

@@ -44,7 +44,6 @@ class ArmTables:
         self.store, self.keys, self.confidence = store, dict(keys), confidence
         self.flips, self.seed = flips, seed
         self.documents = sl.documents_of(store)
-        self.loss_replicates: xr.DataArray | None
         self.number = store.sizes["input"]
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
@@ -156,16 +155,11 @@ class ArmTables:
             tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
             for component, own in tested.items():
                 gram = sl.full_gram(own, self.number)
-                for (kind, layers), summary in product(
-                    sl.by_kind(self.kinds).items(), SUMMARY_OF_HEADS
-                ):
-                    self.p_values.loc[kind, lens, component, summary] = sign_flip_summary_p(
-                        gram[layers],
-                        SUMMARY_OF_HEADS[summary],
-                        self.flips,
-                        self.seed,
-                        self.documents,
-                    )
+                how = (self.flips, self.seed, self.documents)
+                for kind, layers in sl.by_kind(self.kinds).items():
+                    for summary, heads in SUMMARY_OF_HEADS.items():
+                        p = sign_flip_summary_p(gram[layers], heads, *how)
+                        self.p_values.loc[kind, lens, component, summary] = p
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
@@ -328,7 +322,8 @@ class ArmTables:
 
     def loss(self) -> None:
         """Next-token loss in nats per token, of arms in which it is measured."""
-        self.loss_replicates, self.tables["loss"] = None, pd.DataFrame()
+        self.loss_replicates: xr.DataArray | None = None
+        self.tables["loss"] = pd.DataFrame()
         if self.store["loss"].isnull().all():
             return
         found = sl.mean_replicates(self.store["loss"].values.astype(np.float64), self.documents)
