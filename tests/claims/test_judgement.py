@@ -25,10 +25,10 @@ from abspos.claims.swaps import swap_rows
 from abspos.claims.verdicts import VERDICTS, Claimed
 from abspos.documents import holdout
 from abspos.statistics.aggregate import tabulate
-from abspos.statistics.arm_tables import untested
 from abspos.statistics.energies import holm
 from abspos.statistics.replicates import no_halves, stack
 from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates
+from abspos.statistics.summary_tests import untested
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 CLAIMS = tuple(registry.statements())

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from abspos.claims.between import standard_between
-from abspos.claims.evidence import Evidence, Row, rows_by_kind
+from abspos.claims.evidence import Evidence, Row
 from abspos.claims.fingerprint import fingerprint
+from abspos.claims.kinds import rows_by_kind
 from abspos.claims.presence import both_present
 from abspos.claims.readers import sink_readers
 from abspos.claims.swaps import bos_swap
