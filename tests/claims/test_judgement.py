@@ -366,7 +366,7 @@ def test_the_config_says_which_reading_decides(whole, reading):
     table = claim_table(replace(whole, primary=reading))
     primary = table[table["primary"].astype(bool) & table["claim"].isin(ENERGY_CLAIMS)]
     assert set(primary["reading"]) == {"", reading}
-    assert set(primary[primary["reading"] == ""]["number"]) == {"mask energy"}
+    assert set(primary[primary["reading"] == ""]["number"]) == {"mask share of mask + R"}
     before = table[table["reading"].fillna("") != ""].groupby("reading")["fixed"].agg(set)
     late = {"post hoc"} if reading == "R" else {"beforehand"}
     assert before.to_dict() == {"R": {"beforehand"}, "sink": late, "pattern": late}
