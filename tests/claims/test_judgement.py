@@ -28,7 +28,8 @@ from abspos.documents import holdout
 from abspos.statistics.aggregate import tabulate
 from abspos.statistics.energies import holm
 from abspos.statistics.replicates import no_halves, stack
-from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates, untested
+from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates
+from abspos.statistics.summary_tests import untested
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 CLAIMS = tuple(registry.statements())
@@ -366,7 +367,7 @@ def test_the_config_says_which_reading_decides(whole, reading):
     table = claim_table(replace(whole, primary=reading))
     primary = table[table["primary"].astype(bool) & table["claim"].isin(ENERGY_CLAIMS)]
     assert set(primary["reading"]) == {"", reading}
-    assert set(primary[primary["reading"] == ""]["number"]) == {"mask energy"}
+    assert set(primary[primary["reading"] == ""]["number"]) == {"mask share of mask + R"}
     before = table[table["reading"].fillna("") != ""].groupby("reading")["fixed"].agg(set)
     late = {"post hoc"} if reading == "R" else {"beforehand"}
     assert before.to_dict() == {"R": {"beforehand"}, "sink": late, "pattern": late}

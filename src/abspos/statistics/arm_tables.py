@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -20,19 +20,14 @@ from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
-from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
-from abspos.statistics.store import ArmReplicates, among, facts_of, untested
+from abspos.statistics.sign_flips import sign_flip_p
+from abspos.statistics.store import ArmReplicates, among, facts_of
+from abspos.statistics.summary_tests import summary_tests
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
-
-#: Summaries of energies (head, flip) over heads.
-SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "median": lambda energies: np.median(energies, axis=0),
-    "mean": lambda energies: energies.mean(axis=0),
-}
 
 Keys = Mapping[str, Any]
 
@@ -48,7 +43,7 @@ class ArmTables:
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        self.p_values = untested(self.kinds) if keys["condition"] in REFERENCES else None
+        self.p_values: xr.DataArray | None = None
         self.energies()
         self.summaries()
         self.readings()
@@ -87,8 +82,10 @@ class ArmTables:
                 pieces[key] = sl.gram_replicates(gram, self.documents)
                 tests[key] = sign_flip_p(gram, self.flips, self.seed, self.documents)
             self.bins[which] = sl.stack(pieces)
-            if which == "early" and self.p_values is not None:
-                self.test_summaries(packed)
+            if which == "early" and self.keys["condition"] in REFERENCES:
+                self.p_values = summary_tests(
+                    packed, self.kinds, self.number, self.flips, self.seed, self.documents
+                )
             for lens, component in sl.pairs(self.bins[which]):
                 key = lens, component
                 frames.append(self.by_head(which, key, pieces[key], tests[key]))
@@ -146,20 +143,6 @@ class ArmTables:
             for key, packed in sl.packed_grams(self.store, which).items()
             if key[1] in parts
         }
-
-    def test_summaries(self, packed: Mapping[tuple[str, str], np.ndarray]) -> None:
-        """Sign-flip tests of a model's early summaries: of the mask and of every reading."""
-        assert self.p_values is not None
-        for lens in LENSES:
-            tested = {"mask": packed[lens, "mask"]}
-            tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
-            for component, own in tested.items():
-                gram = sl.full_gram(own, self.number)
-                how = (self.flips, self.seed, self.documents)
-                for kind, layers in sl.by_kind(self.kinds).items():
-                    for summary, heads in SUMMARY_OF_HEADS.items():
-                        p = sign_flip_summary_p(gram[layers], heads, *how)
-                        self.p_values.loc[kind, lens, component, summary] = p
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""

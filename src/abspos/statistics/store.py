@@ -6,7 +6,7 @@ a group of its own. Source: docs/method.md, sections 3 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,6 @@ import numpy as np
 import xarray as xr
 
 from abspos.arrays import open_groups, save_groups
-from abspos.components.lenses import LENSES
-from abspos.components.readings import READINGS
-from abspos.statistics.replicates import SUMMARIES, by_kind
-
-#: Components whose early summaries over heads are tested, for both-present.
-TESTED = ("mask", *(reading.joint for reading in READINGS))
 
 
 class Arm(NamedTuple):
@@ -137,19 +131,3 @@ def open_replicates(store: Path, manifest: Path | None = None) -> Replicates:
         facts = groups[f"/{arm}"].attrs
         found[arm] = ArmReplicates(facts, arrays, loss, p_values, writes)
     return found
-
-
-def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
-    """p-values (kind, lens, component, summary) before any test: NaN.
-
-    Args:
-        kinds: of an arm's layers; the tests are of all of them, and in hybrids of each kind.
-    """
-    coords = {
-        "kind": list(by_kind(kinds)),
-        "lens": list(LENSES),
-        "component": list(TESTED),
-        "summary": list(SUMMARIES),
-    }
-    sizes = [len(names) for names in coords.values()]
-    return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
