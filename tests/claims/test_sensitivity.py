@@ -86,6 +86,14 @@ def test_numbers_that_decide_come_in_both_lenses_and_measured():
     assert list(deciding(claims).index) == [0, 1]
 
 
+def test_a_table_without_verdicts_decides_nothing_and_keeps_its_columns():
+    """Random weights have numbers and no verdict."""
+    claims = table(row(verdict=np.nan, primary=False))
+    assert deciding(claims).empty
+    assert list(deciding(claims)) == list(claims)
+    assert verdict_changes(claims, claims.iloc[:0].assign(choice=""), {}).empty
+
+
 def test_every_choice_is_compared_with_what_is_published():
     claims = table(row(lens="probability", primary=False))
     choices = pd.DataFrame(

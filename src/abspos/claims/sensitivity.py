@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from abspos.claims.verdicts import NOT_TESTABLE
@@ -51,7 +52,8 @@ def deciding(claims: pd.DataFrame) -> pd.DataFrame:
     primary = measured.loc[measured["primary"].astype(bool), whose].astype(str)
     chosen = set(primary.itertuples(index=False, name=None))
     keys = measured[whose].astype(str).itertuples(index=False, name=None)
-    return measured[[key in chosen for key in keys]]
+    # An array: an empty list would choose no columns instead of no rows.
+    return measured[np.array([key in chosen for key in keys], dtype=bool)]
 
 
 def change(published: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
