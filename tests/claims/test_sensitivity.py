@@ -88,7 +88,7 @@ def test_numbers_that_decide_come_in_both_lenses_and_measured():
 
 def test_a_table_without_verdicts_decides_nothing_and_keeps_its_columns():
     """Random weights have numbers and no verdict."""
-    claims = table(row(verdict=np.nan, primary=False))
+    claims = pd.DataFrame([row(verdict=np.nan, primary=False)]).reindex(columns=COLUMNS)
     assert deciding(claims).empty
     assert list(deciding(claims)) == list(claims)
     assert verdict_changes(claims, claims.iloc[:0].assign(choice=""), {}).empty
