@@ -17,7 +17,7 @@ FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FILES)
 # The config is read before anything runs: its name, or what is wrong with it.
 NAME      = name=$$($(BIN)/abspos name $(FILES))
-REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html"
+REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html" --report-stylesheet workflow/report/report.css
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce report test lint format lock bench plan verify explain crate

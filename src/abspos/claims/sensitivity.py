@@ -51,7 +51,7 @@ def deciding(claims: pd.DataFrame) -> pd.DataFrame:
     primary = measured.loc[measured["primary"].astype(bool), whose].astype(str)
     chosen = set(primary.itertuples(index=False, name=None))
     keys = measured[whose].astype(str).itertuples(index=False, name=None)
-    return measured[[key in chosen for key in keys]]
+    return measured.loc[[key in chosen for key in keys]]
 
 
 def change(published: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
