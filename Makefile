@@ -20,7 +20,7 @@ NAME      = name=$$($(BIN)/abspos name $(FILES))
 REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html" --report-stylesheet workflow/report/report.css
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint format lock bench plan verify explain crate
+.PHONY: help setup reproduce report test lint format lock docs bench plan verify explain crate
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -77,6 +77,9 @@ lock: setup  ## update requirements.lock to the newest versions that fit
 	  --universal --python-version 3.11 --fork-strategy fewest --no-emit-package torch \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet \
 	  -o requirements.lock
+
+docs: setup  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
