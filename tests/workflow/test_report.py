@@ -103,7 +103,7 @@ def reached(page, element) -> bool:
 def show(page, figure: str) -> str:
     """Open a figure and its caption; a selector of its image."""
     open_category(page, MENU[figure][0])
-    row = f"//tr[td[normalize-space()='{MENU[figure][1]}']]"
+    row = f'//tr[td[normalize-space()="{MENU[figure][1]}"]]'
     click(page, f"{row}//a[@iconname='eye']")
     image = f"img[src*='filename={figure}.svg']"
     natural = f'return document.querySelector("{image}")?.naturalWidth || 0'
@@ -158,13 +158,13 @@ def test_it_opens_with_what_is_ours_the_claims_and_the_settings(page, finished) 
     # The first is the claim's own; a control that guards it names it again.
     swap = next(row for row in shown if "swap-token: energy reduction" in row)
     assert "preliminary" in swap
+    top = page.find_element(By.CSS_SELECTOR, "div.prose h1").location["y"]
+    assert 0 <= top < 200  # the front page begins at the top of the window
     assert "sign_flips: 200" not in front  # folded away
     page.find_element(By.CSS_SELECTOR, "div.prose summary").click()
     unfolded = text(page, "div.prose")[settings:]
     assert "sign_flips: 200" in unfolded
     assert "family: llama" in unfolded
-    top = page.find_element(By.CSS_SELECTOR, "div.prose h1").location["y"]
-    assert 0 <= top < 200  # the front page begins at the top of the window
     wide = page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     assert wide
 
@@ -201,6 +201,37 @@ def test_every_figure_and_caption_can_be_reached_and_read(sized) -> None:
         assert not re.search(r"\{\{|\}\}|\{%", caption.text)
         click(sized, "//a[normalize-space(text())='Results']")
     assert errors(sized) == []
+
+
+@pytest.fixture(params=SIZES, ids=lambda size: "x".join(map(str, size)))
+def own_page(browser, finished, request):
+    """index.html of the finished study in a window of some size."""
+    width, height = request.param
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get((finished.results / "index.html").as_uri())
+    yield browser
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_all_of_the_page_can_be_reached_and_read(own_page) -> None:
+    assert [e.get_attribute("id") for e in own_page.find_elements(By.CSS_SELECTOR, "figure")] == [
+        f"figure-{figure}" for figure in FIGURES
+    ]
+    drawings = own_page.find_elements(By.CSS_SELECTOR, "figure svg[role=img]")
+    assert len(drawings) == len(FIGURES)
+    for element in (*drawings, *own_page.find_elements(By.CSS_SELECTOR, "figcaption, th, td")):
+        if element.tag_name == "svg" or (element.is_displayed() and element.text):
+            assert reached(own_page, element), element.text
+    assert all(drawing.size["width"] >= 700 for drawing in drawings)
+    number = own_page.find_element(By.CSS_SELECTOR, "details.number")
+    number.find_element(By.CSS_SELECTOR, "summary").click()
+    assert "abspos explain results/tiny/claims.csv:" in number.text
+    whole = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    assert own_page.execute_script(whole)
+    loaded = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert own_page.execute_script(loaded) == []
+    assert errors(own_page) == []
 
 
 def test_every_table_and_the_graph_can_be_reached_and_read(sized) -> None:
