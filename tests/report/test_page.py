@@ -150,12 +150,14 @@ def test_each_number_and_verdict_stands_on_the_line_of_claims_csv_that_it_names(
     found = tables(seed=3)
     write_csv(found["claims"], tmp_path / "claims.csv")
     written = read_csv(tmp_path / "claims.csv")
-    shown = list(Reader(page(found, SETTINGS)).of("details", **{"class": "number"}))
+    details = Reader(page(found, SETTINGS)).of("details")
+    shown = [element for element in details if "number" in str(element.get("class"))]
     assert len(shown) == len(written)
     for element in shown:
         line = int(element["data-line"])
         row = written.iloc[line - 2].to_dict()
         assert element["text"].startswith(estimate(row))
+        assert ("decides" in element["class"]) == row["primary"]
     explained = re.findall(
         r"abspos explain results/mine/claims\.csv:(\d+)</code></dd>", page(found, SETTINGS)
     )
@@ -268,6 +270,19 @@ def test_a_claim_that_cannot_be_tested_says_why() -> None:
     html = page(found, SETTINGS)
     assert "needs an arm" in html
     assert not re.search(r"\bnan\b", html)
+
+
+def test_every_row_of_the_claims_is_in_the_table_of_all_numbers() -> None:
+    found = tables()
+    html = page(found, SETTINGS).partition('<table id="rows">')[2].partition("</table>")[0]
+    rows = [element["text"] for element in Reader(html).of("tr")][1:]
+    assert len(rows) == len(found["claims"])
+    for line, (text, row) in enumerate(
+        zip(rows, found["claims"].to_dict("records"), strict=True), 2
+    ):
+        assert text.split()[0] == str(line)
+        assert estimate(row) in text
+        assert row["verdict"] in text
 
 
 def test_what_is_missing_is_said(tmp_path) -> None:

@@ -53,6 +53,12 @@ SIGNS = {
 #: Columns that tell the lines of a claim apart.
 LINE = ["model", "revision", "kind", "arms", "number", "summary", "reading"]
 
+#: Columns of the table of all numbers, besides line and estimate.
+COLUMNS = (
+    *("claim", "model", "revision", "arms", "number", "lens", "summary", "reading", "kind"),
+    *("claimed", "verdict"),
+)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -83,6 +89,7 @@ class Number:
         verdict: of this number; empty for a number shown beside a claim.
         sign, colour: see SIGNS.
         marks: preliminary, fragile, or the number of inputs that would decide.
+        decides: whether it decides its claim.
     """
 
     text: str
@@ -91,6 +98,7 @@ class Number:
     sign: str
     colour: str
     marks: str
+    decides: bool
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,8 @@ def number(row: Mapping[str, Any] | None) -> Number | None:
     said = "" if pd.isna(row["verdict"]) else str(row["verdict"])
     sign, colour = SIGNS.get(said, ("", "beside"))
     marks = [*(mark for mark in MARKS if said and row[mark]), *needed(row)]
-    return Number(estimate(row), int(row["line"]), said, sign, colour, ", ".join(marks))
+    known = estimate(row), int(row["line"]), said, sign, colour, ", ".join(marks)
+    return Number(*known, decides=bool(row["primary"]))
 
 
 def shown(claims: pd.DataFrame) -> pd.DataFrame:
@@ -218,6 +227,16 @@ def line_of(by_lens: Mapping[str, Mapping[str, Any]]) -> Line:
     name = PLAIN.get(first["number"], first["number"])
     both = (number(by_lens.get(lens)) for lens in ("log", "probability"))
     return Line(first, name, *both, note=notes(by_lens))
+
+
+def every_row(claims: pd.DataFrame) -> list[dict[str, Any]]:
+    """All rows of the claim table as text, with their lines in claims.csv."""
+    text = claims.reindex(columns=list(COLUMNS)).astype(object)
+    rows = text.where(text.notna(), "").to_dict("records")
+    return [
+        {**row, "line": line, "text": estimate(own)}
+        for line, (row, own) in enumerate(zip(rows, claims.to_dict("records"), strict=True), 2)
+    ]
 
 
 def readings_of(claims: pd.DataFrame) -> list[dict[str, str]]:
@@ -282,6 +301,8 @@ def page(
         hero=by_name.get(HERO),
         pictures=[one for one in pictures if one.name not in (SCHEMATIC, HERO)],
         claims=judged(claims),
+        columns=COLUMNS,
+        rows=every_row(claims),
         several=len(claims[["model", "revision"]].drop_duplicates()) > 1,
         signs=SIGNS,
         readings=READINGS,

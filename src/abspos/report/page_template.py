@@ -39,7 +39,7 @@ summary { cursor: pointer; }
 .partly { color: #7a4a00; background: #fff3dc; }
 .no { color: #9c1c1c; background: #fdecec; }
 .open { color: #44505c; background: #eef1f4; }
-.primary th[scope=row], .primary summary { font-weight: 600; }
+.primary th[scope=row], .decides summary { font-weight: 600; }
 .primary .mark { font-weight: 400; }
 .short { white-space: nowrap; }
 details.number > summary { text-decoration: underline dotted; text-underline-offset: 0.2em; }
@@ -57,7 +57,6 @@ input[type=search] { font: inherit; padding: 0.4rem 0.6rem; width: 100%; max-wid
   .cards td:empty { display: none; }
   .cards td[data-label]::before { content: attr(data-label) ": "; color: var(--dim);
     font-weight: 400; }
-  .cards details.number { display: inline-block; }
 }
 @media print {
   nav, .screen { display: none; }
@@ -88,7 +87,7 @@ MACROS = """
 
 {% macro number(found, line, claim) %}
 {% if found and found.text %}
-<details class="number" data-line="{{ found.line }}"><summary
+<details class="number{{ " decides" if found.decides }}" data-line="{{ found.line }}"><summary
 title="claims.csv, line {{ found.line }}: click for where it came from">{{ found.text }}</summary>
 <dl>
 <dt>file</dt><dd><a href="claims.csv"><code>claims.csv</code></a>, line {{ found.line }}</dd>
@@ -133,6 +132,7 @@ No verdict on them says anything about the paper.</p>
 <li><a href="#fixed">Fixed beforehand</a></li>
 <li><a href="#controls">Controls</a></li>
 <li><a href="#sources">Sources</a></li>
+<li><a href="#all">All numbers</a></li>
 <li><a href="#settings">Settings</a></li>
 </ul></nav>
 {% if schematic %}{{ figure(schematic) }}{% endif %}
@@ -141,9 +141,9 @@ No verdict on them says anything about the paper.</p>
 <section aria-labelledby="verdicts">
 <h2 id="verdicts">Verdicts</h2>
 <p>{{ ours | safe }}</p>
-<p>Each line is one number with its {{ level }} % interval over inputs. Bold lines decide; the
-others are the same number in another reading of the residual-stream component. Click a number to
-see where it came from.</p>
+<p>Each line is one number with its {{ level }} % interval over inputs. Bold numbers decide; the
+others are the same number in the other lens or in another reading of the residual-stream
+component. Click a number to see where it came from.</p>
 <table class="cards" role="table">
 <thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">number</th>
 {% if several %}<th scope="col" role="columnheader">model</th>{% endif %}
@@ -259,12 +259,45 @@ and commit</th><th scope="col">not measured because</th></tr></thead>
 {% endfor %}</tbody></table></div>
 </section>
 
+<section aria-labelledby="all">
+<h2 id="all">All numbers of the claims</h2>
+<p>Every row of <a href="claims.csv"><code>claims.csv</code></a>; energies of single heads are in
+<a href="statistics/energies.csv"><code>statistics/energies.csv</code></a>.</p>
+<details><summary>Table of {{ rows | length }} rows</summary>
+<p class="screen"><label>Rows that hold all of these words:
+<input type="search" id="words-of-rows"></label> <span id="matches" role="status"></span></p>
+<div class="wide" tabindex="0" role="region" aria-label="All numbers of the claims">
+<table id="rows"><thead><tr><th scope="col">line</th>
+{% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}
+<th scope="col">estimate</th></tr></thead>
+<tbody>{% for row in rows %}
+<tr><th scope="row">{{ row.line }}</th>
+{% for name in columns %}<td>{{ row[name] }}</td>{% endfor %}<td>{{ row.text }}</td></tr>
+{% endfor %}</tbody></table></div></details>
+</section>
+
 <section aria-labelledby="settings">
 <h2 id="settings">Settings</h2>
 <details class="settings"><summary>All settings of the study, defaults included</summary>
 <pre>{{ yaml }}</pre></details>
 </section>
 </main>
+"""
+
+#: Hides the rows of the last table that lack a word of the search.
+SCRIPT = """
+const field = document.getElementById("words-of-rows");
+const rows = [...document.querySelectorAll("#rows tbody tr")];
+const texts = rows.map(row => row.textContent.toLowerCase());
+field.addEventListener("input", () => {
+  const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  let shown = 0;
+  rows.forEach((row, i) => {
+    row.hidden = !words.every(word => texts[i].includes(word));
+    shown += !row.hidden;
+  });
+  document.getElementById("matches").textContent = `${shown} of ${rows.length} rows`;
+});
 """
 
 PAGE = f"""{MACROS}<!doctype html>
@@ -277,6 +310,7 @@ PAGE = f"""{MACROS}<!doctype html>
 </head>
 <body>
 {BODY}
+<script>{SCRIPT}</script>
 </body>
 </html>
 """
