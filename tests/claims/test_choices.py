@@ -31,7 +31,7 @@ def store(components):
 @pytest.fixture(scope="module")
 def own(store):
     """The study's own replicates."""
-    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims()
 
 
 def pair(arm, name, which="early"):

@@ -26,7 +26,7 @@ def store(components):
 
 @pytest.fixture(scope="module")
 def own(store):
-    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims()
 
 
 @pytest.fixture(scope="module")

@@ -74,8 +74,9 @@ class Condition(Part):
     name: ConditionName = Field(description="The condition.")
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
-        description="Number of inputs, counted from the first; null: all. At least 8, or 3 "
-        "for a control. exchange-*, silence-* and unsink-* have at most half of those of bos.",
+        description="Largest number of inputs, counted from the first; null, or more than "
+        "inputs.number: all. At least 8, or 3 for a control. exchange-*, silence-* and unsink-* "
+        "have at most half of those of bos.",
     )
 
 
