@@ -17,7 +17,9 @@ FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FILES)
 # The config is read before anything runs: its name, or what is wrong with it.
 NAME      = name=$$($(BIN)/abspos name $(FILES))
-REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html"
+REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html" --report-stylesheet workflow/report/report.css
+# A terminal opens them at a click.
+LINKS     = printf 'file://%s\n' "$$PWD/results/$$name/index.html" "$$PWD/results/$$name/report.html"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce report test lint format lock docs bench plan verify explain crate
@@ -51,11 +53,11 @@ setup:  ## the environment in .venv, from the lock
 	$$pip check; \
 	echo "$$digest" > $(STAMP)
 
-reproduce: setup  ## the study and its report
-	$(NAME) && $(SNAKEMAKE) && $(REPORT)
+reproduce: setup  ## the study, its page and its report
+	$(NAME) && $(SNAKEMAKE) && $(REPORT) && $(LINKS)
 
 report: setup  ## the report alone, of a study that has run
-	$(NAME) && $(REPORT)
+	$(NAME) && $(REPORT) && $(LINKS)
 
 test: setup lint  ## every check
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)

@@ -13,6 +13,7 @@
 #   results/<study>/calibration/calibration.{csv,pdf,svg}      (on request)       calibration
 #   results/<study>/calibration/{truth,numbers}.csv    (of synthetic models)      calibration
 #   results/<study>/front.rst                                                     audit
+#   results/<study>/index.html                                                    report
 #
 # Beside every store lies its manifest; jobs log to results/<study>/logs, and
 # results/<study>/ledger says how every file was made.
@@ -35,6 +36,7 @@ include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/calibration.smk"
 include: "workflow/rules/audit.smk"
+include: "workflow/rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -65,3 +67,4 @@ rule all:
             format=STUDY.figures.formats,
         ),
         rules.front.output,
+        rules.page.output,

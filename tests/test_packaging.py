@@ -244,7 +244,10 @@ def test_the_report_goes_where_the_study_writes(
     assert done.returncode == 0, done.stderr
     run = "<--cores><2>" + (f"<--configfile><{study}>" if study else "")
     lines = (tools / "ran").read_text().splitlines()
-    assert lines == [run, f"{run}<--report><results/{name}/report.html>"]
+    style = "<--report-stylesheet><workflow/report/report.css>"
+    assert lines == [run, f"{run}<--report><results/{name}/report.html>{style}"]
+    links = [f"file://{tools}/results/{name}/{page}.html" for page in ("index", "report")]
+    assert done.stdout.splitlines()[-2:] == links
 
 
 @pytest.mark.parametrize("target", ["reproduce", "report", "plan", "verify", "explain", "crate"])

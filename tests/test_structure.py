@@ -45,6 +45,7 @@ STAGES = {
     "front": "report",
     "inputs": "inputs",
     "models": "models",
+    "page": "report",
     "planted": "calibration",
     "population": "calibration",
     "sensitivity": "claims",

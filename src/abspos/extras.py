@@ -9,6 +9,7 @@ EXTRAS = {
     "workflow": (
         "annotated_types",
         "huggingface_hub",
+        "jinja2",
         "psutil",
         "pyarrow",
         "pydantic",

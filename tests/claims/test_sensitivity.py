@@ -151,3 +151,10 @@ def test_a_study_from_files_finds_other_studies_by_their_folder(tmp_path):
     found = read_csv(out)
     assert list(found["choice"]) == ["float", "t.384"]
     assert list(found["revision"]) == ["0123"] * 2
+
+
+def test_a_table_in_which_nothing_was_measured_has_no_deciding_rows():
+    claims = pd.DataFrame([row(verdict=None), row(ci_low=None)])
+    found = verdict_changes(claims, pd.DataFrame(columns=claims.columns).assign(choice=""), {})
+    assert found.empty
+    assert "change" in found

@@ -504,7 +504,12 @@ class Factory:
         attention = predicted * 0.7 + 0.3 * np.eye(HALF)
         dims = ("layer", "head", "query", "offset")
         fields = {"attention": attention, "predicted": predicted}
-        return xr.Dataset({k: (dims, v.astype(np.float32)) for k, v in fields.items()})
+        fields["residual"] = np.log((attention + 1e-6) / (predicted + 1e-6))
+        found = {k: (dims, v.astype(np.float32)) for k, v in fields.items()}
+        found["relative"] = (dims[:2] + dims[3:], self.rng.normal(size=shape[:3]))
+        rising = np.log(np.arange(1, HALF + 1)) + np.zeros((LAYERS, HEADS, 2, 1))
+        found["denominator"] = ((*dims[:2], "input", "cut"), rising)
+        return xr.Dataset(found)
 
 
 @pytest.fixture(scope="session")

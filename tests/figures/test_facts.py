@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from abspos.figures import FIGURES, OTHERS
-from abspos.figures.facts import FOLDER, Facts, facts
+from abspos.figures.facts import FOLDER, SECTIONS, Facts, facts, sections
 
 DECLARED = '''import nowhere_to_be_found
 
@@ -52,3 +52,17 @@ def test_planning_draws_nothing():
     code = "import sys, abspos.planning.layout, abspos.figures.facts; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"matplotlib", "seaborn"}.intersection(done.stdout.split())
+
+
+def test_the_menu_keeps_the_order_of_the_argument_when_it_is_sorted_as_text():
+    every = FIGURES + OTHERS
+    menu = sections(every)
+    assert set(menu) == set(every)
+    assert {name[2:] for name, _ in menu.values()} == set(SECTIONS)
+    in_order = sorted(every, key=lambda figure: SECTIONS.index(facts(figure).category))
+    assert sorted(every, key=menu.__getitem__) == in_order
+
+
+def test_a_section_without_figures_has_no_number():
+    menu = sections(["head_maps", "claims_forest"])
+    assert [section for section, _ in menu.values()] == ["1 Heads", "2 Claims"]

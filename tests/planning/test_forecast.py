@@ -100,6 +100,7 @@ def test_jobs_are_those_of_the_workflow(tmp_path: Path) -> None:
         "sensitivity": 1,
         "figures": len(FIGURES) - len({*ONLY_WITH} - {"controls", "factorial"}),
         "front": 1,
+        "page": 1,
     }
 
 

@@ -34,6 +34,7 @@ JUDGED = {
     "choices": 1,
     "sensitivity": 1,
     "front": 1,
+    "page": 1,
     **figures(*JUDGED_TABLES),
 }
 COUNTED = {**NUMBERS, **JUDGED, **figures()}
@@ -160,12 +161,13 @@ def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) 
         ("src/abspos/components/grams.py", {"components", *COUNTED}),
         ("src/abspos/statistics/replicates.py", COUNTED),
         ("src/abspos/claims/verdicts.py", JUDGED),
-        ("src/abspos/report/front.py", {"front"}),
-        ("src/abspos/figures/style.py", figures()),
-        ("src/abspos/figures/balance.py", {"balance"}),
+        ("src/abspos/report/front.py", {"front", "page"}),
+        ("src/abspos/report/page_template.py", {"page"}),
+        ("src/abspos/figures/style.py", {*figures(), "page"}),
+        ("src/abspos/figures/balance.py", {"balance", "page"}),
         (
             "workflow/scripts/tables.py",
-            {"tables", "front", *figures()} - figures(*JUDGED_TABLES).keys(),
+            {"tables", "front", "page", *figures()} - figures(*JUDGED_TABLES).keys(),
         ),
     ],
 )
@@ -205,8 +207,8 @@ def test_an_edit_that_is_taken_back_reruns_nothing(project) -> None:
             COUNTED,
             "'confidence': 0.9",
         ),
-        ({"figures": {"formats": ["svg", "png"]}}, {*figures(), "front"}, "balance.png"),
-        ({"threads": 2}, {"front"}, "'threads': 2"),
+        ({"figures": {"formats": ["svg", "png"]}}, {*figures(), "front", "page"}, "balance.png"),
+        ({"threads": 2}, {"front", "page"}, "'threads': 2"),
     ],
 )
 def test_a_changed_key_reruns_what_reads_it(project, change, expected, cause) -> None:
@@ -270,7 +272,7 @@ def test_an_edited_corpus_reruns_inputs_and_what_follows(project) -> None:
 def test_activations_that_need_not_be_kept_any_more_rerun_nothing(kept, tmp_path) -> None:
     project = kept.copy(tmp_path / "copy")
     project.configure(keep_activations=False)
-    assert project.plan().rules == {"front": 1}
+    assert project.plan().rules == {"front": 1, "page": 1}
 
 
 def test_activations_to_be_kept_are_made_again_if_they_are_gone(finished, tmp_path) -> None:

@@ -10,7 +10,7 @@ sys.path.insert(0, SOURCE)
 os.environ.update(PYTHONPATH=SOURCE)
 
 from abspos.audit.code import sources
-from abspos.figures.facts import facts
+from abspos.figures.facts import facts, sections
 from abspos.inputs.corpus import check_corpus
 from abspos.inputs.records import InputError, Keys
 from abspos.planning.at_hand import at_hand
@@ -46,6 +46,7 @@ if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_
     workflow.register_resource("mem_mb", memory_mb())
 
 RESULTS = LAYOUT.results
+MENU = sections(LAYOUT.figures())
 CHECKPOINTS = "results/checkpoints"
 ROOT = Path(workflow.basedir)
 

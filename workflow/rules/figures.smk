@@ -17,8 +17,8 @@ for figure in LAYOUT.figures():
             report(
                 f"{RESULTS}/figures/{figure}.{SHOWN}",
                 caption="../report/figure.rst",
-                category=facts(figure).category,
-                labels={"figure": facts(figure).label},
+                category=MENU[figure][0],
+                labels={"figure": MENU[figure][1]},
             ),
             collect(
                 f"{RESULTS}/figures/{figure}.{{format}}",

@@ -54,8 +54,8 @@ rule claims:
         claims=report(
             result("claims.csv"),
             caption="../report/claims.rst",
-            category="Claims",
-            labels={"figure": "Table of all claims (CSV)"},
+            category=MENU["claims_forest"][0],
+            labels={"figure": f"{MENU['claims_forest'][0][0]} Table of all claims (CSV)"},
         ),
         swaps=result("statistics/swaps.csv"),
         changes=result("statistics/changes.csv"),

@@ -21,6 +21,7 @@ from abspos.claims.kinds import rows_by_kind
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
 from abspos.claims.rows import Row
 from abspos.claims.sources import with_sources
+from abspos.claims.verdicts import BY_CONSTRUCTION, VIOLATED
 from abspos.csv_tables import read_csv, write_csv
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.store import open_replicates
@@ -72,7 +73,9 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     table["p_adjusted"] = table["claim"].map(adjusted).astype(float).where(chosen)
     # Rows of half of the inputs by design need half as many.
     needed = every.get("needed", pd.Series(dtype=float)).reindex(table.index).fillna(MIN_INPUTS)
-    table["preliminary"] = table["n_inputs"] < needed
+    # A theorem is checked to a tolerance: more inputs decide nothing about it.
+    theorem = table["verdict"].isin((BY_CONSTRUCTION, VIOLATED))
+    table["preliminary"] = (table["n_inputs"] < needed) & ~theorem
     table["n_decides"] = table["n_decides"].astype("Int64")
     return table
 

@@ -10,6 +10,7 @@ from abspos.extras import require
 require("figures")
 
 FIGURES = (
+    "schematic",
     "readings_by_layer",
     "components_by_query",
     "components_by_layer",

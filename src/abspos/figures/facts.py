@@ -8,9 +8,22 @@ down every command.
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+#: Sections of the report, in the order of the argument.
+SECTIONS = (
+    "Components",
+    "Heads",
+    "Position 0",
+    "Claims",
+    "Controls",
+    "Training",
+    "Calibration",
+)
 
 FOLDER = Path(__file__).parent
 
@@ -54,6 +67,26 @@ def facts(name: str, folder: Path = FOLDER) -> Facts:
                 except (TypeError, ValueError) as error:
                     raise ValueError(f"figure {name}: {error}; {CURE}") from None
     raise ValueError(f"figure {name}: no @style.figure(...) in {path.name}; {CURE}")
+
+
+def sections(figures: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Section and name of each figure in the report's menu.
+
+    The report sorts both as text; their numbers give them the order of the argument.
+
+    Args:
+        figures: of one study, in the order of the argument.
+    """
+    counts: Counter[str] = Counter()
+    names = {}
+    present = [section for section in SECTIONS if section in {facts(f).category for f in figures}]
+    for figure in figures:
+        own = facts(figure)
+        number = present.index(own.category) + 1
+        letter = chr(ord("a") + counts[own.category])
+        counts[own.category] += 1
+        names[figure] = (f"{number} {own.category}", f"{number}{letter} {own.label}")
+    return names
 
 
 CURE = "declare tables, category, label and caption (stores, if any) as literals"

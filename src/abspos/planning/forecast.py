@@ -165,6 +165,7 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         "sensitivity": 1,
         "figures": len(layout.figures()),
         "front": 1,
+        "page": 1,
         "comparison": int(bool(known)),
     }
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]

@@ -36,18 +36,14 @@ BLANK = "|nbsp|"
 #: A beginning of a cell that docutils would take for a list, a title or another block.
 BLOCK = re.compile(r"[^\w\s\\]|\w+[.)]( |$)")
 
-#: Undoes two styles of the report: it centres this page, which hides the top of a long one, and
-#: sets it in a narrow column.
-STYLE = """.. raw:: html
+#: Around what the page shows once a reader opens it.
+FOLDED = """.. raw:: html
 
-   <style>
-   div.grow.flex.items-center.justify-center { align-items: flex-start; }
-   div.grow.flex.gap-3.items-start { flex-direction: column; }
-   div.prose.max-w-lg { max-width: 72rem; }
-   div.prose td p { margin: 0; }
-   div.prose td { vertical-align: top; }
-   </style>
+   <details><summary>All settings, defaults included</summary>
 """
+UNFOLDED = """.. raw:: html
+
+   </details>"""
 
 #: What a null control protects, by its condition: the claim, and the number that it would undo.
 GUARDED = {row.name: (row.null.claim, row.null.number) for row in TABLE if row.null}
@@ -251,9 +247,7 @@ def controls_section(controls: pd.DataFrame, claims: pd.DataFrame) -> str:
 Controls
 --------
 
-Null controls must have no effect; the last column shows the effect that each one guards. If a study
-has controls of position, which may have an effect, the figure *Controls* shows them. NTK factors
-below 1 are in the figure *Claims*.
+Null controls must have no effect; the last column shows the effect that each one guards.
 
 {shown}
 """
@@ -334,8 +328,7 @@ def page(
     indented = "\n".join(
         f"   {line}" for line in yaml.safe_dump(dict(settings), sort_keys=False).splitlines()
     )
-    return f"""{STYLE}
-.. |nbsp| unicode:: 0xA0
+    return f""".. |nbsp| unicode:: 0xA0
 
 {title}
 {"=" * len(title)}
@@ -362,9 +355,15 @@ with another setting. ``statistics/sensitivity.csv`` and its figure show all cho
 Settings of the run
 -------------------
 
+{FOLDED}
 .. code-block:: yaml
 
 {indented}
+
+{UNFOLDED}
+
+Rules of the workflow
+---------------------
 """
 
 

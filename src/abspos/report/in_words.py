@@ -210,9 +210,29 @@ def readings_sentence(claims: pd.DataFrame) -> str:
     return f"The readings of {R} disagree on {'; '.join(apart)}."
 
 
+def headline(tables: Tables) -> list[tuple[str, str]]:
+    """The first of the sentences of SENTENCES that holds, by model; empty where none does.
+
+    Args:
+        tables: as of in_words.
+    """
+    return [
+        (name, next(filter(None, (one.stated(own) for one in SENTENCES)), ""))
+        for name, own in by_model(tables)
+    ]
+
+
 def of_model(table: pd.DataFrame, model: str, revision: str) -> pd.DataFrame:
     """The rows of one model."""
     return table[(table["model"] == model) & (table["revision"] == revision)]
+
+
+def by_model(tables: Tables) -> Iterator[tuple[str, Tables]]:
+    """Each model with its revision, and its rows of the tables."""
+    runs = tables["claims"][["model", "revision"]].drop_duplicates()
+    for model, revision in runs.itertuples(index=False, name=None):
+        own = {name: of_model(table, model, revision) for name, table in tables.items()}
+        yield f"{model} ({revision})", own
 
 
 def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
@@ -225,10 +245,8 @@ def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
         Model with revision, and its sentences; what the readings say together comes first.
     """
     found = []
-    runs = tables["claims"][["model", "revision"]].drop_duplicates()
-    for model, revision in runs.itertuples(index=False, name=None):
-        own = {name: of_model(table, model, revision) for name, table in tables.items()}
+    for model, own in by_model(tables):
         said = [readings_sentence(own["claims"]), *(one.stated(own) for one in SENTENCES)]
         said += [*plain_sentences(own), *flip_sentences(own)]
-        found.append((f"{model} ({revision})", [text for text in said if text]))
+        found.append((model, [text for text in said if text]))
     return found

@@ -1,0 +1,35 @@
+"""The schematic shows the identity of the decomposition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from abspos.components.decomposition import decompose
+from abspos.figures.schematic import SHOWN, parts_of
+
+
+@pytest.mark.parametrize("length", [16, 4 * SHOWN])
+def test_the_three_parts_add_up_to_the_mean_log_attention_by_query_and_key(length):
+    logits = torch.randn(3, 1, length, length, generator=torch.Generator().manual_seed(0))
+    split = decompose(logits.double()).mean("input").isel(head=0)
+    head = xr.Dataset(
+        {
+            "relative": split["relative"],
+            "residual": split["residual"],
+            "denominator": (("input", "cut"), -split["mask"].values[None]),
+        }
+    )
+    fields = parts_of(head)
+    number = min(length // 2, SHOWN)
+    future = torch.ones(length, length).triu(1).bool()
+    attention = logits.double().masked_fill(future, -torch.inf).log_softmax(-1).mean(0)[0]
+    wanted = attention[:number, :number].numpy()
+    shown = fields.parts["log attention"]
+    visible = np.isfinite(wanted)
+    assert shown.shape == (number, number)
+    np.testing.assert_allclose(shown[visible], wanted[visible], atol=1e-9)
+    assert np.isnan(shown[~visible]).all()
+    assert (fields.parts["mask"][visible] >= -1e-9).all()
