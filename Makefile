@@ -10,7 +10,7 @@ PYTEST  ?=# further options for pytest
 
 BIN   := .venv/bin
 STAMP := .venv/.installed
-RULES  := Snakefile workflow/rules
+RULES  := Snakefile workflow/Snakefile workflow/rules
 LOCKED := requirements.lock requirements-torch.txt pyproject.toml
 quote     = '$(subst ','\'',$(1))'
 FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))

@@ -104,7 +104,7 @@ def test_mistakes_are_told_and_exit_with_2(project, capsys, arguments, message):
         ("study: a\nstudy: b\n", "results/b: no such folder"),
         ("study: ../b\n", "study: value '../b' — at most 64 letters"),
         ("other: 1\n", "results/default: no such folder"),
-        (None, "config.yaml: no such file"),
+        (None, "results/default: no such folder"),  # the default study is that of the code
     ],
 )
 def test_a_config_without_a_study_is_told(project, capsys, text, told):

@@ -142,7 +142,7 @@ def test_modules_stay_small():
 
 def test_rules_and_figures_have_names_of_their_own_and_rules_that_are_named_exist():
     """Snakemake reads some of these lines for some studies alone."""
-    files = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    files = [ROOT / "workflow/Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     names = re.findall(r"^(?:rule|use rule \w+ as) (\w+)", text, re.MULTILINE)
     drawn = {*FIGURES, "scales", "training", "truth"}  # some of them for some studies alone

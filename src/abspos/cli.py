@@ -36,7 +36,7 @@ def verify(options: argparse.Namespace) -> int:
     if options.against is not None:
         return against(results, options)
     began = time.monotonic()
-    report = check(results, options.project)
+    report = check(results, code_of(options))
     for finding in report.findings:
         say(finding)
     if not options.quiet:
@@ -80,7 +80,7 @@ def explain(options: argparse.Namespace) -> int:
     from abspos.stores import StoreError
 
     try:
-        for line in lines_of(options.file, results_of(options, options.file), options.project):
+        for line in lines_of(options.file, results_of(options, options.file), code_of(options)):
             say(line)
     except StoreError as error:
         say(f"error: {error}", file=sys.stderr)
@@ -96,7 +96,7 @@ def crate(options: argparse.Namespace) -> int:
     results = results_of(options)
     target = options.output or results.with_name(f"{results.name}.crate.zip")
     try:
-        pack(results, options.project, target, stores=options.stores)
+        pack(results, code_of(options), target, stores=options.stores)
     except (StoreError, FileExistsError) as error:
         say(f"error: {error}", file=sys.stderr)
         return FINDINGS
@@ -108,7 +108,6 @@ def plan(options: argparse.Namespace) -> int:
     """Estimate the jobs, hours, memory and disk of a study before it runs."""
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
-    from abspos.planning.layout import Layout
     from abspos.planning.misfits import misfits
     from abspos.study.files import load_files
 
@@ -117,8 +116,8 @@ def plan(options: argparse.Namespace) -> int:
         machine = machine_of(options.speed)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    layout = Layout(study, options.project)
-    checkpoints = options.project / "results/checkpoints"
+    layout = layout_of(options, study)
+    checkpoints = layout.root / "results/checkpoints"
     if refused := misfits(layout, checkpoints):
         raise UsageError("\nerror: ".join(refused))
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
@@ -132,7 +131,6 @@ def pin(options: argparse.Namespace) -> int:
     from abspos.models import lock
     from abspos.models.gaps import Gap, forget
     from abspos.models.hub import HubError, listing, read_too
-    from abspos.planning.layout import Layout
     from abspos.planning.misfits import misfits
     from abspos.study.files import load_files
 
@@ -155,7 +153,7 @@ def pin(options: argparse.Namespace) -> int:
 
     study = from_config(options, load_files)
     try:
-        layout = Layout(study, options.project)
+        layout = layout_of(options, study)
         old = layout.lock
     except lock.LockError as error:
         raise UsageError(str(error)) from None
@@ -163,7 +161,7 @@ def pin(options: argparse.Namespace) -> int:
     for revision in options.anew or []:
         if revision not in wanted:
             raise UsageError(f"--anew {revision}: the study names no such revision")
-    path = lock.path_of(study.study, options.project)
+    path = lock.path_of(study.study, layout.root)
     if options.moved:
         found = lock.moved(study, old, ask)
         for line in found.lines:
@@ -179,9 +177,7 @@ def pin(options: argparse.Namespace) -> int:
         for line in (*found.lines, *lock.gaps(found.lock)):
             say(line)
         found.failures += closed
-        found.failures += misfits(
-            Layout(study, options.project), options.project / "results/checkpoints"
-        )
+        found.failures += misfits(layout_of(options, study), layout.root / "results/checkpoints")
     for line in found.failures:
         say(f"error: {line}", file=sys.stderr)
     counts = Counter(
@@ -192,16 +188,36 @@ def pin(options: argparse.Namespace) -> int:
     return FINDINGS if found.failures or (options.moved and found.lines) else FINE
 
 
+def folder_of(options: argparse.Namespace) -> Path:
+    """The working folder, which holds the user's config and results."""
+    return options.project or Path()
+
+
+def code_of(options: argparse.Namespace) -> Path:
+    """The folder of the code: of a project that is named or worked in, or of this command."""
+    here = folder_of(options)
+    mine = Path(__file__).parents[2]
+    return here if options.project or (here / "workflow/rules").is_dir() else mine
+
+
+def layout_of(options: argparse.Namespace, study: Any) -> Any:
+    """The layout of a study in the working folder."""
+    from abspos.planning.layout import Layout
+
+    return Layout(study, folder_of(options), code_of(options))
+
+
 def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]) -> T:
-    """Result of a function of config.yaml and the files merged over it.
+    """Result of a function of the working folder's config and the files merged over it.
 
     Raises:
         UsageError: lists all config errors.
     """
     from abspos.study.config import ConfigError
+    from abspos.study.files import base_config
 
     try:
-        return make([options.project / "config.yaml", *options.configfile])
+        return make([base_config(folder_of(options), code_of(options)), *options.configfile])
     except ConfigError as error:
         raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
 
@@ -241,9 +257,8 @@ def parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--project",
             type=Path,
-            default=Path(),
             metavar="DIR",
-            help="where config.yaml, workflow/ and src/ lie (default: here)",
+            help="a checkout and its results (default: results here, code here or of abspos)",
         )
         made[name].add_argument(
             "--configfile",
@@ -336,18 +351,18 @@ def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
     elif options.study is not None:
         if Path(options.study).name != options.study:
             raise UsageError(f"--study {options.study!r}: a name, not a path; or use --results")
-        results = options.project / "results" / options.study
+        results = folder_of(options) / "results" / options.study
     elif options.configfile:
-        results = options.project / "results" / from_config(options, study_name)
+        results = folder_of(options) / "results" / from_config(options, study_name)
     elif file is not None and (owner := owner_of(Path(file))):
         results = owner
     else:
-        ledgers = sorted(options.project.glob("results/*/ledger"))
+        ledgers = sorted(folder_of(options).glob("results/*/ledger"))
         studies = [path.parent for path in ledgers if path.parent.name != "checkpoints"]
         if len(studies) == 1:  # a crate holds one study, whatever its config.yaml is called
             results = studies[0]
         else:
-            results = options.project / "results" / from_config(options, study_name)
+            results = folder_of(options) / "results" / from_config(options, study_name)
     if not results.is_dir():
         raise UsageError(f"{results}: no such folder; run snakemake first, or give --results")
     return Path(results)

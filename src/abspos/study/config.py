@@ -116,7 +116,8 @@ class Inputs(Part):
         default="resources/corpus",
         description="A file, or a folder with its subfolders: *.txt (one document each), *.jsonl "
         "(one per line), both plain or with .gz, or *.parquet (one per row); relative to the "
-        "project, absolute, or from ~.",
+        "working folder, absolute, or from ~. resources/corpus is in the code of abspos, if the "
+        "working folder has none of that name.",
     )
     text: Text = Field(
         default="text", description="The key, or the column, that holds a record's text."
@@ -378,9 +379,12 @@ PREFACE = """\
 Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps them equal.
 `docs/config.schema.json`, made by `python -m abspos.study.config schema`, is for editors.
 
-`config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. A study file without the key `study` gets
-its file's name. All config errors are reported together, one per line, before any job starts.
+One file is always read: `config.yaml` of the working folder, or else its `config/config.yaml`, or
+else the `config.yaml` of abspos, which is the default study. A file given by
+`--configfile studies/<name>.yaml` is merged over it: mappings merge key by key, lists replace
+lists. A study file without the key `study` gets its file's name. All config errors are reported
+together, one per line, before any job starts. Relative paths start in the working folder
+(docs/anywhere.md).
 """
 
 
