@@ -3,7 +3,6 @@ way that Snakemake has, is the same study; and its results do not know where the
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 import pytest
 import warm
 import yaml
+
+from abspos.audit.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -100,6 +101,7 @@ def of_git(project, folder):
     return of_module(project, folder, file)
 
 
+TARGET = "results/tiny/inputs/toy/seed-0.manifest.json"
 PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "resources", "src", "workflow")
 WAYS = (
     of_configfile,
@@ -123,31 +125,34 @@ def test_an_empty_folder_plans_the_same_jobs(way, code, empty, plan_of) -> None:
     assert not (empty / "results").exists()
 
 
-def test_a_study_of_another_folder_has_nothing_left_to_do(
-    small, empty, plan_of, small_study
-) -> None:
-    """Its results were made where the code is; here the code lies elsewhere, and is newer."""
-    for name in ("results", ".snakemake"):
-        shutil.copytree(small.root / name, empty / name, symlinks=True)
-    arguments = ("-s", f"{ROOT}/Snakefile", "--configfile", f"{small.root}/studies/tiny.yaml")
-    assert plan_of(snakemake(empty, "-n", *arguments)).nothing
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "abspos.cli", "verify", "--results", "results/tiny", "--quiet"]
-    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "all as recorded" in done.stdout
+@pytest.fixture(scope="module")
+def made(code, tmp_path_factory) -> Path:
+    """A folder with the inputs of the study, made from a clone elsewhere. Not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    snakemake(folder, TARGET, *of_configfile(code[0], folder))
+    return folder
 
 
-def test_results_do_not_say_where_the_code_lies(code, empty) -> None:
-    project, _ = code
-    arguments = of_configfile(project, empty)
-    snakemake(empty, "results/tiny/inputs/toy/seed-0.manifest.json", *arguments)
-    entry = (empty / "results/tiny/ledger/inputs/toy/seed-0.zarr.json").read_text(encoding="utf-8")
+def test_results_do_not_say_where_the_code_lies(code, made) -> None:
+    entry = (made / "results/tiny/ledger/inputs/toy/seed-0.zarr.json").read_text(encoding="utf-8")
     assert '"resources/corpus/austen.jsonl"' in entry
     assert '"corpus": "resources/corpus"' in entry
     assert '"path": "workflow/rules/inputs.smk"' in entry
-    assert str(project.root) not in entry
-    assert str(empty) not in entry
+    assert str(code[0].root) not in entry
+    assert str(made) not in entry
+
+
+@pytest.mark.parametrize("here", [False, True], ids=["another clone", "where the code lies"])
+def test_moved_results_have_nothing_left_to_do(here, code, made, empty, plan_of) -> None:
+    project, _ = code
+    folder, clone = (project.root, project.root) if here else (empty, ROOT)
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.copytree(made / name, folder / name)
+    arguments = ("-s", f"{clone}/Snakefile", "--configfile", f"{project.root}/studies/tiny.yaml")
+    assert plan_of(snakemake(folder, "-n", TARGET, *arguments)).nothing
+    report = verify(folder / "results/tiny", clone)
+    assert [str(f) for f in report.findings if f.kind != "packages"] == []
 
 
 def test_texts_of_the_working_folder_come_first(code, empty) -> None:
