@@ -17,14 +17,16 @@ FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FILES)
 # The config is read before anything runs: its name, or what is wrong with it.
 NAME      = name=$$($(BIN)/abspos name $(FILES))
+# On a terminal, bars of progress; the plain log is in .snakemake/log either way.
+LOGGER   := $(shell test -t 2 && echo --logger rich)
 REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint format lock bench plan verify explain crate
+.PHONY: help setup reproduce report test lint format lock bench plan verdicts verify explain crate
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
-	@echo "  make plan | verify | explain | crate   the commands of abspos; options in ARGS='...'"
+	@echo "  make plan | verdicts | verify | explain | crate   the commands of abspos; options in ARGS='...'"
 	@echo "  variables: STUDY=studies/quick.yaml  CORES=2  PYTHON=python3.12  PYTEST='-k name'"
 
 # The stamp holds the digest of what was installed: touched files and fresh clones change nothing.
@@ -40,19 +42,23 @@ setup:  ## the environment in .venv, from the lock
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "error: PYTHON=$(PYTHON) gives '$$($(PYTHON) --version 2>&1)'; 3.11 or newer is needed:" \
 	      "make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
-	  echo "setting up .venv (once; some minutes)"; \
+	  echo "setting up .venv (once; some minutes; each package is named as it comes)"; \
 	  $(PYTHON) -m venv .venv; \
 	fi; \
 	: > $(STAMP); \
 	pip="$(BIN)/python -m pip --disable-pip-version-check"; \
-	$$pip install -qq --require-hashes --no-deps -r requirements.lock; \
+	{ $$pip install --require-hashes --no-deps -r requirements.lock && echo done; } \
+	| awk '/^Collecting/ {printf "  %s ", $$2; fflush()} {last = $$0} \
+	       END {print ""; exit last != "done"}'; \
 	$$pip install -r requirements-torch.txt; \
 	$$pip install -qq --no-deps --no-build-isolation -e .; \
 	$$pip check; \
 	echo "$$digest" > $(STAMP)
 
-reproduce: setup  ## the study and its report
-	$(NAME) && $(SNAKEMAKE) && $(REPORT)
+reproduce: setup  ## the study, its report and its verdicts
+	@$(NAME) && { $(BIN)/abspos plan --brief $(FILES) || true; }
+	$(NAME) && $(SNAKEMAKE) $(LOGGER) && $(REPORT)
+	@$(BIN)/abspos verdicts $(FILES) || true
 
 report: setup  ## the report alone, of a study that has run
 	$(NAME) && $(REPORT)
@@ -81,5 +87,5 @@ lock: setup  ## update requirements.lock to the newest versions that fit
 bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-plan verify explain crate: setup
+plan verdicts verify explain crate: setup
 	$(BIN)/abspos $@ $(ARGS) $(FILES)

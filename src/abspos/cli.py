@@ -1,4 +1,5 @@
-"""The command ``abspos``: plan a study, pin its models, and audit its results.
+# PYTHON_ARGCOMPLETE_OK
+"""The command ``abspos``: plan a study, pin its models, read its verdicts, and audit its results.
 
 Exit codes: 0 success, 1 findings, 2 invalid command.
 """
@@ -6,13 +7,15 @@ Exit codes: 0 success, 1 findings, 2 invalid command.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+from abspos.options import parser
 
 T = TypeVar("T")
 FINE, FINDINGS, USAGE = 0, 1, 2
@@ -80,7 +83,22 @@ def explain(options: argparse.Namespace) -> int:
     from abspos.stores import StoreError
 
     try:
-        for line in lines_of(options.file, results_of(options, options.file), code_of(options)):
+        results = results_of(options, options.file)
+        for line in lines_of(options.file, results, code_of(options), options.depth):
+            say(line)
+    except StoreError as error:
+        say(f"error: {error}", file=sys.stderr)
+        return FINDINGS
+    return FINE
+
+
+def verdicts(options: argparse.Namespace) -> int:
+    """Print the verdict on every claim and the page to read."""
+    from abspos.report.summary import summary
+    from abspos.stores import StoreError
+
+    try:
+        for line in summary(results_of(options)):
             say(line)
     except StoreError as error:
         say(f"error: {error}", file=sys.stderr)
@@ -122,7 +140,8 @@ def plan(options: argparse.Namespace) -> int:
         raise UsageError("\nerror: ".join(refused))
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
     for line in lines(found, machine, options.cores, options.gpus):
-        say(line)
+        if line.startswith("wall time") or not options.brief:
+            say(line)
     return FINE
 
 
@@ -235,107 +254,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "name": name,
     "plan": plan,
     "pin": pin,
+    "verdicts": verdicts,
     "verify": verify,
     "explain": explain,
     "crate": crate,
 }
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of every command."""
-    top = argparse.ArgumentParser(prog="abspos", description=(__doc__ or "").splitlines()[0])
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    made = {}
-    for name, function in COMMANDS.items():
-        text = (function.__doc__ or "").splitlines()[0]
-        made[name] = commands.add_parser(name, help=text, description=text)
-        if name not in ("name", "plan", "pin"):  # which need no results
-            made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
-            made[name].add_argument(
-                "--study", metavar="NAME", help="name of the study, instead of --results"
-            )
-        made[name].add_argument(
-            "--project",
-            type=Path,
-            metavar="DIR",
-            help="a checkout and its results (default: results here, code here or of abspos)",
-        )
-        made[name].add_argument(
-            "--configfile",
-            type=Path,
-            nargs="+",
-            default=[],
-            metavar="FILE",
-            help="config file of the study, merged over config.yaml as by snakemake",
-        )
-    plan_options(made["plan"])
-    which = made["pin"].add_mutually_exclusive_group()
-    which.add_argument(
-        "--moved",
-        action="store_true",
-        help="only list pinned revisions that now point to another commit; pin nothing",
-    )
-    which.add_argument(
-        "--anew",
-        nargs="*",
-        metavar="REVISION",
-        help="pin these anew, or all: revisions that moved are fetched and measured again",
-    )
-    made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
-    made["verify"].add_argument(
-        "--against",
-        type=Path,
-        metavar="DIR",
-        help="compare numbers with another run of the study instead",
-    )
-    made["verify"].add_argument(
-        "--tolerance",
-        type=float,
-        default=1e-3,
-        metavar="X",
-        help="largest rounding difference, as a share of the largest value (default: %(default)s)",
-    )
-    made["explain"].add_argument("file", metavar="FILE", help="a result, or TABLE.csv:LINE")
-    made["crate"].add_argument(
-        "--stores",
-        choices=("none", "components", "all"),
-        default="none",
-        help="which stores to pack (default: %(default)s)",
-    )
-    made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
-    return top
-
-
-def plan_options(command: argparse.ArgumentParser) -> None:
-    """The options of ``abspos plan``, less those that it shares."""
-    command.add_argument(
-        "--cores",
-        type=count,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="cores that jobs share (default: all of this machine)",
-    )
-    command.add_argument(
-        "--gpus",
-        type=count,
-        default=1,
-        metavar="N",
-        help="GPUs that jobs share if the study has device: cuda (default: %(default)s)",
-    )
-    command.add_argument(
-        "--speed",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a rate of the machine per second, such as cpu_flops=6e10; may be repeated",
-    )
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"value {text!r}: a whole number from 1 on")
-    return int(text)
 
 
 def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
@@ -379,7 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all is well, 1 findings, 2 the command was wrong.
     """
-    options = parser().parse_args(arguments)
+    top = parser({name: (f.__doc__ or "").splitlines()[0] for name, f in COMMANDS.items()})
+    with suppress(ModuleNotFoundError):  # of an extra
+        import argcomplete
+
+        argcomplete.autocomplete(top)
+    options = top.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:
