@@ -31,21 +31,8 @@ ONLY_WITH = {
 }
 #: Tables of one model that are also joined over all models.
 TABLES = (
-    "energies",
-    "sinks",
-    "sink_share",
-    "layers",
-    "readings",
-    "summary",
-    "profile",
-    "position0",
-    "states",
-    "balance",
-    "loss",
-    "masses",
-    "controls",
-    "factorial",
-    "fingerprint",
+    *("energies", "sinks", "sink_share", "layers", "readings", "summary", "profile", "position0"),
+    *("states", "balance", "loss", "masses", "controls", "factorial", "fingerprint"),
 )
 
 
