@@ -22,7 +22,8 @@ LOGGER   := $(shell test -t 2 && echo --logger rich)
 REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint format lock bench plan verdicts verify explain crate
+.PHONY: help setup reproduce report test lint format lock docs bench
+.PHONY: plan verdicts verify explain crate
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -83,6 +84,9 @@ lock: setup  ## update requirements.lock to the newest versions that fit
 	  --universal --python-version 3.11 --fork-strategy fewest --no-emit-package torch \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet \
 	  -o requirements.lock
+
+docs: setup  ## the documentation site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)

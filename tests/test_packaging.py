@@ -362,7 +362,7 @@ def test_the_wheel_does_what_import_abspos_promises_without_any_extra(
     assert told["version"] == PROJECT["project"]["version"]
     assert told["early"] == []
     assert told["seconds"] < 0.3
-    assert told["energies"] == [2, 2, 5, 2]
+    assert told["energies"] == [2, 2, 6, 2]
     assert told["model"] == "0042"
     assert told["same"]
     assert told["typed"]

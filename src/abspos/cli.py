@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from abspos.options import parser
+from abspos.options import options_of
 
 T = TypeVar("T")
 FINE, FINDINGS, USAGE = 0, 1, 2
@@ -296,13 +296,18 @@ def owner_of(path: Path) -> Path | None:
     return next((p for p in path.parents if (p / "ledger").is_dir()), None)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    return options_of({name: (f.__doc__ or "").splitlines()[0] for name, f in COMMANDS.items()})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
         The exit code: 0 all is well, 1 findings, 2 the command was wrong.
     """
-    top = parser({name: (f.__doc__ or "").splitlines()[0] for name, f in COMMANDS.items()})
+    top = parser()
     with suppress(ModuleNotFoundError):  # of an extra
         import argcomplete
 

@@ -25,7 +25,7 @@ Exit codes: 0 success, 1 findings, 2 invalid command.
 """
 
 
-def parser(commands: Mapping[str, str]) -> argparse.ArgumentParser:
+def options_of(commands: Mapping[str, str]) -> argparse.ArgumentParser:
     """The options of every command.
 
     Args:

@@ -18,7 +18,7 @@ from abspos.activations.capture import NAME
 from abspos.activations.certificates import allowed
 from abspos.activations.layers import Layer, layers_of, rope_of, tell_inert
 from abspos.arrays import open_dataset
-from abspos.claims.evidence import counted
+from abspos.claims.rows import counted
 from abspos.components.store import Decomposition, decompose_run
 from abspos.models.adapters import ADAPTERS, Adapter
 from abspos.models.sources import ModelError, fetch_random

@@ -13,10 +13,10 @@ import xarray as xr
 from abspos.calibration.truth import CELL, against, covered, numbers, true_evidence
 from abspos.claims import estimands
 from abspos.claims.evidence import Evidence
-from abspos.statistics.arm_tables import untested
 from abspos.statistics.half_samples import SPLITS
 from abspos.statistics.replicates import over_heads, over_model, stack
 from abspos.statistics.store import Arm, ArmReplicates
+from abspos.statistics.summary_tests import untested
 
 LAYERS, HEADS, INPUTS = 3, 4, 8
 REPLICATES = 1 + INPUTS + 2 * SPLITS

@@ -31,7 +31,7 @@ def store(components):
 @pytest.fixture(scope="module")
 def own(store):
     """The study's own replicates."""
-    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims()
 
 
 def pair(arm, name, which="early"):
@@ -127,11 +127,14 @@ def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
         for s in ("", "median", "mean")
     ]
     rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
+    rows = [{"note": "", **row} for row in rows]
     claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"halves": ()}, False)
     monkeypatch.setattr(registry, "CLAIMS", (claim,))
     choice = choices.Choice("other", "halves")
-    found = choices.judged(Evidence({}, np.zeros(0), [], {}, 0.95, 0), choice, {}, {})
-    assert found == [{"claim": "c", **row, "choice": "other"} for row in rows[:2]]
+    evidence = Evidence({}, np.zeros(0), [], {}, 0.95, 0, kind="full")
+    found = choices.judged(evidence, choice, {}, {})
+    more = {"claim": "c", "kind": "full", "choice": "other"}
+    assert found == [row | more for row in rows[:2]]
 
 
 def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):

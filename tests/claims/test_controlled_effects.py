@@ -58,7 +58,7 @@ def test_a_control_stands_beside_its_effect():
     roles = {r["condition"]: r["role"] for r in rows}
     assert roles["swap-random"] == "effect"
     assert roles["control-shift"] == "control"
-    assert set(rows[0]) | {"model", "revision"} == set(COLUMNS)
+    assert set(rows[0]) | {"model", "revision", "kind"} == set(COLUMNS)
 
 
 def test_without_a_control_there_is_nothing_to_show():

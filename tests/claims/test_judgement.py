@@ -18,17 +18,18 @@ from scipy import stats
 
 from abspos.arrays import save_dataset
 from abspos.claims import registry
-from abspos.claims.evidence import BESIDE, UNDEFINED, UNTRAINED, Evidence, measured
+from abspos.claims.evidence import Evidence
 from abspos.claims.fingerprint import fingerprint
 from abspos.claims.judgement import COLUMNS, claim_table, judge
+from abspos.claims.rows import BESIDE, UNDEFINED, UNTRAINED, measured
 from abspos.claims.swaps import swap_rows
 from abspos.claims.verdicts import VERDICTS, Claimed
 from abspos.documents import holdout
 from abspos.statistics.aggregate import tabulate
-from abspos.statistics.arm_tables import untested
 from abspos.statistics.energies import holm
 from abspos.statistics.replicates import no_halves, stack
 from abspos.statistics.store import Arm, ArmReplicates, open_replicates, save_replicates
+from abspos.statistics.summary_tests import untested
 
 LENSES, SUMMARIES = ("log", "probability"), ("median", "mean")
 CLAIMS = tuple(registry.statements())
@@ -366,7 +367,7 @@ def test_the_config_says_which_reading_decides(whole, reading):
     table = claim_table(replace(whole, primary=reading))
     primary = table[table["primary"].astype(bool) & table["claim"].isin(ENERGY_CLAIMS)]
     assert set(primary["reading"]) == {"", reading}
-    assert set(primary[primary["reading"] == ""]["number"]) == {"mask energy"}
+    assert set(primary[primary["reading"] == ""]["number"]) == {"mask share of mask + R"}
     before = table[table["reading"].fillna("") != ""].groupby("reading")["fixed"].agg(set)
     late = {"post hoc"} if reading == "R" else {"beforehand"}
     assert before.to_dict() == {"R": {"beforehand"}, "sink": late, "pattern": late}

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from abspos.claims.evidence import SPREAD, WANTED, decided
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_p_values, levels
+from abspos.claims.rows import SPREAD, WANTED, decided
 from abspos.claims.verdicts import POSITIVE, REDUCTION, SWAP
 from abspos.statistics.energies import holm
 
@@ -17,7 +17,7 @@ FREEDOM = 127
 
 
 def row(claim: str, estimate: float, se: float, primary: bool = True, claimed=POSITIVE):
-    """A measured row as abspos.claims.evidence.measured leaves it, two-sided p and all."""
+    """A measured row as abspos.claims.rows.measured leaves it, two-sided p and all."""
     return {
         "claim": claim,
         "estimate": estimate,

@@ -11,9 +11,10 @@ import pytest
 
 from abspos.arrays import open_dataset
 from abspos.claims import choices, registry, sensitivity
-from abspos.claims.evidence import BOS, Evidence, Row, measured
+from abspos.claims.evidence import BOS, Evidence
 from abspos.claims.judgement import claim_table
 from abspos.claims.registry import Claim
+from abspos.claims.rows import Row, measured
 from abspos.claims.verdicts import POSITIVE
 from abspos.components.lenses import LENSES
 from abspos.statistics.arm_tables import ArmTables

@@ -36,6 +36,7 @@ def row(**values):
         "primary": True,
         "n_inputs": 128,
         "reading": "R",
+        "kind": "full",
     }
     return plain | values
 

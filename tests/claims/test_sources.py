@@ -8,7 +8,8 @@ import pytest
 
 from abspos.arrays import open_dataset
 from abspos.claims.choices import some_inputs
-from abspos.claims.evidence import BOS, Evidence, decided, measured
+from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.rows import decided, measured
 from abspos.claims.sources import FEWEST, OVER, WITHOUT, as_units, over_sources, with_sources
 from abspos.claims.verdicts import POSITIVE
 from abspos.statistics.arm_tables import ArmTables
@@ -25,7 +26,7 @@ def store(components):
 
 @pytest.fixture(scope="module")
 def own(store):
-    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims(halves=False)
+    return ArmTables(store, KEYS, 0.95, 100, 0).for_claims()
 
 
 @pytest.fixture(scope="module")

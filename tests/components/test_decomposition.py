@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abspos.components.decomposition import (
-    as_tensor,
     backwards_by_offset,
     by_offset,
     decompose,
@@ -22,6 +21,7 @@ from abspos.components.decomposition import (
     truncated_attention,
     visible,
 )
+from abspos.components.labelled import as_tensor
 from abspos.components.residual_parts import row_and_sink
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}

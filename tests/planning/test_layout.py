@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from abspos.figures import FIGURES
-from abspos.planning.layout import ONLY_WITH, TABLES, Layout, revision_of
+from abspos.models.local import revision_of
+from abspos.planning.layout import ONLY_WITH, TABLES, Layout
 from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[2]

@@ -68,6 +68,7 @@ def test_readings_that_cover_the_claim_are_listed() -> None:
 
 def test_flips_are_listed_beside_what_is_published():
     row = {
+        "model": "m",
         "claim": "bos-swap",
         "number": "n",
         "arms": "a",
@@ -91,10 +92,10 @@ def test_flips_are_listed_beside_what_is_published():
         ]
     )
     table = results.sensitivity_table(found)
-    assert "| bos-swap | no lens | a |  | R | reproduced | 1 of 1 |" in table
+    assert "| m | bos-swap | no lens | a |  | R | reproduced | 1 of 1 |" in table
     line = table.splitlines()[2]
     assert line == (
-        "| bos-swap | n | a | log | R | reproduced | 1 of 3 | mean head: opposite | "
+        "| m | bos-swap | n | a | log | R | reproduced | 1 of 3 | mean head: opposite | "
         "half 1: inconclusive |  |"
     )
 
@@ -105,7 +106,8 @@ def test_a_share_is_in_per_cent_and_zero_has_no_sign() -> None:
 
 
 def test_a_control_stands_beside_the_effect_it_guards() -> None:
-    row = {"reading": "R", "lens": "log", "summary": "median", "ci_low": 0.0, "ci_high": 0.2}
+    row = {"model": "m", "reading": "R", "lens": "log", "summary": "median"}
+    row |= {"ci_low": 0.0, "ci_high": 0.2}
     numbers = [{"number": n, "estimate": e} for n, e in (("difference share", 0.1), ("other", 0.2))]
     arms = [("effect", "swap-token-1"), ("control", "control-later")]
     guards = pd.DataFrame(
@@ -113,8 +115,8 @@ def test_a_control_stands_beside_the_effect_it_guards() -> None:
     )
     lines = results.guards_table(guards).splitlines()
     shares = "10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00]"
-    assert lines[2] == f"| effect | swap-token-1 | R | log | median | {shares} |"
-    assert lines[3].startswith("| control | control-later |")
+    assert lines[2] == f"| m | effect | swap-token-1 | R | log | median | {shares} |"
+    assert lines[3].startswith("| m | control | control-later |")
 
 
 def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:

@@ -74,16 +74,21 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
         *swaps,
         ("standard", "shift"),
         *(("standard", control) for control in few),
+        ("standard", "exchange-readers"),
+        ("standard", "exchange-others"),
+        *(("standard", f"silence-{heads}") for heads in ("top", "bottom", "all")),
+        *(("standard", f"unsink-{part}") for part in ("key", "value", "both")),
         ("ntk", "bos"),
         ("window", "bos"),
         ("window", "ablate-zero"),
         ("untrained", "bos"),
         ("untrained-window", "bos"),
     ]
-    hybrid = [(run.variant, run.condition) for run in study.runs() if run.model == "gemma-3-270m"]
-    assert hybrid == [arm for arm in arms if arm[1] not in ("ablate-zero", "swap-mean")]
-    assert {run.inputs for run in study.runs() if run.condition in few} == {8}
-    assert {run.inputs for run in study.runs() if run.condition not in few} == {128}
+    fewer = {run.condition: run.inputs for run in study.runs() if run.inputs < 128}
+    chosen = {"exchange-readers": 64, "exchange-others": 64}
+    assert fewer == dict.fromkeys(few, 8) | chosen | {"shift": 32} | {
+        condition: 32 for _, condition in arms if condition.startswith(("silence", "unsink"))
+    }
     assert not study.preliminary
 
 
@@ -310,11 +315,6 @@ ONE: list[tuple[dict[str, Any], str, str]] = [
         "at least 8",
     ),
     (
-        arms("bos", {"name": "no-bos", "inputs": 129}),
-        "variants[standard].conditions[no-bos].inputs",
-        "at most inputs.number (128)",
-    ),
-    (
         arms({"name": "bos", "inputs": 8}, "swap-mean"),
         "variants[standard].conditions[bos].inputs",
         "at least 128, the inputs of swap-mean",
@@ -396,6 +396,18 @@ def test_one_mistake_is_told_in_one_line(config: dict[str, Any], key: str, text:
     assert text in lines[0]
 
 
+@pytest.mark.parametrize(("number", "few", "half"), [(128, 32, 64), (48, 32, 24), (16, 16, 8)])
+def test_a_condition_has_as_many_inputs_as_the_study_can_give(number, few, half) -> None:
+    conditions = ["bos", {"name": "shift", "inputs": 32}, "exchange-all"]
+    config = tiny(
+        inputs={"number": number},
+        swap_tokens=["a"],
+        variants=[{"name": "standard", "conditions": conditions}],
+    )
+    found = {run.condition: run.inputs for run in load_study(config).runs()}
+    assert found == {"bos": number, "shift": few, "exchange-all": half}
+
+
 @pytest.mark.parametrize("key", ["models", "variants"])
 def test_what_has_no_default_is_missed(key: str) -> None:
     config = tiny()
@@ -435,6 +447,8 @@ def test_every_mistake_is_told_at_once() -> None:
         "variants[ntk].rope.factor",
         "variants[window].window",
         "variants[standard].conditions[#5]",
+        "variants[standard].conditions[#10]",
+        "variants[standard].conditions[#11]",
         "variants[other].conditions",
     ]
 

@@ -188,8 +188,7 @@ class Project:
     """A copy of the repository, with one study in it.
 
     Attributes:
-        environment: of Snakemake, where it is not that of the tests: such runs start cold, since
-            packages read it when they are imported.
+        environment: of Snakemake, where it is not that of the tests.
     """
 
     def __init__(self, root: Path, **changes: Any) -> None:
@@ -237,12 +236,11 @@ class Project:
 
         Jobs of ``held`` stop before their scripts begin, until they are killed or resumed.
         """
-        cold = within or self.environment is not None
-        python = () if cold else (str(warm.shared().python),)
+        python = () if within else (str(warm.shared().python),)
         return subprocess.Popen(
             [*within, *python, *self.command(*arguments)],
             cwd=self.root,
-            env=self.environment if cold else {**os.environ, warm.HELD: " ".join(held)},
+            env={**(self.environment or os.environ), warm.HELD: " ".join(held)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -384,13 +382,17 @@ def kill_stages(project: Project, stages: set[str]) -> Disturbance:
 
 
 def kill_controller(project: Project, stage: str) -> Disturbance:
-    """Run until a job of a stage is under way, then kill -9 Snakemake itself."""
+    """Run until a job of a stage begins, kill -9 Snakemake itself, and let its jobs end."""
     run = project.start(held=[stage])
-    job = project.held(run, stage)
+    project.held(run, stage)
     run.send_signal(signal.SIGKILL)
-    job.resume()
-    text, _ = run.communicate(timeout=600)  # ends when the orphan has ended, too
-    return Disturbance(True, run.returncode, text, project.leftovers())
+    while True:
+        try:
+            text, _ = run.communicate(timeout=0.01)  # ends when the orphans have ended, too
+            return Disturbance(True, run.returncode, text, project.leftovers())
+        except subprocess.TimeoutExpired:
+            for job in filter(is_stopped, project.jobs(stage)):
+                job.resume()
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Any:

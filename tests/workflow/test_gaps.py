@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import warm
 from loopback import Hub
 
 from abspos import cli
@@ -90,6 +91,7 @@ class Sweep:
     def pin(self, *options: str) -> tuple[int, str]:
         """Run `abspos pin`: exit code, and all that it printed."""
         command = [
+            str(warm.shared().python),
             Path(sys.executable).with_name("abspos"),
             "pin",
             "--configfile",

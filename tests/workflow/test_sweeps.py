@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import warm
 
 from abspos import cli
 
@@ -58,7 +59,7 @@ def project(fresh, loopback, tmp_path):
     variants = [{"name": "standard", "conditions": ["bos"]}]
     fresh.configure(variants=variants, swap_tokens=[])
     sweep(fresh, "step0", "step1")
-    command = [Path(sys.executable).with_name("abspos"), *COMMAND]
+    command = [str(warm.shared().python), Path(sys.executable).with_name("abspos"), *COMMAND]
     environment = loopback.environment(tmp_path / "home")
     subprocess.run(command, cwd=fresh.root, env=environment, check=True, capture_output=True)
     return fresh

@@ -113,9 +113,9 @@ def under_policy(checkpoint: Path, settings: Extraction, tokens: Tensor, bos: in
         raise InterventionError(
             "inputs.bos 'prepend': this tokenizer has no BOS token; set auto or none"
         )
-    if settings.bos == "auto" and not prepends_bos(tokenizer_of(checkpoint)):
+    if bos is None or (settings.bos == "auto" and not prepends_bos(tokenizer_of(checkpoint))):
         return tokens
-    return torch.cat([tokens.new_full((len(tokens), 1), bos), tokens[:, :-1]], 1)
+    return torch.cat([torch.full_like(tokens[:, :1], bos), tokens[:, :-1]], 1)
 
 
 def shift_for(checkpoint: Path, settings: Extraction, length: int) -> int:

@@ -58,7 +58,7 @@ class Setting:
     def mean(self) -> Tensor:
         """The mean embedding of the vocabulary (feature), summed some tokens at a time."""
         parts = (self.table[i : i + AT_ONCE] for i in range(0, len(self.table), AT_ONCE))
-        total = sum(part.sum(0, dtype=torch.float64) for part in parts)
+        total = torch.stack([part.sum(0, dtype=torch.float64) for part in parts]).sum(0)
         return (total / len(self.table)).to(self.table[0].dtype)
 
 

@@ -75,9 +75,10 @@ def energies(
         ``energy``, ``ci_low``, ``ci_high``, ``p_value`` and ``influence`` (bin, lens, component,
         head), float64. Energies and their ends have the ``units`` of their lens: nats^2, or 1 for
         squared probability. Bins are early (1 <= query < early) and, where there are more, late
-        (up to T // 2). Components are mask and residual, and in the early bin of a head that sees
-        position 0 the parts of the residual: row, sink and rest. NaN where a bin has no such
-        component. Attributes name T, window, early, n_inputs, n_documents and confidence.
+        (up to T // 2). Components are mask and residual; row, sink and rest, which the residual
+        splits into; and pattern, the residual over the keys that are not position 0: the rest in
+        the log lens, attention renormalised over those keys in the other. NaN where there is none.
+        Attributes name T, window, early, n_inputs, n_documents and confidence.
 
     Raises:
         ValueError: neither or both of logits and q, k; wrong shapes; numbers that are not finite;

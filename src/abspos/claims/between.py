@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from abspos.claims.evidence import Evidence, Row, measured, not_testable
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.variants import changed, ntk_factors
 from abspos.claims.verdicts import REDUCTION
 from abspos.components.lenses import LENSES

@@ -21,9 +21,10 @@ from threadpoolctl import threadpool_limits
 
 from abspos.arrays import open_dataset
 from abspos.claims import registry
-from abspos.claims.evidence import Evidence, Row
+from abspos.claims.evidence import Evidence
 from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
+from abspos.claims.rows import Row
 from abspos.claims.sources import ONE, over_sources
 from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv

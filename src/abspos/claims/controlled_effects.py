@@ -13,7 +13,8 @@ from itertools import product
 import numpy as np
 
 from abspos.claims.estimands import swap_replicates
-from abspos.claims.evidence import BOS, Evidence, Row, of_reading
+from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.rows import Row, of_reading
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, replicate_interval

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from abspos.claims.estimands import reduction
-from abspos.claims.evidence import UNDEFINED, Evidence, Row, of_reading
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import UNDEFINED, Row, of_reading
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, over_model, replicate_interval

@@ -9,14 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from abspos.claims.evidence import (
-    Evidence,
-    Row,
-    constructed,
-    decided,
-    measured,
-    not_testable,
-)
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import Row, constructed, decided, measured, not_testable
 from abspos.claims.verdicts import SHARE
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.fingerprint import (

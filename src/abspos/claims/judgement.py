@@ -16,8 +16,10 @@ from abspos.arrays import open_dataset
 from abspos.claims import doses, swaps
 from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
 from abspos.claims.controlled_effects import controlled_effects
-from abspos.claims.evidence import Evidence, Row, rows_by_kind
+from abspos.claims.evidence import Evidence
+from abspos.claims.kinds import rows_by_kind
 from abspos.claims.multiplicity import adjusted_p_values, at_levels, claim_rows
+from abspos.claims.rows import Row
 from abspos.claims.sources import with_sources
 from abspos.csv_tables import read_csv, write_csv
 from abspos.documents import MIN_INPUTS

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from abspos.claims import registry
-from abspos.claims.evidence import WANTED, Evidence, Row, decided
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import WANTED, Row, decided
 from abspos.statistics.energies import holm
 
 

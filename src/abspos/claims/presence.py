@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from abspos.claims.evidence import Evidence, Row, measured, not_testable
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SHARE
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME, READINGS

@@ -12,7 +12,8 @@ from itertools import product
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
+from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME

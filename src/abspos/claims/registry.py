@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from abspos.claims.between import standard_between
-from abspos.claims.evidence import Evidence, Row, rows_by_kind
+from abspos.claims.evidence import Evidence
 from abspos.claims.fingerprint import fingerprint
+from abspos.claims.kinds import rows_by_kind
 from abspos.claims.presence import both_present
 from abspos.claims.readers import sink_readers
+from abspos.claims.rows import Row
 from abspos.claims.swaps import bos_swap
 from abspos.claims.theorems import closed_trajectory, mask_denominator
 from abspos.claims.variants import ntk_suppresses, window_accumulates

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from abspos.claims.evidence import SPREAD, Evidence, Row, decided
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import SPREAD, Row, decided
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates

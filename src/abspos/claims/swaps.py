@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence, Row, measured, not_testable
+from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SWAP
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS, Reading

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from abspos.claims.evidence import Evidence, Row, constructed
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import Row, constructed
 
 #: Tolerances of the theorems: in nats for the identity, and relative for the trajectory, where two
 #: forward passes of different shapes are compared, by their dtype.

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import Evidence, Row, measured, not_testable, of_reading
+from abspos.claims.evidence import Evidence
+from abspos.claims.rows import Row, measured, not_testable, of_reading
 from abspos.claims.verdicts import POSITIVE, REDUCTION, Claimed
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS

@@ -22,17 +22,17 @@ LOGITS = ("input", "head", "query", "key")
 SUM_TOLERANCE = 0.02
 #: What a field means, and its lens and units.
 FIELDS = {
-    "relative": ("mean log attention that an offset has by itself", "log", "nats"),
-    "mask": ("mean log attention that the causal mask adds, from the denominator", "log", "nats"),
-    "residual": ("log attention beyond what the mask predicts: residual stream", "log", "nats"),
-    "attention": ("attention of the head", "probability", "1"),
+    "relative": ("relative part of log attention", "log", "nats"),
+    "mask": ("mask part of log attention", "log", "nats"),
+    "residual": ("residual part of log attention", "log", "nats"),
+    "attention": ("attention", "probability", "1"),
     "predicted": ("attention that the mask alone predicts", "probability", "1"),
 }
 COORDINATES = {
-    "input": "number of the input",
-    "head": "attention head",
-    "query": "position of the query, from 0 to half of the input",
-    "offset": "positions back from the query to the key",
+    "input": "input",
+    "head": "head",
+    "query": "query",
+    "offset": "offset back to the key",
 }
 
 

@@ -74,7 +74,7 @@ def panels(
     primary = claims[claims["primary"].astype(str).eq("True") & claims["ci_low"].notna()]
     primary = primary[primary["summary"] != "mean"]
     known = [name for name in (*NUMBER, "lens", "reading") if name in claims and name in table]
-    found = []
+    found: list[tuple[Mapping[Any, Any], pd.DataFrame]] = []
     for row in primary.to_dict("records"):
         same = (table[known].fillna("") == pd.Series(row)[known].fillna("")).all(axis=1)
         if same.any():

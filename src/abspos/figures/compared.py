@@ -65,8 +65,8 @@ def draw(
             scales.zero(ax)
             scales.shade(ax, tidy.hybrid_sliding(own))
         last(panels[-1])
-    for number, line in enumerate(sheet.lines):
+    for number, axes_of in enumerate(sheet.lines):
         block, place = divmod(number, len(shown))
-        scale(line, [t[place] for t in tables[block * style.ABREAST :][: len(line)]])
+        scale(axes_of, [t[place] for t in tables[block * style.ABREAST :][: len(axes_of)]])
     style.key(sheet.figure, looks, columns=3)
     return sheet.figure

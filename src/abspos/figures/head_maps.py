@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,11 @@ def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int]) -> 
     )
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
     ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8, color="#505050")
-    bar = {"color": style.GREEN, "linewidth": 5, "transform": ax.get_yaxis_transform()}
+    bar: dict[str, Any] = {
+        "color": style.GREEN,
+        "linewidth": 5,
+        "transform": ax.get_yaxis_transform(),
+    }
     for layer in sliding:
         ax.plot([0, 0], [layer + 0.05, layer + 0.95], **bar)
     ax.set(title=title, xlabel="head", ylabel=unit)

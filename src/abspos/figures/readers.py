@@ -57,8 +57,10 @@ def draw(data: style.Data) -> Figure:
 
 
 def shares_of(claims: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the claim with a number, that number split into ``heads`` and ``share``."""
+    """Rows of the claim with a number, of R; that number split into ``heads`` and ``share``."""
     rows = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()].copy()
+    if "reading" in rows:
+        rows = rows[rows["reading"].fillna("R") == "R"]
     split = rows["number"].astype(str).str.split(": ", n=1)
     return rows.assign(heads=split.str[0], share=split.str[-1])
 

@@ -46,7 +46,8 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     own = table[~mixed]
     parts = [own]
     for run, rows in shared.groupby(RUN, sort=False):
-        for kind in dict.fromkeys(of(own, run)["kind"].dropna().astype(str)):
+        model, revision = map(str, run)
+        for kind in dict.fromkeys(of(own, (model, revision))["kind"].dropna().astype(str)):
             parts.append(rows.assign(kind=kind))
     hybrid = set(table.loc[mixed, RUN].itertuples(index=False, name=None))
     found = pd.concat(parts).sort_index(kind="stable")

@@ -26,7 +26,7 @@ def fetch(
     repo: str,
     commit: str,
     files: Mapping[str, Mapping[str, Any]],
-    keys: Mapping[str, str | None],
+    keys: Mapping[str, Any],
     documents: int,
 ) -> None:
     """Bring a data set into a folder that abspos.inputs.corpus.read_corpus reads, with a manifest.

@@ -190,7 +190,7 @@ def prepare(
     length: int,
     start: str,
     seed: int,
-    keys: Mapping[str, str | None] | None = None,
+    keys: Mapping[str, Any] | None = None,
     checkpoint_manifest: Path | None = None,
     swap_tokens: Sequence[str] = (),
 ) -> None:

@@ -287,3 +287,20 @@ class Digests:
 
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
+    """A revision name that follows from a source's content, for sources that have no revisions.
+
+    Args:
+        source: one ``models[].source`` of the config.
+        root: what local paths are relative to; digests of large files are kept below it.
+
+    Raises:
+        ModelError: there is no model at a local path.
+    """
+    if source["type"] == "packaged":
+        return str(source["file_sha256"])[:12]
+    if source["type"] in ("random", "synthetic"):
+        return f"seed-{source['seed']}"
+    return revision(place(source, root), root / "results/checkpoints" / CACHE)

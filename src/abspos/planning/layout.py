@@ -6,7 +6,6 @@ that is given a slice reruns when that slice changes, and not when anything else
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +84,7 @@ class Layout:
             return self.sweeps[model].measured
         if model not in self._single:
             source = self.study.model(model).source.model_dump(mode="json")
-            self._single[model] = revision_of(source, self.root)
+            self._single[model] = local.revision_of(source, self.root)
         return (self._single[model],)
 
     @cached_property
@@ -168,8 +167,6 @@ class Layout:
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
-        # A source without parts and terms is what it was before there were any: nothing is
-        # fetched anew.
         return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
     def inputs(self) -> dict[str, Any]:
@@ -377,20 +374,3 @@ class Layout:
             "confidence": self.study.statistics.confidence,
             "seed": self.study.seed,
         }
-
-
-def revision_of(source: Mapping[str, Any], root: Path = Path()) -> str:
-    """A revision name that follows from a source's content, for sources that have no revisions.
-
-    Args:
-        source: one ``models[].source`` of the config.
-        root: what local paths are relative to; digests of large files are kept below it.
-
-    Raises:
-        ModelError: there is no model at a local path.
-    """
-    if source["type"] == "packaged":
-        return str(source["file_sha256"])[:12]
-    if source["type"] in ("random", "synthetic"):
-        return f"seed-{source['seed']}"
-    return local.revision(local.place(source, root), root / "results/checkpoints" / local.CACHE)

@@ -138,7 +138,7 @@ def exchanges_table(claims: pd.DataFrame) -> str:
     chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
     rows = [
         [
-            r["number"],
+            r["number"] + (f", {r['reading']}" if isinstance(r.get("reading"), str) else ""),
             r["lens"],
             r["summary"],
             percent(r),

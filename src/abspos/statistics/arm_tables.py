@@ -5,7 +5,7 @@ Nothing here reads an activation. Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -20,21 +20,14 @@ from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
-from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
+from abspos.statistics.sign_flips import sign_flip_p
 from abspos.statistics.store import ArmReplicates, among, facts_of
+from abspos.statistics.summary_tests import summary_tests
 
 #: Anchors at which the balance of R and mask is shown.
 ANCHORS = (15, 31, 47, 63)
-#: Components whose early summaries over heads are tested, for both-present.
-TESTED = ("mask", *(reading.joint for reading in READINGS))
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
-
-#: Summaries of energies (head, flip) over heads.
-SUMMARY_OF_HEADS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "median": lambda energies: np.median(energies, axis=0),
-    "mean": lambda energies: energies.mean(axis=0),
-}
 
 Keys = Mapping[str, Any]
 
@@ -46,12 +39,11 @@ class ArmTables:
         self.store, self.keys, self.confidence = store, dict(keys), confidence
         self.flips, self.seed = flips, seed
         self.documents = sl.documents_of(store)
-        self.loss_replicates: xr.DataArray | None
         self.number = store.sizes["input"]
         self.kinds = np.array(store.attrs["kind"])
         self.bins: dict[str, xr.DataArray] = {}
         self.tables: dict[str, pd.DataFrame] = {}
-        self.p_values = untested(self.kinds) if keys["condition"] in REFERENCES else None
+        self.p_values: xr.DataArray | None = None
         self.energies()
         self.summaries()
         self.readings()
@@ -90,8 +82,10 @@ class ArmTables:
                 pieces[key] = sl.gram_replicates(gram, self.documents)
                 tests[key] = sign_flip_p(gram, self.flips, self.seed, self.documents)
             self.bins[which] = sl.stack(pieces)
-            if which == "early" and self.p_values is not None:
-                self.test_summaries(packed)
+            if which == "early" and self.keys["condition"] in REFERENCES:
+                self.p_values = summary_tests(
+                    packed, self.kinds, self.number, self.flips, self.seed, self.documents
+                )
             for lens, component in sl.pairs(self.bins[which]):
                 key = lens, component
                 frames.append(self.by_head(which, key, pieces[key], tests[key]))
@@ -149,25 +143,6 @@ class ArmTables:
             for key, packed in sl.packed_grams(self.store, which).items()
             if key[1] in parts
         }
-
-    def test_summaries(self, packed: Mapping[tuple[str, str], np.ndarray]) -> None:
-        """Sign-flip tests of a model's early summaries: of the mask and of every reading."""
-        assert self.p_values is not None
-        for lens in LENSES:
-            tested = {"mask": packed[lens, "mask"]}
-            tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
-            for component, own in tested.items():
-                gram = sl.full_gram(own, self.number)
-                for (kind, layers), summary in product(
-                    sl.by_kind(self.kinds).items(), SUMMARY_OF_HEADS
-                ):
-                    self.p_values.loc[kind, lens, component, summary] = sign_flip_summary_p(
-                        gram[layers],
-                        SUMMARY_OF_HEADS[summary],
-                        self.flips,
-                        self.seed,
-                        self.documents,
-                    )
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
@@ -330,7 +305,8 @@ class ArmTables:
 
     def loss(self) -> None:
         """Next-token loss in nats per token, of arms in which it is measured."""
-        self.loss_replicates, self.tables["loss"] = None, pd.DataFrame()
+        self.loss_replicates: xr.DataArray | None = None
+        self.tables["loss"] = pd.DataFrame()
         if self.store["loss"].isnull().all():
             return
         found = sl.mean_replicates(self.store["loss"].values.astype(np.float64), self.documents)
@@ -390,22 +366,6 @@ class ArmTables:
             self.p_values,
             writes,
         )
-
-
-def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
-    """p-values (kind, lens, component, summary) before any test: NaN.
-
-    Args:
-        kinds: of an arm's layers; the tests are of all of them, and in hybrids of each kind.
-    """
-    coords = {
-        "kind": list(sl.by_kind(kinds)),
-        "lens": list(LENSES),
-        "component": list(TESTED),
-        "summary": list(sl.SUMMARIES),
-    }
-    sizes = [len(names) for names in coords.values()]
-    return xr.DataArray(np.full(sizes, np.nan), coords, dims=list(coords))
 
 
 def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:

@@ -319,12 +319,10 @@ def _rope(view: View, path: Path) -> Iterator[Mistake]:
 
 
 def _arms(view: View) -> Iterator[Mistake]:
-    number, tokens = view.get("inputs", "number"), view.get("swap_tokens")
+    tokens = view.get("swap_tokens")
     for place in view.places("variants"):
         for path, name in _conditions(view, place):
             inputs = view.get(*path, "inputs")
-            if inputs is not None and number is not None and inputs > number:
-                yield refused((*path, "inputs"), inputs, f"at most inputs.number ({number})")
             if name is None:
                 continue
             few = CONDITIONS[name].role in ("control", "substitute")
@@ -347,15 +345,14 @@ def _reference(view: View, place: Path) -> Iterator[Mistake]:
         yield refused((*place, "conditions"), list(paths), why)
         return
     bos = view.get(*paths["bos"], "inputs")
-    most = bos or view.get("inputs", "number")
+    every = view.get("inputs", "number")
     for name in compared:
         path = (*paths[name], "inputs")
-        inputs = view.get(*path) or view.get("inputs", "number")
-        if name in SUBSTITUTES:
-            if view.get(*path) and most and inputs > most // 2:
-                why = f"at most {most // 2}: the other half of the inputs of bos chooses heads"
-                yield refused(path, inputs, why)
-        elif bos is not None and view.is_sound(*path) and inputs is not None and inputs > bos:
+        inputs = view.get(*path) or every
+        if inputs is not None and every is not None:
+            inputs = min(inputs, every)
+        known = bos is not None and view.is_sound(*path) and inputs is not None
+        if name not in SUBSTITUTES and known and inputs > bos:
             why = f"at least {inputs}, the inputs of {name}, which is compared with bos"
             yield refused((*paths["bos"], "inputs"), bos, why)
 

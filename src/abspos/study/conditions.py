@@ -366,17 +366,17 @@ def token_of(arm: str, swap_tokens: Sequence[str]) -> str | None:
 
 
 def inputs_of(condition: str, stated: Mapping[str, int | None], every: int) -> int:
-    """How many inputs a condition has: as stated, or all; of substitutes half of those of bos,
-    since the other half chooses heads.
+    """How many inputs a condition has: as many as stated, or all if the study has fewer; a
+    substitute at most half of those of bos, since the other half chooses heads.
 
     Args:
         condition: its name.
         stated: inputs that each condition of its variant states.
         every: inputs of the study.
     """
-    if stated[condition] or condition not in SUBSTITUTES:
-        return stated[condition] or every
-    return (stated["bos"] or every) // 2
+    if condition in SUBSTITUTES:
+        every = min(stated["bos"] or every, every) // 2
+    return min(stated[condition] or every, every)
 
 
 def chooses_heads(arm: str) -> bool:

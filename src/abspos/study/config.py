@@ -77,8 +77,9 @@ class Condition(Part):
     name: ConditionName = Field(description="The condition.")
     inputs: Annotated[Int, Field(ge=3)] | None = Field(
         default=None,
-        description="Number of inputs, counted from the first; null: all. At least 8, or 3 "
-        "for a control. exchange-*, silence-* and unsink-* have at most half of those of bos.",
+        description="Largest number of inputs, counted from the first; null, or more than "
+        "inputs.number: all. At least 8, or 3 for a control. exchange-*, silence-* and unsink-* "
+        "have at most half of those of bos.",
     )
 
 
@@ -357,8 +358,7 @@ def load_study(config: Mapping[str, Any]) -> Study:
 
 
 def schema(whole: bool = True) -> str:
-    """The JSON schema of a whole config (docs/config.schema.json), or of a file that is merged over
-    one and states only what differs (docs/study.schema.json), as text."""
+    """JSON schema of a whole config, or of a file that states only what differs, as text."""
     text = json_schema(Study)
     return text if whole else re.sub(r',\n  "required": \[[^]]*\]', "", text)
 
