@@ -10,23 +10,26 @@ PYTEST  ?=# further options for pytest
 
 BIN   := .venv/bin
 STAMP := .venv/.installed
-RULES  := Snakefile workflow/rules
+RULES  := Snakefile workflow/Snakefile workflow/rules
 LOCKED := requirements.lock requirements-torch.txt pyproject.toml
 quote     = '$(subst ','\'',$(1))'
 FILES     = $(if $(STUDY),--configfile $(call quote,$(STUDY)))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) $(FILES)
 # The config is read before anything runs: its name, or what is wrong with it.
 NAME      = name=$$($(BIN)/abspos name $(FILES))
+# On a terminal, bars of progress; the plain log is in .snakemake/log either way.
+LOGGER   := $(shell test -t 2 && echo --logger rich)
 REPORT    = $(SNAKEMAKE) --report "results/$$name/report.html" --report-stylesheet workflow/report/report.css
 # A terminal opens them at a click.
 LINKS     = printf 'file://%s\n' "$$PWD/results/$$name/index.html" "$$PWD/results/$$name/report.html"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce report test lint format lock docs bench plan verify explain crate
+.PHONY: help setup reproduce report test lint format lock docs bench
+.PHONY: plan verdicts verify explain crate
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
-	@echo "  make plan | verify | explain | crate   the commands of abspos; options in ARGS='...'"
+	@echo "  make plan | verdicts | verify | explain | crate   the commands of abspos; options in ARGS='...'"
 	@echo "  variables: STUDY=studies/quick.yaml  CORES=2  PYTHON=python3.12  PYTEST='-k name'"
 
 # The stamp holds the digest of what was installed: touched files and fresh clones change nothing.
@@ -42,19 +45,24 @@ setup:  ## the environment in .venv, from the lock
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    echo "error: PYTHON=$(PYTHON) gives '$$($(PYTHON) --version 2>&1)'; 3.11 or newer is needed:" \
 	      "make setup PYTHON=/path/to/python3.11" >&2; exit 1; }; \
-	  echo "setting up .venv (once; some minutes)"; \
+	  echo "setting up .venv (once; some minutes; each package is named as it comes)"; \
 	  $(PYTHON) -m venv .venv; \
 	fi; \
 	: > $(STAMP); \
 	pip="$(BIN)/python -m pip --disable-pip-version-check"; \
-	$$pip install -qq --require-hashes --no-deps -r requirements.lock; \
+	{ $$pip install --require-hashes --no-deps -r requirements.lock && echo done; } \
+	| awk '/^Collecting/ {printf "  %s ", $$2; fflush()} {last = $$0} \
+	       END {print ""; exit last != "done"}'; \
 	$$pip install -r requirements-torch.txt; \
 	$$pip install -qq --no-deps --no-build-isolation -e .; \
 	$$pip check; \
 	echo "$$digest" > $(STAMP)
 
-reproduce: setup  ## the study, its page and its report
-	$(NAME) && $(SNAKEMAKE) && $(REPORT) && $(LINKS)
+reproduce: setup  ## the study, its page, its report and its verdicts
+	@$(NAME) && { $(BIN)/abspos plan --brief $(FILES) || true; }
+	$(NAME) && $(SNAKEMAKE) $(LOGGER) && $(REPORT)
+	@$(BIN)/abspos verdicts $(FILES) || true
+	@$(NAME) && $(LINKS)
 
 report: setup  ## the report alone, of a study that has run
 	$(NAME) && $(REPORT) && $(LINKS)
@@ -86,5 +94,5 @@ docs: setup  ## the documentation site, in build/site
 bench: setup  ## measure time and memory against the bare forward pass (benchmarks/)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-plan verify explain crate: setup
+plan verdicts verify explain crate: setup
 	$(BIN)/abspos $@ $(ARGS) $(FILES)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from abspos import cli
+from abspos.options import EXAMPLES
 
 ENTRY = "results/s/ledger"
 
@@ -104,7 +107,7 @@ def test_mistakes_are_told_and_exit_with_2(project, capsys, arguments, message):
         ("study: a\nstudy: b\n", "results/b: no such folder"),
         ("study: ../b\n", "study: value '../b' — at most 64 letters"),
         ("other: 1\n", "results/default: no such folder"),
-        (None, "config.yaml: no such file"),
+        (None, "results/default: no such folder"),  # the default study is that of the code
     ],
 )
 def test_a_config_without_a_study_is_told(project, capsys, text, told):
@@ -203,6 +206,40 @@ def test_help_names_every_command(capsys):
     assert run("--help") == 0
     out = capsys.readouterr().out
     assert all(name in out for name in cli.COMMANDS)
+
+
+def test_the_examples_of_the_help_are_valid():
+    examples = [
+        line.split("  ", 1)[0].split() for line in re.findall(r"^  (abspos .*)", EXAMPLES, re.M)
+    ]
+    assert {words[1] for words in examples} == {*cli.COMMANDS} - {"name"}
+    for words in examples:
+        cli.parser().parse_args(words[1:])
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"abspos {version('abspos')}\n"
+
+
+def test_a_shell_completes_commands(tmp_path):
+    """As the function of register-python-argcomplete asks for it, on descriptor 8."""
+    line = "abspos verd"
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+    }
+    subprocess.run([sys.executable, "-m", "abspos.cli"], env=environment, check=False)
+    assert (tmp_path / "found").read_text().strip() == "verdicts"
+
+
+def test_verdicts_of_a_study_without_claims_are_told_to_be_missing(project, capsys):
+    Path("results/s/claims.csv").unlink()
+    assert run("verdicts") == cli.FINDINGS
+    assert "results/s/claims.csv: missing; run snakemake" in capsys.readouterr().err
 
 
 def test_a_reader_that_stops_reading_is_no_error(project):

@@ -70,7 +70,7 @@ def test_every_import_of_the_library_is_asked_for() -> None:
     names |= {str(node.module) for node in froms}
     tops = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"abspos"}
     owners = importlib.metadata.packages_distributions()
-    asked = {canonicalize_name(line.name) for line in required(*OF_THE_LIBRARY)}
+    asked = {canonicalize_name(line.name) for line in required(*OF_THE_LIBRARY, "terminal")}
     assert "torch" in tops
     assert {top for top in tops if not asked & {*map(canonicalize_name, owners[top])}} == set()
 
@@ -176,6 +176,7 @@ def stand_in(clone: Path) -> Path:
     python.write_text(
         f'#!/bin/sh\necho "$@" >> {clone}/calls\n'
         'case "$*" in *"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;; esac\n'
+        'case "$*" in *requirements.lock*) echo "Collecting numpy==2"; echo Downloading;; esac\n'
         f'case "$*" in *requirements-torch*) [ ! -e {clone}/break ];; esac\n'
     )
     python.chmod(0o755)
@@ -196,6 +197,26 @@ def test_setup_installs_once_and_again_when_the_lock_changes(clone: Path) -> Non
     (clone / "requirements.lock").write_text(LOCK + "# changed\n")
     assert make(clone, "setup", python).returncode == 0
     assert installs(clone) == 2
+
+
+def test_setup_shows_that_it_lives_and_fails_when_pip_does(clone: Path) -> None:
+    python = f"PYTHON={stand_in(clone)}"
+    done = make(clone, "setup", python)
+    assert "numpy==2" in done.stdout
+    assert "Downloading" not in done.stdout
+    (clone / "requirements.lock").write_text(LOCK + "# changed\n")
+    broken = clone / ".venv/bin/python"
+    broken.write_text('#!/bin/sh\ncase "$*" in *requirements.lock*) exit 1;; esac\n')
+    assert make(clone, "setup", python).returncode != 0
+    assert (clone / ".venv/.installed").read_text() == ""
+
+
+def test_a_terminal_gets_bars_of_progress(tools: Path) -> None:
+    """And the last lines are the verdicts, or why there are none."""
+    command = ["script", "-qec", f"make -f {ROOT}/Makefile reproduce CORES=2", "/dev/null"]
+    done = subprocess.run(command, cwd=tools, capture_output=True, text=True, timeout=60)
+    assert "<--logger><rich>" in (tools / "ran").read_text().splitlines()[0]
+    assert "results/default: no such folder" in done.stdout.splitlines()[-1]
 
 
 def test_an_interrupted_setup_begins_again_from_nothing(clone: Path) -> None:

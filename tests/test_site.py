@@ -49,7 +49,7 @@ def test_the_reference_documents_the_public_functions(site):
 
 def test_the_command_line_page_has_the_help_of_every_command(site):
     text = (site / "cli.html").read_text(encoding="utf-8")
-    for command in ("plan", "pin", "verify", "explain", "crate", "name"):
+    for command in ("plan", "pin", "verdicts", "verify", "explain", "crate", "name"):
         assert f"usage: abspos {command}" in text
         assert f"<code>abspos {command}" in text
 

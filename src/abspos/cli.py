@@ -1,4 +1,5 @@
-"""The command ``abspos``: plan a study, pin its models, and audit its results.
+# PYTHON_ARGCOMPLETE_OK
+"""The command ``abspos``: plan a study, pin its models, read its verdicts, and audit its results.
 
 Exit codes: 0 success, 1 findings, 2 invalid command.
 """
@@ -6,13 +7,15 @@ Exit codes: 0 success, 1 findings, 2 invalid command.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+from abspos.options import options_of
 
 T = TypeVar("T")
 FINE, FINDINGS, USAGE = 0, 1, 2
@@ -36,7 +39,7 @@ def verify(options: argparse.Namespace) -> int:
     if options.against is not None:
         return against(results, options)
     began = time.monotonic()
-    report = check(results, options.project)
+    report = check(results, code_of(options))
     for finding in report.findings:
         say(finding)
     if not options.quiet:
@@ -80,7 +83,22 @@ def explain(options: argparse.Namespace) -> int:
     from abspos.stores import StoreError
 
     try:
-        for line in lines_of(options.file, results_of(options, options.file), options.project):
+        results = results_of(options, options.file)
+        for line in lines_of(options.file, results, code_of(options), options.depth):
+            say(line)
+    except StoreError as error:
+        say(f"error: {error}", file=sys.stderr)
+        return FINDINGS
+    return FINE
+
+
+def verdicts(options: argparse.Namespace) -> int:
+    """Print the verdict on every claim and the page to read."""
+    from abspos.report.summary import summary
+    from abspos.stores import StoreError
+
+    try:
+        for line in summary(results_of(options)):
             say(line)
     except StoreError as error:
         say(f"error: {error}", file=sys.stderr)
@@ -96,7 +114,7 @@ def crate(options: argparse.Namespace) -> int:
     results = results_of(options)
     target = options.output or results.with_name(f"{results.name}.crate.zip")
     try:
-        pack(results, options.project, target, stores=options.stores)
+        pack(results, code_of(options), target, stores=options.stores)
     except (StoreError, FileExistsError) as error:
         say(f"error: {error}", file=sys.stderr)
         return FINDINGS
@@ -108,7 +126,6 @@ def plan(options: argparse.Namespace) -> int:
     """Estimate the jobs, hours, memory and disk of a study before it runs."""
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
-    from abspos.planning.layout import Layout
     from abspos.planning.misfits import misfits
     from abspos.study.files import load_files
 
@@ -117,13 +134,14 @@ def plan(options: argparse.Namespace) -> int:
         machine = machine_of(options.speed)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    layout = Layout(study, options.project)
-    checkpoints = options.project / "results/checkpoints"
+    layout = layout_of(options, study)
+    checkpoints = layout.root / "results/checkpoints"
     if refused := misfits(layout, checkpoints):
         raise UsageError("\nerror: ".join(refused))
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
     for line in lines(found, machine, options.cores, options.gpus):
-        say(line)
+        if line.startswith("wall time") or not options.brief:
+            say(line)
     return FINE
 
 
@@ -132,7 +150,6 @@ def pin(options: argparse.Namespace) -> int:
     from abspos.models import lock
     from abspos.models.gaps import Gap, forget
     from abspos.models.hub import HubError, listing, read_too
-    from abspos.planning.layout import Layout
     from abspos.planning.misfits import misfits
     from abspos.study.files import load_files
 
@@ -155,7 +172,7 @@ def pin(options: argparse.Namespace) -> int:
 
     study = from_config(options, load_files)
     try:
-        layout = Layout(study, options.project)
+        layout = layout_of(options, study)
         old = layout.lock
     except lock.LockError as error:
         raise UsageError(str(error)) from None
@@ -163,7 +180,7 @@ def pin(options: argparse.Namespace) -> int:
     for revision in options.anew or []:
         if revision not in wanted:
             raise UsageError(f"--anew {revision}: the study names no such revision")
-    path = lock.path_of(study.study, options.project)
+    path = lock.path_of(study.study, layout.root)
     if options.moved:
         found = lock.moved(study, old, ask)
         for line in found.lines:
@@ -179,9 +196,7 @@ def pin(options: argparse.Namespace) -> int:
         for line in (*found.lines, *lock.gaps(found.lock)):
             say(line)
         found.failures += closed
-        found.failures += misfits(
-            Layout(study, options.project), options.project / "results/checkpoints"
-        )
+        found.failures += misfits(layout_of(options, study), layout.root / "results/checkpoints")
     for line in found.failures:
         say(f"error: {line}", file=sys.stderr)
     counts = Counter(
@@ -192,16 +207,36 @@ def pin(options: argparse.Namespace) -> int:
     return FINDINGS if found.failures or (options.moved and found.lines) else FINE
 
 
+def folder_of(options: argparse.Namespace) -> Path:
+    """The working folder, which holds the user's config and results."""
+    return options.project or Path()
+
+
+def code_of(options: argparse.Namespace) -> Path:
+    """The folder of the code: of a project that is named or worked in, or of this command."""
+    here = folder_of(options)
+    mine = Path(__file__).parents[2]
+    return here if options.project or (here / "workflow/rules").is_dir() else mine
+
+
+def layout_of(options: argparse.Namespace, study: Any) -> Any:
+    """The layout of a study in the working folder."""
+    from abspos.planning.layout import Layout
+
+    return Layout(study, folder_of(options), code_of(options))
+
+
 def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]) -> T:
-    """Result of a function of config.yaml and the files merged over it.
+    """Result of a function of the working folder's config and the files merged over it.
 
     Raises:
         UsageError: lists all config errors.
     """
     from abspos.study.config import ConfigError
+    from abspos.study.files import base_config
 
     try:
-        return make([options.project / "config.yaml", *options.configfile])
+        return make([base_config(folder_of(options), code_of(options)), *options.configfile])
     except ConfigError as error:
         raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
 
@@ -219,108 +254,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "name": name,
     "plan": plan,
     "pin": pin,
+    "verdicts": verdicts,
     "verify": verify,
     "explain": explain,
     "crate": crate,
 }
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of every command."""
-    top = argparse.ArgumentParser(prog="abspos", description=(__doc__ or "").splitlines()[0])
-    commands = top.add_subparsers(dest="command", required=True, metavar="command")
-    made = {}
-    for name, function in COMMANDS.items():
-        text = (function.__doc__ or "").splitlines()[0]
-        made[name] = commands.add_parser(name, help=text, description=text)
-        if name not in ("name", "plan", "pin"):  # which need no results
-            made[name].add_argument("--results", type=Path, metavar="DIR", help="results/<study>")
-            made[name].add_argument(
-                "--study", metavar="NAME", help="name of the study, instead of --results"
-            )
-        made[name].add_argument(
-            "--project",
-            type=Path,
-            default=Path(),
-            metavar="DIR",
-            help="where config.yaml, workflow/ and src/ lie (default: here)",
-        )
-        made[name].add_argument(
-            "--configfile",
-            type=Path,
-            nargs="+",
-            default=[],
-            metavar="FILE",
-            help="config file of the study, merged over config.yaml as by snakemake",
-        )
-    plan_options(made["plan"])
-    which = made["pin"].add_mutually_exclusive_group()
-    which.add_argument(
-        "--moved",
-        action="store_true",
-        help="only list pinned revisions that now point to another commit; pin nothing",
-    )
-    which.add_argument(
-        "--anew",
-        nargs="*",
-        metavar="REVISION",
-        help="pin these anew, or all: revisions that moved are fetched and measured again",
-    )
-    made["verify"].add_argument("--quiet", action="store_true", help="findings and totals only")
-    made["verify"].add_argument(
-        "--against",
-        type=Path,
-        metavar="DIR",
-        help="compare numbers with another run of the study instead",
-    )
-    made["verify"].add_argument(
-        "--tolerance",
-        type=float,
-        default=1e-3,
-        metavar="X",
-        help="largest rounding difference, as a share of the largest value (default: %(default)s)",
-    )
-    made["explain"].add_argument("file", metavar="FILE", help="a result, or TABLE.csv:LINE")
-    made["crate"].add_argument(
-        "--stores",
-        choices=("none", "components", "all"),
-        default="none",
-        help="which stores to pack (default: %(default)s)",
-    )
-    made["crate"].add_argument("--output", type=Path, metavar="FILE", help="a .zip, or a folder")
-    return top
-
-
-def plan_options(command: argparse.ArgumentParser) -> None:
-    """The options of ``abspos plan``, less those that it shares."""
-    command.add_argument(
-        "--cores",
-        type=count,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="cores that jobs share (default: all of this machine)",
-    )
-    command.add_argument(
-        "--gpus",
-        type=count,
-        default=1,
-        metavar="N",
-        help="GPUs that jobs share if the study has device: cuda (default: %(default)s)",
-    )
-    command.add_argument(
-        "--speed",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a rate of the machine per second, such as cpu_flops=6e10; may be repeated",
-    )
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"value {text!r}: a whole number from 1 on")
-    return int(text)
 
 
 def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
@@ -336,18 +274,18 @@ def results_of(options: argparse.Namespace, file: str | None = None) -> Path:
     elif options.study is not None:
         if Path(options.study).name != options.study:
             raise UsageError(f"--study {options.study!r}: a name, not a path; or use --results")
-        results = options.project / "results" / options.study
+        results = folder_of(options) / "results" / options.study
     elif options.configfile:
-        results = options.project / "results" / from_config(options, study_name)
+        results = folder_of(options) / "results" / from_config(options, study_name)
     elif file is not None and (owner := owner_of(Path(file))):
         results = owner
     else:
-        ledgers = sorted(options.project.glob("results/*/ledger"))
+        ledgers = sorted(folder_of(options).glob("results/*/ledger"))
         studies = [path.parent for path in ledgers if path.parent.name != "checkpoints"]
         if len(studies) == 1:  # a crate holds one study, whatever its config.yaml is called
             results = studies[0]
         else:
-            results = options.project / "results" / from_config(options, study_name)
+            results = folder_of(options) / "results" / from_config(options, study_name)
     if not results.is_dir():
         raise UsageError(f"{results}: no such folder; run snakemake first, or give --results")
     return Path(results)
@@ -358,13 +296,23 @@ def owner_of(path: Path) -> Path | None:
     return next((p for p in path.parents if (p / "ledger").is_dir()), None)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    return options_of({name: (f.__doc__ or "").splitlines()[0] for name, f in COMMANDS.items()})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
         The exit code: 0 all is well, 1 findings, 2 the command was wrong.
     """
-    options = parser().parse_args(arguments)
+    top = parser()
+    with suppress(ModuleNotFoundError):  # of an extra
+        import argcomplete
+
+        argcomplete.autocomplete(top)
+    options = top.parse_args(arguments)
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:

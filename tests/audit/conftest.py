@@ -106,6 +106,7 @@ class Study:
             {"keep_activations": False},
             rule,
             None,
+            scriptdir=str(self.root / "workflow/scripts"),
         )
 
     def models(self, checkpoint: str = CHECKPOINT) -> None:

@@ -72,3 +72,16 @@ def test_a_file_without_an_entry_has_no_story(study):
     (study.results / "ledger/claims.csv.json").write_text("{}")
     with pytest.raises(StoreError, match="is not valid"):
         told(study, "results/s/claims.csv")
+
+
+def test_it_goes_as_deep_as_it_should(study):
+    def depth(number):
+        found = explain(str(study.results / "figures/f.svg"), study.results, study.root, number)
+        return "\n".join(found).partition("\n\ncode 1\n")[0]
+
+    assert "claims.csv" not in depth(0)
+    assert "--depth 1 shows more" in depth(0)
+    assert "claims.csv" in depth(1)
+    assert "checkpoints" not in depth(1)
+    whole = "\n".join(told(study, "results/s/figures/f.svg")).partition("\n\ncode 1\n")[0]
+    assert depth(99) == whole

@@ -41,7 +41,11 @@ SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 def project(tmp_path, monkeypatch) -> Path:
     """An empty project with one source and one input."""
     monkeypatch.chdir(tmp_path)
-    for name, text in ((CODE, "x = 1\n"), ("resources/corpus/a.jsonl", '{"text": "a"}\n')):
+    for name, text in (
+        (CODE, "x = 1\n"),
+        ("workflow/scripts/make.py", ""),
+        ("resources/corpus/a.jsonl", '{"text": "a"}\n'),
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -75,6 +79,7 @@ def given(
         {"keep_activations": False},
         "make",
         None,
+        scriptdir=str(Path("workflow/scripts").absolute()),
     )
 
 

@@ -50,7 +50,7 @@ def slices(of: Layout) -> dict[str, Any]:
     """Every slice by its rule; of extraction and decomposition one for each arm."""
     found: dict[str, Any] = {
         "inputs": of.inputs(),
-        "corpus": of.corpus(),
+        "corpus": [*of.corpus(), *of.shipped_corpus()],
         "judgement": of.judgement(),
         "calibration": of.calibration(),
         "tabulation": {model.name: of.tabulation(model.name) for model in of.study.models},
@@ -247,7 +247,8 @@ def test_tokens_to_swap_are_those_that_a_model_reads():
 
 
 def test_the_corpus_that_is_shipped_is_found():
-    found = layout().corpus()
+    assert layout().corpus() == []
+    found = layout().shipped_corpus()
     assert found
     assert all((ROOT / path).is_file() for path in found)
 

@@ -620,7 +620,12 @@ def test_an_extra_key_is_never_ignored(path: tuple[Any, ...], key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "made"), [("config.md", reference), ("config.schema.json", schema)]
+    ("name", "made"),
+    [
+        ("config.md", reference),
+        ("config.schema.json", schema),
+        ("study.schema.json", lambda: schema(whole=False)),
+    ],
 )
 def test_committed_files_are_in_step(name: str, made: Callable[[], str]) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made()
@@ -632,6 +637,23 @@ def test_schema_agrees_with_the_loader() -> None:
     assert not validator.is_valid(tiny(sede=1))
     assert not validator.is_valid(arms("no_bos"))
     assert not validator.is_valid(tiny(study="a/b"))
+
+
+def test_the_schema_of_a_study_asks_for_no_key_at_its_top_and_else_for_the_same() -> None:
+    whole, part = json.loads(schema()), json.loads(schema(whole=False))
+    assert whole.pop("required") == ["models", "variants"]
+    assert whole == part
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted(ROOT.glob("studies/**/*.yaml"))], ids=lambda p: p.stem
+)
+def test_editors_find_a_schema_that_every_study_fits(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    (named,) = re.findall(r"\A# yaml-language-server: \$schema=(\S+)\n", text)
+    found = (path.parent / named).resolve()
+    assert found.name == f"{'config' if path.stem == 'config' else 'study'}.schema.json"
+    jsonschema.validate(yaml.safe_load(text), json.loads(found.read_text(encoding="utf-8")))
 
 
 def test_reference_tells_every_key() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config
 
 from abspos.study.config import ConfigError
-from abspos.study.files import MOST_VALUES, load_files, merged, read, study_name
+from abspos.study.files import MOST_VALUES, base_config, load_files, merged, read, study_name
 
 ROOT = Path(__file__).parents[2]
 TINY = """\
@@ -276,3 +276,12 @@ def test_a_name_that_leads_elsewhere_is_refused(file, study):
     with pytest.raises(ConfigError, match=r"^study: value .* a letter or digit first"):
         study_name(["config.yaml", name])
     assert len(mistakes(name)) == 1
+
+
+def test_the_config_of_the_working_folder_comes_before_that_of_the_code(tmp_path):
+    folder, code = tmp_path / "here", tmp_path / "code"
+    assert base_config(folder, code) == code / "config.yaml"
+    for own in (folder / "config/config.yaml", folder / "config.yaml"):
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text("study: mine\n")
+        assert base_config(folder, code) == own

@@ -492,6 +492,18 @@ def new_project() -> type[Project]:
 
 
 @pytest.fixture(scope="session")
+def plan_of() -> type[Plan]:
+    """Reads what ``snakemake -n`` printed."""
+    return Plan
+
+
+@pytest.fixture(scope="session")
+def small_study() -> dict[str, Any]:
+    """What makes the study of ``small``."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
 def kill() -> Callable[[Project, set[str]], Disturbance]:
     """See kill_stages."""
     return kill_stages

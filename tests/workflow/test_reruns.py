@@ -109,16 +109,16 @@ def test_a_fresh_clone_beside_results_elsewhere_does_nothing(project) -> None:
 
 
 def test_without_its_records_snakemake_has_time_stamps_alone(project) -> None:
-    """An edit goes unseen (abspos verify sees it), a corpus that is newer than results does not."""
+    """An edit of code or corpus goes unseen (abspos verify sees it), a newer input does not."""
     shutil.rmtree(project.root / ".snakemake")
-    for path in (project.root / "resources").rglob("*"):
-        os.utime(path, (0, 0))
     project.edit("src/abspos/claims/verdicts.py", add("EDITED = 1"))
+    project.edit("resources/corpus/austen.jsonl", add(""))
     assert project.plan().nothing
-    os.utime(project.root / "resources/corpus/austen.jsonl")
+    manifest = next((project.root / "results/checkpoints").rglob("*.manifest.json"))
+    os.utime(manifest)
     plan = project.plan()
     assert plan.rules == {rule: EVERYTHING[rule] for rule in EVERYTHING.keys() - {"models"}}
-    assert plan.causes()["inputs"] == "Updated input files: resources/corpus/austen.jsonl"
+    assert plan.causes()["inputs"].startswith("Updated input files: results/checkpoints/")
 
 
 def test_touching_and_comments_do_nothing(project, touch) -> None:

@@ -1,15 +1,9 @@
 # The study, checked as a whole before any job; names and helpers that the rules share.
 
-import os
 import re
 import sys
 
-# Jobs, on this machine or a cluster's, import the library from this checkout.
-SOURCE = str(Path(workflow.basedir) / "src")
-sys.path.insert(0, SOURCE)
-os.environ.update(PYTHONPATH=SOURCE)
-
-from abspos.audit.code import sources
+from abspos.audit.code import shipped, sources
 from abspos.figures.facts import facts, sections
 from abspos.inputs.corpus import check_corpus
 from abspos.inputs.records import InputError, Keys
@@ -26,14 +20,17 @@ from abspos.study.conditions import chooses_heads
 from abspos.study.config import SLURM, ConfigError
 from abspos.study.files import load_files
 
+# As a module with `config:`, the study is that mapping, whatever files it came from.
+MODULE = not workflow.modifier.is_main_snakefile()
+GIVEN = workflow.modifier.skip_configfile
 try:
     STUDY = load_files(
-        ["config.yaml", *workflow.overwrite_configfiles],
+        [] if GIVEN else [CONFIGFILE, *workflow.overwrite_configfiles],
         config,
         workflow.config_settings.config,
     )
     LIMITS = read_limits(STUDY.slurm_partitions)
-    LAYOUT = Layout(STUDY)
+    LAYOUT = Layout(STUDY, code=ROOT)
     if STUDY.inputs.dataset is None:
         inputs, keys = STUDY.inputs, Keys(**LAYOUT.keys())
         check_corpus(LAYOUT.corpus_folder(), inputs.number, inputs.length, keys)
@@ -41,14 +38,15 @@ try:
 except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")
 
-# Here all jobs share one machine's memory; a cluster gives each what it asks for.
-if workflow.resource_settings.nodes is None and "mem_mb" not in workflow.global_resources:
+# Here all jobs share one machine's memory; a cluster gives each what it asks for. A module leaves
+# that to the workflow that uses it.
+shares = workflow.resource_settings.nodes is None and not MODULE
+if shares and "mem_mb" not in workflow.global_resources:
     workflow.register_resource("mem_mb", memory_mb())
 
 RESULTS = LAYOUT.results
 MENU = sections(LAYOUT.figures())
 CHECKPOINTS = "results/checkpoints"
-ROOT = Path(workflow.basedir)
 
 
 wildcard_constraints:
@@ -71,8 +69,11 @@ def checkpoint_path(path):
     return f"{CHECKPOINTS}/{path}"
 
 
-def corpus_folder(wildcards):
-    """The file that is the corpus, or the folder whose files are."""
+def corpus_folder(wildcards, threads):
+    """The file that is the corpus, or the folder whose files are.
+
+    Where it lies is no reason to run again (see swap_tokens); what it holds is.
+    """
     return LAYOUT.corpus_folder()
 
 
@@ -91,6 +92,11 @@ def code(script, *modules):
     Each is a parameter of its own, so that `snakemake -n` names the file that was edited.
     """
     return sources(ROOT / "workflow/scripts" / script, ROOT, modules)
+
+
+def shipped_corpus():
+    """Digests of the corpus, where it is one that comes with the code: tracked as the code is."""
+    return shipped(LAYOUT.shipped_corpus(), ROOT)
 
 
 def load(model, revision):

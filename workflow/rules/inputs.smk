@@ -34,6 +34,7 @@ rule inputs:
         **asks("inputs"),
     params:
         *code("inputs.py"),
+        *shipped_corpus(),
         config=LAYOUT.inputs(),
         corpus=corpus_folder,
         swap_tokens=swap_tokens,

@@ -37,7 +37,8 @@ class Chain:
     """All entries of a study, and those of the checkpoints that it came from.
 
     Results may have been moved since they were made: recorded paths are looked up below the
-    folder that holds the ledger now, those of checkpoints beside it, all others in the project.
+    folder that holds the ledger now, those of checkpoints beside it, all others in the working
+    folder, which holds results/, and then in the project.
 
     Attributes:
         results: the study's folder.
@@ -61,7 +62,10 @@ class Chain:
             return home.joinpath(*path.parts[2:])
         beside = self.results.parent.joinpath(*path.parts[1:])
         project = self.root / path
-        return beside if recorded.startswith("results/") and not project.exists() else project
+        if recorded.startswith("results/"):
+            return project if project.exists() else beside
+        working = self.results.parent.parent / path
+        return working if working.exists() else project
 
     def record(self, recorded: str) -> Record | None:
         """The entry of a recorded path, if there is one."""

@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from abspos.stores import file_digest
+
 PACKAGE = "abspos"
+RESOURCES = "resources"  # data that comes with the code
 Import = tuple[str, tuple[str, ...]]  # module, and the names taken from it
 
 #: Modules that watch over a run and cannot change what it computes; with all below them.
@@ -73,6 +76,23 @@ def sources(script: Path, root: Path, extra: Sequence[str] = ()) -> list[str]:
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting += [*_imported(path, package), name.rpartition(".")[0] or PACKAGE]
     return sorted(lines)
+
+
+def shipped(names: Iterable[str], root: Path) -> list[str]:
+    """Digests of data that comes with the code, as ``relative/path:digest`` lines.
+
+    Args:
+        names: files relative to ``root``, the project folder.
+
+    Returns:
+        Sorted lines; the digest is the first 16 hexadecimal digits of the file's SHA-256.
+    """
+    return sorted(f"{name}:{file_digest(root / name)[:16]}" for name in names)
+
+
+def is_data(line: str) -> bool:
+    """Whether a line is one of ``shipped``, not of ``sources``."""
+    return line.startswith(f"{RESOURCES}/")
 
 
 def digest(path: Path) -> str:

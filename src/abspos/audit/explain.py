@@ -38,13 +38,14 @@ class Index:
             yield from (f"  {line}" for line in lines)
 
 
-def explain(file: str, results: Path, root: Path) -> Iterator[str]:
+def explain(file: str, results: Path, root: Path, depth: int | None = None) -> Iterator[str]:
     """Lines that show the provenance of a result, as an indented tree.
 
     Args:
         file: a result, a file inside a store, or ``table.csv:LINE`` for the numbers of one line.
         results: the study's folder.
         root: the project's folder.
+        depth: steps back: 0 shows the result alone, 1 what it was made from; None: all.
 
     Raises:
         StoreError: the ledger has no valid entry for the file.
@@ -55,7 +56,7 @@ def explain(file: str, results: Path, root: Path) -> Iterator[str]:
     if line is not None:
         yield from _row(record.path, line)
     sources, environments = Index("code"), Index("environment")
-    yield from _tree(chain, record, 0, set(), sources, environments)
+    yield from _tree(chain, record, 0, set(), sources, environments, depth)
     yield from sources.lines()
     yield from environments.lines()
 
@@ -93,25 +94,37 @@ def _row(table: Path, line: int) -> Iterator[str]:
 
 
 def _tree(
-    chain: Chain, record: Record, depth: int, seen: set[Path], sources: Index, machines: Index
+    chain: Chain,
+    record: Record,
+    depth: int,
+    seen: set[Path],
+    sources: Index,
+    machines: Index,
+    most: int | None,
 ) -> Iterator[str]:
     indent = "  " * depth
     entry = record.entry
     if record.path in seen:
         yield f"{indent}{record.path}  (see above)"
         return
-    seen.add(record.path)
+    if depth != most:  # else it may be shown whole elsewhere
+        seen.add(record.path)
     yield f"{indent}{record.path}  sha256 {entry['digest'][:16]}  {state(chain, record)}"
     about = _about(entry)
     made = f"{sources.label(_code(chain, entry))}, {machines.label(_environment(entry))}"
     yield from (f"{indent}  | {line}" for line in [*about, made])
     inputs = list(chain.sources(record))
     twins = {str(ledger.manifest_of(Path(name))) for name, _, _ in inputs}
+    if depth == most:
+        count = sum(name not in twins for name, _, _ in inputs)
+        if count:
+            yield f"{indent}  ... {count} input{'s' * (count > 1)}: --depth {depth + 1} shows more"
+        return
     for name, described, known in inputs:
         if name in twins:  # the manifest of a store that has its own lines
             continue
         if known is not None:
-            yield from _tree(chain, known, depth + 1, seen, sources, machines)
+            yield from _tree(chain, known, depth + 1, seen, sources, machines, most)
         elif chain.locate(name) not in seen:
             seen.add(chain.locate(name))
             yield f"{indent}  {name}  {_outside(chain, name, described)}"

@@ -288,14 +288,23 @@ def _told_to_stop() -> Iterator[None]:
         signal.signal(signal.SIGTERM, old)
 
 
+def _code_root(snakemake: Any) -> Path:
+    """The project folder, which holds the script: with the code, not always where results go."""
+    if (scripts := Path(os.path.normpath(snakemake.scriptdir))).is_dir():
+        return scripts.parents[1]
+    return Path(__file__).parents[3]  # a script of a git repository, which has no folder
+
+
 def _before(snakemake: Any) -> dict[str, Any]:
     """State recorded before the work, since inputs and sources may change while it runs."""
     with loading():
         from abspos.audit import ledger, machine
 
-    root = Path.cwd()
+    root = _code_root(snakemake)
     settings = dict(snakemake.params.items())
-    lines = list(snakemake.params)[: len(snakemake.params) - len(settings)]
+    every = list(snakemake.params)[: len(snakemake.params) - len(settings)]
+    lines = [line for line in every if not ledger.code.is_data(line)]
+    data = [line.rpartition(":")[0] for line in every if ledger.code.is_data(line)]
     sources = ledger.code_files(lines, root)
     for line in lines:
         path, _, planned = line.rpartition(":")
@@ -304,11 +313,14 @@ def _before(snakemake: Any) -> dict[str, Any]:
     config = settings.pop("config", {})
     rule = ledger.rule_file(snakemake.rule, ledger.script_of(sources), root)
     return {
-        "inputs": ledger.inputs(str(path) for path in snakemake.input),
+        "inputs": {
+            **ledger.inputs(str(path) for path in snakemake.input),
+            **{name: ledger.describe(root / name) for name in sorted(data)},
+        },
         "code": sources,
         "rule": {"name": snakemake.rule, "defined": rule},
         "wildcards": {key: str(value) for key, value in snakemake.wildcards.items()},
-        "params": ledger.plain(settings),
+        "params": ledger.plain(settings, root),
         "config": ledger.plain(config),
         "seeds": ledger.plain(ledger.seeds({"config": config, **settings})),
         "git": machine.commit(root),

@@ -89,7 +89,7 @@ def rule_file(rule: str, script: str | None, root: Path) -> dict[str, str] | Non
         ``path``, ``file`` (64 digits) and ``code`` (16, of the rule less comments), or None.
     """
     second: dict[str, str] | None = None
-    for path in [root / "Snakefile", *sorted(root.glob("workflow/rules/*.smk"))]:
+    for path in [root / "workflow/Snakefile", *sorted(root.glob("workflow/rules/*.smk"))]:
         text = path.read_text("utf-8", "replace") if path.is_file() else ""
         for name, block in rules(code.normal(text, docstrings=True)):
             runs = script is not None and f'/{PurePosixPath(script).name}"' in "".join(block)
@@ -140,14 +140,22 @@ def seeds(value: Any, name: str = "") -> dict[str, Any]:
     return found
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON holds it; what JSON does not know becomes text."""
+def plain(value: Any, root: Path | None = None) -> Any:
+    """A value as JSON holds it; what JSON does not know becomes text.
+
+    Args:
+        value: nested settings.
+        root: a folder, the project's, below which paths are written as relative to it.
+    """
+    if isinstance(value, str) and root is not None:
+        return value.removeprefix(f"{root.as_posix()}/")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, root) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        ordered = sorted(value) if isinstance(value, set | frozenset) else value
+        return [plain(v, root) for v in ordered]
     return value.as_posix() if isinstance(value, PurePosixPath) else str(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def draw_run(part: SubFigure, sinks: pd.DataFrame, data: style.Data) -> None:
     if ranked.empty or stores[0] not in data.stores:
         style.absent(part.subplots(), "no standard arm with bos or no-bos in this study")
         return
-    top = ranked.loc[ranked["sink_excess"].idxmax()]
+    top = ranked.iloc[int(ranked["sink_excess"].to_numpy().argmax())]
     layer, head = int(top["layer"]), int(top["head"])
     fields = parts_of(open_dataset(data.stores[stores[0]]).isel(layer=layer, head=head))
     part.supylabel(f"layer {layer}, head {head}", fontsize=9)
@@ -143,5 +144,5 @@ def draw_part(ax: Axes, name: str, fields: Fields, scale: tuple[Normalize, str])
     ax.set_xlabel("key", fontsize=8.5)
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     if name in SIGNS:
-        style_of_sign = {"fontsize": 18, "ha": "center", "va": "center"}
+        style_of_sign: dict[str, Any] = {"fontsize": 18, "ha": "center", "va": "center"}
         ax.text(-0.14, 0.5, SIGNS[name], transform=ax.transAxes, **style_of_sign)

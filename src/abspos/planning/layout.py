@@ -13,10 +13,10 @@ from typing import Any
 
 from abspos.figures import FIGURES
 from abspos.figures.facts import facts
-from abspos.inputs.corpus import folder_of, text_files
-from abspos.inputs.records import InputError
+from abspos.inputs.corpus import folder_of
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
+from abspos.planning.corpora import Corpus
 from abspos.study.conditions import PAIRS, REPEATS, SUBSTITUTES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource
@@ -30,21 +30,8 @@ ONLY_WITH = {
 }
 #: Tables of one model that are also joined over all models.
 TABLES = (
-    "energies",
-    "sinks",
-    "sink_share",
-    "layers",
-    "readings",
-    "summary",
-    "profile",
-    "position0",
-    "states",
-    "balance",
-    "loss",
-    "masses",
-    "controls",
-    "factorial",
-    "fingerprint",
+    *("energies", "sinks", "sink_share", "layers", "readings", "summary", "profile", "position0"),
+    *("states", "balance", "loss", "masses", "controls", "factorial", "fingerprint"),
 )
 
 
@@ -54,11 +41,13 @@ class Layout:
 
     Attributes:
         study: the study.
-        root: the folder that all paths are relative to.
+        root: the working folder, which all paths are relative to.
+        code: the folder of the code, with what it ships in resources/.
     """
 
     study: Study
     root: Path = Path()
+    code: Path = Path(__file__).parents[3]
 
     @property
     def results(self) -> str:
@@ -206,26 +195,27 @@ class Layout:
             "documents": data.documents,
         }
 
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return Corpus(folder_of(self.study.inputs.corpus), self.root, self.code)
+
     def corpus_folder(self) -> str:
         """The corpus: a folder, or one file.
 
         Raises:
             InputError: it is in a home folder that does not exist.
         """
-        if self.study.inputs.dataset:
-            return f"{self.results}/corpus"
-        return str(folder_of(self.study.inputs.corpus))
+        return f"{self.results}/corpus" if self.study.inputs.dataset else self._corpus.folder
 
     def corpus(self) -> list[str]:
         """Files that change with the corpus: its own, or the manifest of a data set."""
         if self.study.inputs.dataset:
             return [f"{self.corpus_folder()}.manifest.json"]
-        corpus = Path(self.corpus_folder())
-        try:
-            found = text_files(self.root / corpus)
-        except InputError:  # told where the corpus is checked
-            return []
-        return [str(corpus)] if (self.root / corpus).is_file() else [str(corpus / n) for n in found]
+        return self._corpus.own
+
+    def shipped_corpus(self) -> list[str]:
+        """Files of a corpus that comes with the code, relative to the code's folder."""
+        return [] if self.study.inputs.dataset else self._corpus.shipped
 
     def keys(self) -> dict[str, str | None]:
         """Keys of the corpus's records; a data set of the hub has been written with the first."""

@@ -225,8 +225,8 @@ def line_of(by_lens: Mapping[str, Mapping[str, Any]]) -> Line:
     """One line of the verdict table from its rows by lens."""
     first = {k: "" if pd.isna(v) else v for k, v in next(iter(by_lens.values())).items()}
     name = PLAIN.get(first["number"], first["number"])
-    both = (number(by_lens.get(lens)) for lens in ("log", "probability"))
-    return Line(first, name, *both, note=notes(by_lens))
+    log, probability = (number(by_lens.get(lens)) for lens in ("log", "probability"))
+    return Line(first, name, log, probability, note=notes(by_lens))
 
 
 def every_row(claims: pd.DataFrame) -> list[dict[str, Any]]:
@@ -234,7 +234,7 @@ def every_row(claims: pd.DataFrame) -> list[dict[str, Any]]:
     text = claims.reindex(columns=list(COLUMNS)).astype(object)
     rows = text.where(text.notna(), "").to_dict("records")
     return [
-        {**row, "line": line, "text": estimate(own)}
+        {**{str(k): v for k, v in row.items()}, "line": line, "text": estimate(own)}
         for line, (row, own) in enumerate(zip(rows, claims.to_dict("records"), strict=True), 2)
     ]
 

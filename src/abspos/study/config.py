@@ -6,12 +6,15 @@ conditions (docs/method.md, section 4). `load_study` turns Snakemake's merged co
 imported, since the Snakefile reads the config at every start.
 
     python -m abspos.study.config schema       prints docs/config.schema.json
+    python -m abspos.study.config study-schema prints docs/study.schema.json
     python -m abspos.study.config reference    prints docs/config.md
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -117,7 +120,8 @@ class Inputs(Part):
         default="resources/corpus",
         description="A file, or a folder with its subfolders: *.txt (one document each), *.jsonl "
         "(one per line), both plain or with .gz, or *.parquet (one per row); relative to the "
-        "project, absolute, or from ~.",
+        "working folder, absolute, or from ~. resources/corpus is in the code of abspos, if the "
+        "working folder has none of that name.",
     )
     text: Text = Field(
         default="text", description="The key, or the column, that holds a record's text."
@@ -353,9 +357,10 @@ def load_study(config: Mapping[str, Any]) -> Study:
     return study
 
 
-def schema() -> str:
-    """The JSON schema of the config, as text (docs/config.schema.json)."""
-    return json_schema(Study)
+def schema(whole: bool = True) -> str:
+    """JSON schema of a whole config, or of a file that states only what differs, as text."""
+    text = json_schema(Study)
+    return text if whole else re.sub(r',\n  "required": \[[^]]*\]', "", text)
 
 
 def reference() -> str:
@@ -377,16 +382,19 @@ PREFACE = """\
 # Config reference
 
 Made by `python -m abspos.study.config reference` from `src/abspos/study/`; a test keeps them equal.
-`docs/config.schema.json`, made by `python -m abspos.study.config schema`, is for editors.
+`docs/config.schema.json` and, for files that state only what differs, `docs/study.schema.json` are
+for editors; a first line `# yaml-language-server: $schema=PATH` names one of them.
 
-`config.yaml` is always read. A study given by `--configfile studies/<name>.yaml` is merged over it:
-mappings merge key by key, lists replace lists. A study file without the key `study` gets
-its file's name. All config errors are reported together, one per line, before any job starts.
+One file is always read: `config.yaml` of the working folder, or else its `config/config.yaml`, or
+else the `config.yaml` of abspos, which is the default study. A file given by
+`--configfile studies/<name>.yaml` is merged over it: mappings merge key by key, lists replace
+lists. A study file without the key `study` gets its file's name. All config errors are reported
+together, one per line, before any job. Relative paths: docs/anywhere.md.
 """
 
 
 if __name__ == "__main__":
-    commands = {"schema": schema, "reference": reference}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        sys.exit("usage: python -m abspos.study.config schema|reference")
-    sys.stdout.write(commands[sys.argv[1]]())
+    parts = {"schema": schema, "reference": reference, "study-schema": partial(schema, False)}
+    if len(sys.argv) != 2 or sys.argv[1] not in parts:
+        sys.exit(f"usage: python -m abspos.study.config {'|'.join(parts)}")
+    sys.stdout.write(parts[sys.argv[1]]())

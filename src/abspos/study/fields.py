@@ -185,7 +185,9 @@ class LocalSource(Part):
     """A checkpoint that is already on this machine."""
 
     type: Literal["local"] = Field(description="The kind of source.")
-    path: Path = Field(description="A checkpoint folder, or a GGUF file.")
+    path: Path = Field(
+        description="A checkpoint folder, or a GGUF file; relative to the working folder."
+    )
 
 
 class RandomSource(Part):

@@ -85,6 +85,17 @@ class _Loader(yaml.SafeLoader):
             raise _Unreadable(why, _line(node)) from None
 
 
+def base_config(folder: Path, code: Path) -> Path:
+    """The config that further files are merged over.
+
+    Args:
+        folder: the working folder, whose config.yaml or config/config.yaml comes first.
+        code: the folder of the code, whose config.yaml is the default study.
+    """
+    own = (folder / "config.yaml", folder / "config" / "config.yaml")
+    return next((path for path in own if path.exists()), code / "config.yaml")
+
+
 def read(path: str | Path) -> ConfigFile:
     """Read one config file, YAML or JSON; what is wrong with it is in `mistakes`."""
     path = Path(path)
