@@ -88,8 +88,8 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
         ("inputs", "number"),
         64,
         {"inputs", *arms_of("extraction")}
-        # take the first 8 of either
-        - {f"extraction standard/{name}" for name in FEW},
+        # take the first 8, or 32, of either
+        - {f"extraction standard/{name}" for name in (*FEW, "shift")},
     ),
     (("inputs", "length"), 256, {"inputs"}),
     (("inputs", "start"), "document", {"inputs"}),
@@ -101,7 +101,11 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (
         ("swap_tokens", 0),
         " a",
-        {"judgement", *arms_of("extraction", "standard/swap-token-1", "standard/control-later")},
+        {
+            "judgement",
+            *arms_of("extraction", "standard/swap-token-1", "standard/control-later"),
+            *arms_of("extraction", "standard/exchange-readers", "standard/exchange-others"),
+        },
     ),
     (("swap_tokens", 1), " a", {"judgement", *arms_of("extraction", "standard/swap-token-2")}),
     (("swap_tokens", "+"), " queen", {"judgement", "tabulation"}),
@@ -122,7 +126,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
             *arms_of("decomposition", *UNWINDOWED),  # which are looked at beyond every window
         },
     ),
-    (("variants", 0, "conditions", 10, "inputs"), 64, {"extraction standard/control-shift"}),
+    (("variants", 0, "conditions", 18, "inputs"), 64, {"extraction standard/control-shift"}),
     (("variants", 0, "conditions", "+"), "swap-random", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "no-bos", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "swap-mean", {"tabulation", "decomposition ntk/bos"}),
@@ -242,7 +246,8 @@ def test_a_corpus_outside_the_project_is_found(tmp_path, monkeypatch):
 
 def test_tokens_to_swap_are_those_that_a_model_reads():
     assert layout().swap_tokens(MODEL) == list(layout().study.swap_tokens)
-    without = changed(("models", 0, "without"), ["swap-token", "control-later"])
+    reading = ["swap-token", "control-later", "exchange-readers", "exchange-others"]
+    without = changed(("models", 0, "without"), reading)
     assert layout(without).swap_tokens(MODEL) == []
 
 
@@ -267,7 +272,7 @@ def test_revisions_of_a_hub_model_are_the_configs():
 
 
 def test_the_revision_of_a_packaged_model_is_its_files_digest():
-    assert layout().models() == [(MODEL, DIGEST[:12]), ("gemma-3-270m", "a5fd3b62230a")]
+    assert layout().models() == [(MODEL, DIGEST[:12])]
 
 
 @pytest.mark.parametrize("kind", ["random", "synthetic"])
@@ -332,7 +337,8 @@ def test_models_of_random_weights_are_named_to_the_judges():
 def test_what_is_compared_with_bos():
     found = layout()
     for variant, condition in found.arms(MODEL):
-        compared = condition.startswith(("swap-", "ablate-", "control-")) and condition not in FEW
+        kinds = ("swap-", "ablate-", "control-", "exchange-", "silence-", "unsink-")
+        compared = condition.startswith(kinds) and condition not in FEW
         assert found.reference(MODEL, variant, condition) == ("bos" if compared else None)
         assert found.is_reference(MODEL, variant, condition) == (
             condition == "bos" and variant in ("standard", "window")
@@ -352,7 +358,7 @@ def test_figures_of_pairs_and_repeats_need_them():
     everything = layout().figures()
     assert {"factorial", "controls"} <= set(everything)
     assert {"factorial", "controls"}.isdisjoint(conditions("bos", "no-bos").figures())
-    assert "controls" in conditions("bos", "control-repeat").figures()
+    assert "repeats" in conditions("bos", "control-repeat").figures()
     assert "factorial" in conditions("bos", "shift").figures()
 
 

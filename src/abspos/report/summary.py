@@ -50,4 +50,4 @@ def in_lenses(rows: pd.DataFrame) -> str:
     }
     if len(set(found.values())) == 1:
         return str(next(iter(found.values())))
-    return "; ".join(f"{lens} lens: {verdict}" for lens, verdict in found.items())
+    return "; ".join(f"{lens!s} lens: {verdict}" for lens, verdict in found.items())

@@ -12,7 +12,7 @@ imported, since the Snakefile reads the config at every start.
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -394,7 +394,11 @@ together, one per line, before any job. Relative paths: docs/anywhere.md.
 
 
 if __name__ == "__main__":
-    parts = {"schema": schema, "reference": reference, "study-schema": partial(schema, False)}
+    parts: dict[str, Callable[[], str]] = {
+        "schema": schema,
+        "reference": reference,
+        "study-schema": partial(schema, False),
+    }
     if len(sys.argv) != 2 or sys.argv[1] not in parts:
         sys.exit(f"usage: python -m abspos.study.config {'|'.join(parts)}")
     sys.stdout.write(parts[sys.argv[1]]())
