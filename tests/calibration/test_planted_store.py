@@ -154,7 +154,7 @@ def test_a_window_hides_position_0_and_changes_no_logit(arm, decomposed):
     full, narrow = open_dataset(*arm()), open_dataset(*arm(variant={"window": 6}))
     np.testing.assert_array_equal(full["q"].values, narrow["q"].values)
     assert narrow.attrs["window"] == [6] * 4
-    assert narrow.attrs["kind"] == ["sliding"] * 4
+    assert narrow.attrs["kind"] == ["sliding 6"] * 4
     assert decomposed(variant={"window": 6})["a_1_64"].values.max() < 1
 
 

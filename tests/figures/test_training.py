@@ -60,6 +60,7 @@ def tables() -> dict[str, pd.DataFrame]:
                 "number": "energy reduction",
                 "lens": lens,
                 "summary": "median",
+                "reading": "R",
                 "estimate": 0.3,
             }
             for run in runs

@@ -154,7 +154,7 @@ def test_both_are_extracted_and_decomposed_alike(pair, corpus, run, decompose_in
     for name in ("residual", "attention", "denominator", "gram/early/log/residual"):
         if name in one:
             xr.testing.assert_allclose(one[name], other[name], atol=1e-5)
-    assert one.attrs["kind"] == other.attrs["kind"] == ["full"] * 3
+    assert one.attrs["kind"] == other.attrs["kind"] == ["full, theta 1e4"] * 3
 
 
 def test_code_beside_a_gguf_file_never_runs(given, tokenizer, tmp_path):

@@ -26,7 +26,8 @@ SMALLEST = 1e-30  # stands for an energy that is exactly 0
 def draw(data: style.Data) -> Figure:
     """Conditions as rows, lenses as marks, runs beside each other."""
     repeats = repeats_of(data.tables["controls"])
-    heading, note = "R under one repeated token", "variant standard, early queries"
+    heading = "R under one repeated token"
+    note = "variant standard, early queries; extremes over heads, without intervals"
     if repeats.empty:
         return style.empty(heading, note, "no repeated token in this study")
     found = tidy.runs(repeats)

@@ -89,7 +89,7 @@ COMPONENTS = {
     "row": Look(SKY, "-", "^"),
     "sink": READINGS["sink"],
     "pattern": READINGS["pattern"],
-    "rest": Look(GREY, (0, (1.5, 1.5)), "v"),
+    "rest": Look(GREY, (0, (1.5, 1.5)), "P"),
 }
 # Colour and marker show the architecture; hollow markers and dots mean untrained weights.
 VARIANTS = {
