@@ -66,7 +66,8 @@ def test_token_counts_are_whole_and_flags_are_flags():
 NUMBERS = {
     *("estimate", "ci_low", "ci_high", "n_inputs", "primary", "preliminary", "covered", "truth"),
     *("p_value", "p_adjusted", "influence", "published_estimate", "factor", "window"),
-    *("layer", "head", "tokens"),
+    *("layer", "head", "tokens", "level", "decided_low", "decided_high", "n_decides"),
+    *("source_low", "source_high"),
 }
 
 
