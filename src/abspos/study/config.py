@@ -394,11 +394,8 @@ together, one per line, before any job. Relative paths: docs/anywhere.md.
 
 
 if __name__ == "__main__":
-    parts: dict[str, Callable[[], str]] = {
-        "schema": schema,
-        "reference": reference,
-        "study-schema": partial(schema, False),
-    }
+    parts: dict[str, Callable[[], str]] = {"schema": schema, "reference": reference}
+    parts["study-schema"] = partial(schema, False)
     if len(sys.argv) != 2 or sys.argv[1] not in parts:
         sys.exit(f"usage: python -m abspos.study.config {'|'.join(parts)}")
     sys.stdout.write(parts[sys.argv[1]]())
