@@ -2,8 +2,7 @@
 
 A study names the models, the inputs, and the arms: each variant of a model with each of its
 conditions (docs/method.md, section 4). `load_study` turns Snakemake's merged config into a frozen
-`Study`, or raises a `ConfigError` with every config error, one line each. Nothing heavy is
-imported, since the Snakefile reads the config at every start.
+`Study`, or raises a `ConfigError`. Nothing heavy is imported: the Snakefile reads it at every start.
 
     python -m abspos.study.config schema       prints docs/config.schema.json
     python -m abspos.study.config study-schema prints docs/study.schema.json
@@ -396,6 +395,6 @@ together, one per line, before any job. Relative paths: docs/anywhere.md.
 if __name__ == "__main__":
     parts: dict[str, Callable[[], str]] = {"schema": schema, "reference": reference}
     parts["study-schema"] = partial(schema, False)
-    if len(sys.argv) != 2 or sys.argv[1] not in parts:
+    if sys.argv[1:] not in [[name] for name in parts]:
         sys.exit(f"usage: python -m abspos.study.config {'|'.join(parts)}")
     sys.stdout.write(parts[sys.argv[1]]())
