@@ -2,7 +2,7 @@
 
 A study names the models, the inputs, and the arms: each variant of a model with each of its
 conditions (docs/method.md, section 4). `load_study` turns Snakemake's merged config into a frozen
-`Study`, or raises a `ConfigError`. Nothing heavy is imported: the Snakefile reads it at every start.
+`Study`, or raises a `ConfigError`. Nothing heavy is imported: the Snakefile always reads it.
 
     python -m abspos.study.config schema       prints docs/config.schema.json
     python -m abspos.study.config study-schema prints docs/study.schema.json
