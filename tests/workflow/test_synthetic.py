@@ -77,7 +77,7 @@ def test_no_effect_where_none_was_planted(numbers) -> None:
         numbers, "ntk-suppresses", "reduction of residual energy", "ntk/bos vs standard/bos"
     )
     assert found["truth"] == found["estimate"] == 0
-    assert found["verdict"] == "inconclusive"
+    assert found["verdict"] == "absent"
     found = row(numbers, "both-present", "residual energy", "untrained/bos")
     assert found["truth"] == 0
     assert found["estimate"] != 0
