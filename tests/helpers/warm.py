@@ -175,17 +175,20 @@ def _reap(running: dict[int, socket.socket], events: selectors.BaseSelector) -> 
 
 def _fork(caller: socket.socket, python: str, mine: tuple[Any, ...]) -> int:
     """Read a request; in the child, run it and exit. The child's number, or 0 without a request."""
-    head, streams, *_ = socket.recv_fds(caller, 8, 3)
-    if len(head) < 8:  # the caller died
+    try:
+        head, streams, *_ = socket.recv_fds(caller, 8, 3)
+        with caller.makefile("rb") as stream:
+            request = json.loads(stream.read(int.from_bytes(head, "big")))
+    except (OSError, ValueError):  # the caller died before it had asked
+        caller.close()
         return 0
-    with caller.makefile("rb") as stream:
-        request = json.loads(stream.read(int.from_bytes(head, "big")))
     if not _is_snakemake(request["argv"]):
         _load(JOBS)
     if pid := os.fork():
         for stream in streams:
             os.close(stream)
-        caller.sendall(f"{pid}\n".encode())
+        with contextlib.suppress(OSError):  # a caller that died meanwhile is seen to have ended
+            caller.sendall(f"{pid}\n".encode())
         return pid
     code = 1
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -69,6 +71,22 @@ def test_a_signal_reaches_the_script_and_a_killed_caller_takes_it_along(start, t
         assert process.wait(timeout=600) == code
         wait_for(lambda job=job: not job.is_running() or job.status() == "zombie")
         Path(tmp_path, "began").unlink()
+
+
+def test_callers_that_die_while_they_ask_do_not_end_the_server(start, tmp_path):
+    """One was killed between its request and the answer, and all later starts were refused."""
+    asked = json.dumps({"argv": [str(tmp_path / "none.py")], "cwd": "/", "env": {}}).encode()
+    head = len(asked).to_bytes(8, "big")
+    for sent in (b"", head[:3], head, head + asked[:9], head + asked):
+        caller = socket.socket(socket.AF_UNIX)
+        caller.connect(str(warm.shared().python.with_name("socket")))
+        if sent:
+            socket.send_fds(caller, [sent[:8]], [2, 2, 2])
+            caller.sendall(sent[8:])
+        caller.close()
+    process = start("")
+    process.communicate("text", timeout=600)
+    assert process.returncode == 0
 
 
 def test_the_hub_is_the_callers(start):

@@ -81,7 +81,7 @@ NO_VERDICT = Look(BLACK, "-", ".")
 READINGS = {
     "R": Look(VERMILLION, (0, (5, 1.5)), "s"),
     "sink": Look(PURPLE, (0, (4, 1.5, 1, 1.5)), "D"),
-    "pattern": Look(GREEN, "-", "o"),
+    "pattern": Look(GREEN, "-", "v"),
 }
 COMPONENTS = {
     "mask": Look(BLUE, "-", "o"),
