@@ -1271,7 +1271,7 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
     sizes = pd.read_csv(tmp_path / "summary.csv").set_index(
         ["variant", "condition", "bin", "lens", "component", "summary"]
     )["energy"]
-    rows = rows_of(found, "both-present")
+    rows = found[found["claim"] == "both-present"]
     energies_ = rows[rows["number"].str.endswith(" energy", na=False)]
     assert len(energies_) == 32
     for row in energies_.to_dict("records"):
