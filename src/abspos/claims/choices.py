@@ -118,9 +118,7 @@ def bin_among(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
     documents = documents_among(store, kept)
     return sl.stack(
         {
-            key: sl.gram_replicates(
-                sl.full_gram(packed, store.sizes["input"])[..., kept, :][..., kept], documents
-            )
+            key: sl.gram_replicates(sl.full_gram(packed, store.sizes["input"], kept), documents)
             for key, packed in sl.packed_grams(store, which).items()
             if key[1] in CHOSEN
         }

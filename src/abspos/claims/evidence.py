@@ -5,8 +5,8 @@ Source: docs/method.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,13 @@ class Evidence:
     primary: str = "R"
     layers: np.ndarray | None = None
     kind: str = ""
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made once: many rows of a claim divide by the same energies."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     @property
     def facts(self) -> dict[Arm, dict[str, Any]]:
@@ -95,16 +102,28 @@ class Evidence:
             summary: over heads, taken of each energy before they are divided.
             energies: (layer, head, replicate).
         """
-        mask, residual = (
-            over_model(self.energies(arm, "early", lens, part), summary)
-            for part in ("mask", "residual")
-        )
-        whole = mask + residual
-        return over_model(energies, summary) / whole.where(whole > 0)
+        return over_model(energies, summary) / self.whole(arm, lens, summary)
+
+    def whole(self, arm: Arm, lens: str, summary: str) -> xr.DataArray:
+        """Early mask + R (replicate) of an arm, NaN where that is not positive."""
+
+        def make() -> xr.DataArray:
+            mask, residual = (
+                over_model(self.energies(arm, "early", lens, part), summary)
+                for part in ("mask", "residual")
+            )
+            whole = mask + residual
+            return whole.where(whole > 0)
+
+        return self.once(("whole", arm, lens, summary), make)
 
     def reference(self, arm: Arm, lens: str, summary: str, reading: str) -> Reference:
         """The early energy of a reading in an arm, as what a number is a share of."""
-        share = self.share(arm, lens, summary, self.reading(arm, "early", lens, reading))
+
+        def make() -> xr.DataArray:
+            return self.share(arm, lens, summary, self.reading(arm, "early", lens, reading))
+
+        share = self.once(("share", arm, lens, summary, reading), make)
         return Reference(f"{reading} energy of {arm}", share)
 
     def energies(

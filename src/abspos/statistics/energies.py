@@ -59,8 +59,12 @@ def pack(gram: ArrayLike) -> np.ndarray:
     return values[..., rows, columns]
 
 
-def unpack(packed: ArrayLike, n: int | None = None) -> np.ndarray:
+def unpack(
+    packed: ArrayLike, n: int | None = None, among: np.ndarray | slice = slice(None)
+) -> np.ndarray:
     """Inverse of `pack`: (..., N(N+1)/2) -> (..., N, N), same dtype; N is inferred unless given.
+
+    With `among`, an index of inputs or a boolean array over them, their rows and columns alone.
 
     Raises ValueError where the last axis is not N(N+1)/2 long.
     """
@@ -73,7 +77,7 @@ def unpack(packed: ArrayLike, n: int | None = None) -> np.ndarray:
     rows, columns = np.triu_indices(size)
     position = np.empty((size, size), dtype=np.intp)
     position[rows, columns] = position[columns, rows] = np.arange(length)
-    return values[..., position]
+    return values[..., position[among][:, among]]
 
 
 def energy(gram: Array, documents: ArrayLike | None = None) -> Array:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
 SPLITS = ORDER - 1  # its rows but the first, which splits nothing
+GRAMS = 8  # Gram matrices to a step
 
 
 def in_first_half(units: int) -> Bool[np.ndarray, "split {units}"]:
@@ -30,8 +31,7 @@ def energies_of_halves(
     """Energies of first halves of all splits, then of second ones, (..., 2 SPLITS) float64.
 
     NaN where a half has fewer than 2 units. With B the Gram, m its row and column sums together and
-    e = +-1 a row of the Hadamard matrix, the sum over the first half is (S + e'm + e'Be) / 4; and
-    as e_n e_m is the row's entry at n xor m, e'Be needs but the sums of B over pairs of one xor.
+    e = +-1 a row of the Hadamard matrix, the sum over the first half is (S + e'm + e'Be) / 4.
 
     Args:
         between: Gram between units, their own pairs left out (..., unit, unit).
@@ -39,11 +39,10 @@ def energies_of_halves(
     """
     members = in_first_half(len(sizes))
     folded = fold(fold(between, -1), -2)
-    unit = np.arange(ORDER)
-    by_xor = folded[..., unit[:, None], unit[:, None] ^ unit].sum(axis=-2)
-    margins = folded.sum(axis=-1) + folded.sum(axis=-2)
-    signs = np.where(in_first_half(ORDER), 1.0, -1.0).T
-    even, odd = by_xor.sum(axis=-1, keepdims=True) + by_xor @ signs, margins @ signs
+    signs = np.where(in_first_half(folded.shape[-1]), 1.0, -1.0)
+    rows = folded.sum(axis=-1)
+    margins, total = rows + folded.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
+    odd, even = margins @ signs.T, total + forms(folded, signs)
     sums = np.concatenate([even + odd, even - odd], axis=-1) / 4
     both = np.concatenate([members, ~members]).astype(np.float64)
     pairs = (both @ sizes) ** 2 - both @ sizes**2
@@ -51,9 +50,22 @@ def energies_of_halves(
     return sums / pairs
 
 
+def forms(
+    gram: Float[np.ndarray, "*axes unit unit"], signs: Float[np.ndarray, "split unit"]
+) -> Float[np.ndarray, "*axes split"]:
+    """e'Ge of Grams for every row e of signs, some Grams at a time: products stay in the cache."""
+    size = gram.shape[-1]
+    flat = gram.reshape(-1, size, size)
+    found = np.empty((len(flat), len(signs)))
+    for first in range(0, len(flat), GRAMS):
+        part = slice(first, first + GRAMS)
+        found[part] = np.einsum("gsu,su->gs", signs @ flat[part], signs)
+    return found.reshape(*gram.shape[:-2], len(signs))
+
+
 def fold(values: np.ndarray, axis: int) -> np.ndarray:
-    """Sums of units that always stay together: ORDER of them along an axis."""
-    if values.shape[axis] == ORDER:
+    """Sums of units that always stay together: at most ORDER of them along an axis."""
+    if values.shape[axis] <= ORDER:
         return values
     values = np.moveaxis(values, axis, -1)
     missing = -values.shape[-1] % ORDER

@@ -205,9 +205,11 @@ def by_kind(kinds: Iterable[str]) -> dict[str, np.ndarray]:
     return found | {str(name): np.flatnonzero(every == name) for name in sorted(set(every))}
 
 
-def full_gram(packed: np.ndarray, number: int) -> np.ndarray:
-    """Gram matrices (..., N, N) float64 of packed ones."""
-    return unpack(packed, number).astype(np.float64)
+def full_gram(
+    packed: np.ndarray, number: int, among: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+    """Gram matrices (..., N, N) float64 of packed ones, or of some of their inputs."""
+    return unpack(packed, number, among).astype(np.float64)
 
 
 def over_heads(replicates: xr.DataArray, summary: str) -> xr.DataArray:

@@ -109,7 +109,7 @@ def save_replicates(arms: Mapping[Arm, ArmReplicates], target: Path, manifest: P
 
 
 def open_replicates(store: Path, manifest: Path | None = None) -> Replicates:
-    """Open a store of replicates lazily.
+    """Open a store of replicates: in memory, for claims read each of them many times.
 
     Raises:
         StoreError: it is missing, or differs from its manifest.
@@ -124,10 +124,8 @@ def open_replicates(store: Path, manifest: Path | None = None) -> Replicates:
             if path.startswith(root)
         }
         writes = own.pop(WRITES, None)
-        arrays = {name: group[name] for name, group in own.items()}
+        arrays = {name: group[name].load() for name, group in own.items()}
         loss, p_values = arrays.pop(LOSS, None), arrays.pop(P_VALUES, None)
-        if p_values is not None:
-            p_values = p_values.load()  # claims read them one by one
         facts = groups[f"/{arm}"].attrs
         found[arm] = ArmReplicates(facts, arrays, loss, p_values, writes)
     return found
