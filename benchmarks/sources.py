@@ -42,7 +42,7 @@ def study(between: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def main(studies: int) -> None:
-    """Print one line a size."""
+    """Print one line for each size."""
     print(f"{studies} studies\nbetween  over documents  over sources  width")
     for between in SIZES:
         rng = np.random.default_rng([3, int(100 * between)])

@@ -290,6 +290,8 @@ def test_the_glossary_has_the_words_of_the_tables():
     components = {"mask", "residual", "row", "sink", "rest", "pattern", "matched"}
     substitutes = {name.split("-")[0] for name in SUBSTITUTES}
     heads = {f"{summary} head" for summary in SUMMARIES}
-    needed = verdicts | components | substitutes | heads | {*LENSES, "early query", "late", "beyond"}
+    needed = (
+        verdicts | components | substitutes | heads | {*LENSES, "early query", "late", "beyond"}
+    )
     needed |= {reading.name for reading in READINGS}
     assert sorted(needed - words) == []
