@@ -7,20 +7,34 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from snakemake.utils import update_config
 
-from abspos.calibration.truth import NUMBER_COLUMNS, TRUTH_COLUMNS
+from abspos.calibration.population import long
+from abspos.calibration.simulation import summarise
+from abspos.calibration.truth import NUMBER_COLUMNS, RUN, TRUTH_COLUMNS
+from abspos.calibration.worlds import World
+from abspos.claims import choices, controlled_effects, doses, sensitivity, swaps
 from abspos.claims.judgement import COLUMNS, judge
+from abspos.claims.verdicts import VERDICTS
+from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.planning.layout import TABLES
+from abspos.report import checkpoints
+from abspos.statistics import factorial, fingerprint
 from abspos.statistics.aggregate import tabulate
+from abspos.statistics.replicates import SUMMARIES
+from abspos.study.conditions import SUBSTITUTES
 from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [p for p in (*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md") if p.is_file()]
 METHOD = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+FILES = (ROOT / "docs/files.md").read_text(encoding="utf-8")
+GLOSSARY = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
 SOURCES = [
     p
     for folder in ("src", "workflow", "tests", "docs", "studies")
@@ -47,20 +61,20 @@ def examples(language: str) -> list[object]:
     ]
 
 
-def resolve(name: str) -> None:
+def resolve(name: str) -> object:
     """Import the longest module of a dotted name and look up what is left in it."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         module = ".".join(parts[:length])
         try:
-            found = importlib.import_module(module)
+            found: object = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name is None or not module.startswith(error.name):
                 raise
             continue
         for part in parts[length:]:
             found = getattr(found, part)
-        return
+        return found
     raise ModuleNotFoundError(name)
 
 
@@ -83,6 +97,30 @@ def test_names_exist(document):
 def test_a_name_that_does_not_exist_is_found_out(name):
     with pytest.raises((ImportError, AttributeError)):
         resolve(name)
+
+
+def passages(text: str) -> list[object]:
+    """Passages of a page that hold a formula, as parameters: from one heading or bold beginning to
+    the next."""
+    parts = re.split(r"^(?=#{2,3} |\*\*[^*\n]+\*\* )", text, flags=re.MULTILINE)
+    return [
+        pytest.param(part, id=part.splitlines()[0][:40].strip("#* "))
+        for part in parts
+        if re.search(r"^    \S", part, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("passage", passages(METHOD))
+def test_each_formula_names_a_function(passage):
+    """As ``abspos.room.module.function``."""
+    names = re.findall(r"`(abspos(?:\.\w+){3,})`", passage)
+    assert [name for name in names if callable(resolve(name))]
+
+
+def test_a_formula_without_a_function_is_found():
+    (passage,) = passages("## A\n\n    x = y\n\n`abspos.figures.schematic`\n\n## B\n\nwords\n")
+    with pytest.raises(AssertionError):
+        test_each_formula_names_a_function(passage.values[0])
 
 
 @each_document
@@ -141,8 +179,8 @@ def test_examples_are_studies(block):
 
 
 def documented(table: str) -> list[str]:
-    """Columns of one table by section 8 of the method."""
-    section = METHOD.split(f"### `{table}.csv`\n", 1)[1].split("\n#", 1)[0]
+    """Columns of one table by the page of files and columns."""
+    section = FILES.split(f"### `{table}.csv`\n", 1)[1].split("\n#", 1)[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
@@ -188,15 +226,72 @@ def test_columns_of_tables_are_documented(table, headers):
     assert sorted(documented(table)) == sorted(headers[table][4:])
 
 
-@pytest.mark.parametrize(
-    ("table", "columns"), [("truth", TRUTH_COLUMNS), ("numbers", NUMBER_COLUMNS)]
-)
-def test_columns_of_the_truth_are_documented(table, columns):
-    assert sorted(documented(table)) == sorted(columns)
+def simulated_columns() -> list[str]:
+    """Columns of the table of simulated studies, from two of them."""
+    study = [(8, "n", "log", np.zeros(1), np.zeros(1), np.ones(1))]
+    return list(summarise(World(1.0), {("n", "log"): np.ones(1)}, [study, study]).columns)
+
+
+def population_columns() -> list[str]:
+    """Columns of the table of true energies, from one head."""
+    return list(long(dict.fromkeys(RUN, ""), ("early", "log", "mask"), np.zeros((1, 1))).columns)
+
+
+#: Columns of the tables that need no run to be known.
+KNOWN = {
+    "claims": COLUMNS,
+    "swaps": swaps.COLUMNS,
+    "changes": doses.COLUMNS,
+    "controlled_effects": controlled_effects.COLUMNS,
+    "sensitivity": sensitivity.COLUMNS,
+    "choices": choices.COLUMNS,
+    "checkpoints": checkpoints.COLUMNS,
+    "factorial": factorial.COLUMNS,
+    "fingerprint": fingerprint.COLUMNS[len(KEYS) :],
+    "truth": TRUTH_COLUMNS,
+    "numbers": NUMBER_COLUMNS,
+    "population": population_columns(),
+    "calibration": simulated_columns(),
+}
+
+
+@pytest.mark.parametrize("table", KNOWN)
+def test_columns_that_need_no_run_are_documented(table):
+    assert sorted(documented(table)) == sorted(KNOWN[table])
 
 
 @pytest.mark.parametrize("table", ["claims", "swaps", "changes", "controlled_effects"])
-def test_columns_of_verdicts_are_documented(table, headers):
-    assert sorted(documented(table)) == sorted(headers[table])
-    if table == "claims":
-        assert headers[table] == COLUMNS
+def test_tables_of_the_claims_have_these_columns(table, headers):
+    assert sorted(headers[table]) == sorted(KNOWN[table])
+
+
+def test_every_table_is_listed_and_documented_once():
+    listed = re.findall(r"^\| `(\w+)` \| .* \| \[columns\]\(#(\w+)csv\) \|$", FILES, re.MULTILINE)
+    assert all(name == anchor for name, anchor in listed)
+    names = sorted(name for name, _ in listed)
+    assert names == sorted(re.findall(r"^### `(\w+)\.csv`$", FILES, re.MULTILINE))
+    assert names == sorted({*TABLES, *KNOWN})
+
+
+def glossary() -> list[str]:
+    """The words of the glossary."""
+    return re.findall(r"^\| (.+?) \| ", GLOSSARY, re.MULTILINE)[1:]
+
+
+def test_the_glossary_is_in_order():
+    words = [re.sub(r"\W", "", word).lower() for word in glossary()]
+    assert len(words) > 100
+    assert words == sorted(set(words))
+
+
+def test_the_glossary_has_the_words_of_the_tables():
+    words = {word for entry in glossary() for word in entry.split(", ")}
+    verdicts = {verdict.split(", ")[0] for verdict in VERDICTS}
+    components = {"mask", "residual", "row", "sink", "rest", "pattern", "matched"}
+    substitutes = {name.split("-")[0] for name in SUBSTITUTES}
+    heads = {f"{summary} head" for summary in SUMMARIES}
+    needed = (
+        verdicts | components | substitutes | heads | {*LENSES, "early query", "late", "beyond"}
+    )
+    needed |= {reading.name for reading in READINGS}
+    assert sorted(needed - words) == []

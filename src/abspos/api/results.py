@@ -1,6 +1,6 @@
 """A finished study, for reading: its tables as data frames, its stores lazily.
 
-Nothing here needs what the workflow needs. Source of names and columns: docs/method.md, section 8.
+Nothing here needs what the workflow needs. Source of names and columns: docs/files.md.
 """
 
 from __future__ import annotations
