@@ -24,10 +24,11 @@ from abspos.study.conditions import TABLE
 #: What is the paper's and what is ours; shown before any number.
 OURS = (
     "The claims are those of the abstract of *Where does Absolute Position come from in "
-    "decoder-only Transformers?* (arXiv 2606.06160). The component formulae, estimators, "
-    "replacements and thresholds are this project's own, fixed before it had a result: the paper's "
-    "full text was not at hand. Each verdict holds *under these definitions*, for these "
-    "checkpoints and this corpus."
+    "decoder-only Transformers?* (arXiv 2606.06160). The component formulae, energies, "
+    "replacements and claimed sizes are this project's own, fixed before it had a result: the "
+    "paper's full text was not at hand. Intervals, least effects and the rules of verdicts were "
+    "revised later. Each verdict holds *under these definitions*, for these checkpoints and this "
+    "corpus."
 )
 
 #: A cell that looks empty but that docutils accepts.
