@@ -168,7 +168,6 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
     judge(
         [replicates[0]],
         [replicates[1]],
-        [windows.store],
         folder / "claims.csv",
         folder / "swaps.csv",
         folder / "changes.csv",

@@ -182,7 +182,6 @@ def study(components, windows, tmp_path, monkeypatch) -> Path:
     judge(
         [replicates[0]],
         [replicates[1]],
-        [windows.store],
         folder / "claims.csv",
         *(statistics / f"{name}.csv" for name in ("swaps", "changes", "controlled_effects")),
         models=[("tiny", "0")],

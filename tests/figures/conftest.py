@@ -328,11 +328,12 @@ class Factory:
                     "n_inputs": self.inputs,
                 }
             )
-            for heads, share, lens, summary in product(
+            for heads, share, lens, summary, reading in product(
                 ("readers", "others", "all", "readers less others", "silence-top"),
                 ("share of energy", "share of the bos-swap change"),
                 LENSES,
                 SUMMARIES,
+                READ,
             ):
                 decides = heads == "readers less others"
                 rows.append(
@@ -347,7 +348,8 @@ class Factory:
                         summary=summary,
                         claimed="> 0" if decides else "",
                         verdict="reproduced" if decides else "",
-                        primary=decides and lens == "log" and summary == "median",
+                        primary=decides and (lens, summary, reading) == ("log", "median", "R"),
+                        reading=reading,
                     )
                 )
         return pd.DataFrame(rows).reindex(columns=CLAIM_COLUMNS)
