@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import Any, Literal
 
 import pandas as pd
@@ -14,6 +15,7 @@ from abspos.figures import scales, style, tidy
 
 ABREAST = 4  # runs beside each other
 GROWTH = 1.55  # most that a figure of several runs is taller than that of one
+HEADING = 42  # characters to a line of a heading beside the legend of models
 AROUND = 0.5  # inches around all panels
 
 
@@ -77,7 +79,7 @@ def beside(
     blocks = [found[i : i + ABREAST] for i in range(0, len(found), ABREAST)]
     most = GROWTH * ((alone or whole) + style.MARGIN) - style.MARGIN - AROUND
     total = len(blocks) * min(height * len(shown), most)
-    figure = style.sheet(heading, note + tidy.left_out(found), total + AROUND)
+    figure = style.sheet(fill(heading, HEADING), note + tidy.left_out(found), total + AROUND)
     width = max(map(len, blocks))
     shape = (len(shown) * len(blocks), width)
     grid = figure.subplots(*shape, squeeze=False, sharex=sharex, sharey=sharey)

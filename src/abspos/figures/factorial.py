@@ -18,6 +18,7 @@ EFFECTS = {
 }
 WORDS = {"keys": "ordinary keys"}
 COMPONENTS = {"residual": "R", "pattern": "pattern over ordinary keys"}
+SHORT = {"residual": "R", "pattern": "pattern"}
 LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 
 
@@ -50,7 +51,7 @@ def draw(data: style.Data) -> Figure:
     if len(found) == 1:
         return style.of_one(found[0], heading, note, 4.6, lambda part: draw_run(part, rows, looks))
     places = [(component, lens) for component in COMPONENTS for lens in style.LENSES]
-    shown = [(f"{COMPONENTS[name]},\n{lens} lens", "share (%)") for name, lens in places]
+    shown = [(f"{SHORT[name]}, {lens} lens", "share (%)") for name, lens in places]
     sheet = compared.beside(found, heading, note, shown, 1.7, sharey=True)
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, (component, lens) in zip(panels, places, strict=True):

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 ROW, MODEL = 0.26, 0.07  # inches of a row, and for each further model in it
 ROOM = 5.0  # per cent, outside the limits of an axis
+ALONE = 62  # characters to a line of a heading beside the legend of lenses
 APART = 0.64  # share of a row, from the first of its marks to the last
 
 
@@ -57,8 +59,10 @@ def key(figure: Figure, found: Sequence[tuple[str, str]], columns: int | None = 
 
 
 def heading(text: str, found: Sequence[tuple[str, str]]) -> str:
-    """A heading, and below it the run where there is one."""
-    return text if len(found) > 1 else f"{text}\n{tidy.title(*found[0])}"
+    """A heading beside the legend, and below it the run where there is one."""
+    if len(found) > 1:
+        return fill(text, compared.HEADING)
+    return f"{fill(text, ALONE)}\n{tidy.title(*found[0])}"
 
 
 def height(rows: int, found: Sequence[tuple[str, str]]) -> float:

@@ -45,7 +45,7 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(shares)} measured on, variant standard, early queries, median head; bars: "
         f"{data.level} intervals"
     )
-    heading = "Substitutes for position 0 in chosen heads: effect on the residual-stream component"
+    heading = "Position 0 replaced in chosen heads: effect on the residual stream"
     rows = rows_of(shares)
     if not rows:
         return style.empty(heading, note, "no substitute for position 0 in this study")

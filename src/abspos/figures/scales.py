@@ -106,12 +106,15 @@ def cut(
         outside = [scale * x for x in reach if not low <= x <= high]
         reached = " and ".join(f"{x:.1g}" if abs(x) < 1 else f"{x:,.0f}" for x in outside)
         if outside:
-            beyond(ax, f"intervals reach {reached}{unit}".replace("-", "−"))
+            text = f"intervals reach {reached}{unit}".replace("-", "−")
+            beyond(ax, text, top=axis == "y" and values.min() >= low)
 
 
-def beyond(ax: Axes, text: str) -> None:
-    """Print what lies beyond the axis of a panel, in its lower right corner."""
-    ax.text(0.98, 0.02, text, transform=ax.transAxes, ha="right", fontsize=7.5, color=DIM)
+def beyond(ax: Axes, text: str, top: bool = False) -> None:
+    """Print what lies beyond the axis of a panel, in its lower or upper right corner."""
+    place: tuple[float, Literal["top", "bottom"]] = (0.98, "top") if top else (0.02, "bottom")
+    y, va = place
+    ax.text(0.98, y, text, transform=ax.transAxes, ha="right", va=va, fontsize=7.5, color=DIM)
 
 
 def zero(ax: Axes, axis: Literal["x", "y"] = "y") -> None:

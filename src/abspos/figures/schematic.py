@@ -63,7 +63,7 @@ def draw(data: style.Data) -> Figure:
         return style.of_one(
             found[0], heading, note, HEIGHT, lambda part: draw_run(part, head, scales)
         )
-    shown = [(f"{SIGNS.get(name, '')} {name}".strip(), AXES[name]) for name in PARTS]
+    shown = [(f"{SIGNS.get(name, '')} {name}".strip(), "query") for name in PARTS]
     sheet = compared.beside(found, heading, note, shown, 1.5, alone=HEIGHT)
     for run, panels in zip(found, sheet.panels, strict=True):
         if run not in heads:
@@ -75,7 +75,6 @@ def draw(data: style.Data) -> Figure:
         panels[0].set_title(f"{tidy.title(*run)}\n{heads[run].name}", fontsize=9)
         panels[-1].set_xlabel("key", fontsize=8.5)
     for axes, _, name in compared.lines(sheet, [PARTS] * len(found), PARTS):
-        axes[0].set_ylabel(f"{axes[0].get_ylabel()}\nquery", fontsize=8)
         bar = sheet.figure.colorbar(ScalarMappable(*scales[name]), ax=axes, aspect=12)
         bar.set_label("nats", fontsize=8.5)
     return sheet.figure
