@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -518,8 +519,12 @@ class Factory:
 def tables_of() -> Callable[..., Mapping[str, pd.DataFrame]]:
     """tables_of(models=1, windowed=True, seed=0) -> every table of a study."""
 
-    def make(models: int = 1, windowed: bool = True, seed: int = 0) -> Mapping[str, pd.DataFrame]:
+    @cache
+    def made(models: int, windowed: bool, seed: int) -> Mapping[str, pd.DataFrame]:
         return Factory(models, windowed, seed).tables()
+
+    def make(models: int = 1, windowed: bool = True, seed: int = 0) -> Mapping[str, pd.DataFrame]:
+        return dict(made(models, windowed, seed))
 
     return make
 

@@ -225,6 +225,8 @@ def test_models_share_the_panel_of_a_number_by_source(draw, tables_of):
     assert "ntk-suppresses, R" in shown[0]
     assert "ntk-suppresses, R or pattern" in shown[1]
     assert len(shown[0]) == len(shown[1])
+    units = [ax.get_xlabel().split("(")[-1] for ax in two.axes if ax.axison]
+    assert set(units) == {"nats²)", "share)"}
 
 
 def test_kinds_of_layers_of_a_hybrid_stand_as_models_of_their_own():

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from abspos.claims.sensitivity import tokens_as_one
 from abspos.claims.sources import ONE, WITHOUT
 from abspos.figures import marks, style, tidy
+from abspos.figures.claims_forest import unit
 
 NUMBER = ["claim", "arms", "number"]
 ACROSS = 3  # panels to a row
@@ -125,9 +126,10 @@ def title(ax: Axes, about: tuple[str, ...], numbers: Sequence[Number]) -> None:
     named = [reading for reading in readings if isinstance(reading, str) and reading]
     text = ", ".join(filter(None, (claim, " or ".join(named))))
     ax.set_title(text, fontsize=9, loc="left", fontweight="bold")
-    what = number.split(": ")[-1]
+    what = number.split(": ")[-1].split(" [")[0]
     whose = arms.replace("/bos", "").replace("standard/", "")
-    ax.set_xlabel(fill(f"{what}, {whose}", LABEL), fontsize=8)
+    of = unit(number, str(numbers[0][0].get("lens") or ""))
+    ax.set_xlabel(fill(f"{what}, {whose} ({of})", LABEL), fontsize=8)
     ax.tick_params(labelsize=8)
 
 

@@ -18,7 +18,7 @@ from abspos.figures import compared, scales, style, tidy
 
 ROW, MODEL = 0.26, 0.07  # inches of a row, and for each further model in it
 ROOM = 5.0  # per cent, outside the limits of an axis
-ALONE = 62  # characters to a line of a heading beside the legend of lenses
+ALONE = 68  # characters to a line of a heading beside the legend of lenses
 APART = 0.64  # share of a row, from the first of its marks to the last
 
 
