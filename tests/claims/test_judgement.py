@@ -1240,7 +1240,7 @@ def test_a_single_listed_token_stands_once():
     assert json.loads(rows[0]["token"]) == " the"
 
 
-def test_from_a_run_to_its_claims(components, windows, tmp_path):
+def test_from_a_run_to_its_claims(components, tmp_path):
     """Component stores of a tiny model through tables to verdicts."""
     arms = {
         "bos": ("standard", "bos"),
