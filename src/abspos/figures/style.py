@@ -247,7 +247,7 @@ def of_one(
         draw_run: draws it.
     """
     figure = sheet(heading, note, height)
-    part = figure.subfigures()
+    part = cast(SubFigure, figure.subfigures())
     part.suptitle(tidy.title(*run), x=0.01, ha="left", fontsize=10.5)
     draw_run(part)
     return figure
