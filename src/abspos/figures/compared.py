@@ -98,8 +98,8 @@ def beside(
 
 
 def lines(
-    sheet: Beside, tables: Sequence[Sequence[pd.DataFrame]], shown: Sequence[Any]
-) -> Iterator[tuple[list[Axes], list[pd.DataFrame], Any]]:
+    sheet: Beside, tables: Sequence[Sequence[Any]], shown: Sequence[Any]
+) -> Iterator[tuple[list[Axes], list[Any], Any]]:
     """Panels that share a vertical axis, their tables, and what they show.
 
     Args:

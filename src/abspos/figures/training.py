@@ -45,10 +45,10 @@ def draw(data: style.Data) -> Figure:
     known = data.tables["checkpoints"].dropna(subset=["tokens"])
     summary = tidy.base(data.tables["summary"], variant="standard", bin="early", summary="median")
     summary = summary[summary["component"].isin(SHOWN)]
-    swapped = {"replacement": "swap-token", "number": "energy reduction", "reading": "R"}
+    swaps = tidy.of(data.tables["swaps"], replacement="swap-token", number="energy reduction")
     rows = {lens: tidy.of(summary, lens=lens) for lens in style.LENSES} | {
         "sink_share": tidy.base(data.tables["sink_share"], variant="standard"),
-        "swaps": tidy.of(data.tables["swaps"], summary="median", **swapped),
+        "swaps": tidy.of(swaps, summary="median", reading="R"),
     }
     rows = {name: of_all_layers(with_tokens(table, known)) for name, table in rows.items()}
     heading = "Position during training"
