@@ -186,7 +186,7 @@ def documented(table: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
+def headers(components, tmp_path_factory) -> dict[str, list[str]]:
     """Column names of every table that a small study writes."""
     folder = tmp_path_factory.mktemp("statistics")
     replicates = folder / "replicates.zarr", folder / "replicates.manifest.json"
@@ -206,7 +206,6 @@ def headers(components, windows, tmp_path_factory) -> dict[str, list[str]]:
     judge(
         [replicates[0]],
         [replicates[1]],
-        [windows.store],
         folder / "claims.csv",
         folder / "swaps.csv",
         folder / "changes.csv",

@@ -154,7 +154,7 @@ def test_a_model_goes_from_its_tensors_to_energies(name, tiny, monkeypatch, meas
 
 
 @pytest.fixture
-def study(components, windows, tmp_path, monkeypatch) -> Path:
+def study(components, tmp_path, monkeypatch) -> Path:
     """A small finished study."""
     folder = tmp_path / "results" / "tiny"
     arms = [("standard", "bos"), ("standard", "no-bos"), ("window", "bos")]
@@ -182,7 +182,6 @@ def study(components, windows, tmp_path, monkeypatch) -> Path:
     judge(
         [replicates[0]],
         [replicates[1]],
-        [windows.store],
         folder / "claims.csv",
         *(statistics / f"{name}.csv" for name in ("swaps", "changes", "controlled_effects")),
         models=[("tiny", "0")],

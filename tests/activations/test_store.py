@@ -10,7 +10,8 @@ import torch
 import zarr
 
 from abspos.activations.capture import Attention
-from abspos.activations.store import Shape, Sums, Writer, is_finite, to_numpy
+from abspos.activations.shapes import Shape, arrays
+from abspos.activations.store import Sums, Writer, is_finite, to_numpy
 from abspos.arrays import NonFiniteError, from_bits
 
 SHAPE = Shape(
@@ -90,7 +91,7 @@ def test_nothing_is_written_after_a_failure(tmp_path, monkeypatch) -> None:
     assert len(written) == before
 
 
-def test_moments_are_those_of_all_inputs(tmp_path) -> None:
+def test_moments_are_those_of_all_inputs() -> None:
     states = [torch.randn(5, 6, 16) for _ in range(3)]
     sums = Sums(SHAPE)
     for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
@@ -98,8 +99,7 @@ def test_moments_are_those_of_all_inputs(tmp_path) -> None:
         for depth, state in enumerate(states):
             sums(depth, state[part])
     whole = torch.stack(states).double().numpy()
-    group = zarr.open_group(tmp_path / "s.zarr", mode="w", zarr_format=3)
-    sums.save(group)
+    group = sums.moments()
     mean_t = whole.mean(1)
     mu = mean_t[:, 1:].mean(1)
     away = ((mean_t - mu[:, None]) ** 2).sum(-1)
@@ -113,6 +113,31 @@ def test_moments_are_those_of_all_inputs(tmp_path) -> None:
     np.testing.assert_allclose(group["median"][:], magnitude[..., 47], rtol=1e-6)  # of 96
     largest = np.abs(whole[:, :, 1:]).max((2, 3))
     np.testing.assert_allclose(group["largest"][:], largest, rtol=1e-6)
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_arrays_of_a_store_are_those_that_the_plan_counts(tmp_path, dtype, crossed) -> None:
+    drawn = np.random.default_rng(0)
+    sums = Sums(SHAPE)
+    sums.inputs = slice(0, 5)
+    for depth in range(3):
+        sums(depth, torch.randn(5, 6, 16))
+    with Writer(tmp_path / "q.zarr", SHAPE, dtype, "run") as writer:
+        fill(writer, getattr(torch, dtype))
+        written = drawn.normal(size=(2, 4, 16)).astype("f4")
+        losses = drawn.normal(size=5).astype("f4")
+        writer.finish(sums, losses, written if crossed else None)
+    group = zarr.open_group(tmp_path / "q.zarr", mode="r")
+    wanted = arrays(SHAPE, dtype, crossed)
+    assert set(group.array_keys()) == set(wanted)
+    for name, own in wanted.items():
+        array = group[name]
+        assert (array.shape, str(array.dtype)) == (own.shape, own.dtype)
+        assert array.metadata.dimension_names == own.axes
+        chunks = list((tmp_path / "q.zarr" / name).glob("c.*"))
+        checksums = 4 * len(chunks)
+        assert sum(path.stat().st_size for path in chunks) == own.nbytes + checksums
 
 
 def test_to_numpy():

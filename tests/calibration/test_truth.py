@@ -84,7 +84,7 @@ def evidence(heads) -> Evidence:
             xr.DataArray(np.ones(REPLICATES), dims="replicate"),
             untested().fillna(0.01),
         )
-    return Evidence(arms, np.empty(0), ["a"], VARIANTS, 0.95, 0)
+    return Evidence(arms, ["a"], VARIANTS, 0.95, 0)
 
 
 def by_name(evidence: Evidence) -> dict[tuple[str, ...], dict]:

@@ -131,7 +131,7 @@ def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
     claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"halves": ()}, False)
     monkeypatch.setattr(registry, "CLAIMS", (claim,))
     choice = choices.Choice("other", "halves")
-    evidence = Evidence({}, np.zeros(0), [], {}, 0.95, 0, kind="full")
+    evidence = Evidence({}, [], {}, 0.95, 0, kind="full")
     found = choices.judged(evidence, choice, {}, {})
     more = {"claim": "c", "kind": "full", "choice": "other"}
     assert found == [row | more for row in rows[:2]]

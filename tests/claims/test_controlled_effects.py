@@ -37,7 +37,7 @@ def evidence(**crosses: float) -> Evidence:
             if value is not None
         }
         arms[Arm("standard", name.replace("_", "-"))] = ArmReplicates({"inputs": N}, bins)
-    return Evidence(arms, np.zeros(N), [], {"standard": {}}, 0.95, 0)
+    return Evidence(arms, [], {"standard": {}}, 0.95, 0)
 
 
 def test_a_control_stands_beside_its_effect():

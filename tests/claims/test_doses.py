@@ -44,7 +44,7 @@ def evidence(**arms: dict) -> Evidence:
             xr.DataArray(no_halves(loss), dims="replicate"),
         )
         variants[name] = {"rope": None, "window": None, "untrained": False} | arm.get("is", {})
-    return Evidence(found, np.zeros(N), [], variants, 0.95, 0)
+    return Evidence(found, [], variants, 0.95, 0)
 
 
 STANDARD = {"R": 2.0, "mask": 1.0, "loss": 3.0, "beyond": {"beyond-8": 0.5}}

@@ -16,7 +16,6 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from abspos.arrays import save_dataset
 from abspos.claims import registry
 from abspos.claims.evidence import Evidence
 from abspos.claims.fingerprint import fingerprint
@@ -167,7 +166,6 @@ def evidence(
 ) -> Evidence:
     """Replicates and facts as abspos.statistics.aggregate writes them."""
     arms: dict[Arm, ArmReplicates] = {}
-    tokens = np.arange(number) % 8
     for name, planned in plan.items():
         inputs = planned.get("inputs", number)
         arm = named(name)
@@ -212,7 +210,7 @@ def evidence(
             untested().fillna(1e-4),
             None if token is None else writes(token, strength, inputs),
         )
-    return Evidence(arms, tokens, TOKENS, variants, confidence, 0)
+    return Evidence(arms, TOKENS, variants, confidence, 0)
 
 
 def rows_of(table: pd.DataFrame, claim: str, **values: Any) -> pd.DataFrame:
@@ -786,6 +784,28 @@ def test_sink_readers():
     assert arms == {"standard/exchange-readers vs standard/exchange-others"}
 
 
+def test_shares_of_a_negligible_whole_are_not_testable():
+    """Of R under bos, or of its change under the swapped token, where that is 0.3 % of mask + R."""
+    quiet, still = exchanges(), exchanges()
+    quiet["standard:bos"] |= {"residual": 0.003}
+    still["standard:swap-token-1"] |= {"residual": 2.0, "cross": 1.995}
+    shares = "share of energy", "share of the bos-swap change"
+    for plan, negligible, of in (
+        (quiet, shares[0], "R energy of standard/bos is 0.3 %"),
+        (still, shares[1], "the change of R from standard/bos to standard/swap-token-1 is 0.33 %"),
+    ):
+        rows = judged("sink-readers", evidence(plan), lens="log", summary="median")
+        row = rows[rows["number"] == f"readers less others: {negligible}"].squeeze()
+        assert row["verdict"] == "not testable"
+        assert of in row["note"]
+        assert "not clear of 1 %" in row["note"]
+        assert row["estimate"] == pytest.approx(0.45), "the number stays"
+        beside = rows[rows["number"] == f"readers: {negligible}"].squeeze()
+        assert beside["verdict"] == "", "numbers beside the claim need no whole"
+    other = rows[rows["number"] == f"readers less others: {shares[0]}"].squeeze()
+    assert other["verdict"] == "reproduced"
+
+
 def test_silence_and_unsinking_stand_beside():
     table = judged("sink-readers", evidence(exchanges()))
     for number, value in {
@@ -1139,10 +1159,8 @@ def written(tmp_path_factory):
     plans = [study(), study().without(*SWAPS, "standard:swap-mean", "standard:ablate-zero")]
     for i, plan in enumerate(plans):
         given = evidence(plan)
-        paths = [tmp_path / f"{i}.zarr", tmp_path / f"{i}.json", tmp_path / f"{i}-inputs.zarr"]
-        save_replicates(given.arms, *paths[:2])
-        tokens = xr.Dataset({"tokens": (("input", "position"), given.tokens[:, None])})
-        save_dataset(tokens, paths[2], tmp_path / f"{i}-inputs.json")
+        paths = [tmp_path / f"{i}.zarr", tmp_path / f"{i}.json"]
+        save_replicates(given.arms, *paths)
         made.append(paths)
     judge(
         *zip(*made, strict=True),
@@ -1222,7 +1240,7 @@ def test_a_single_listed_token_stands_once():
     assert json.loads(rows[0]["token"]) == " the"
 
 
-def test_from_a_run_to_its_claims(components, windows, tmp_path):
+def test_from_a_run_to_its_claims(components, tmp_path):
     """Component stores of a tiny model through tables to verdicts."""
     arms = {
         "bos": ("standard", "bos"),
@@ -1250,7 +1268,6 @@ def test_from_a_run_to_its_claims(components, windows, tmp_path):
     judge(
         [tmp_path / "replicates.zarr"],
         [tmp_path / "replicates.json"],
-        [windows.store],
         tmp_path / "claims.csv",
         tmp_path / "swaps.csv",
         tmp_path / "changes.csv",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,7 +55,7 @@ def test_a_claim_gets_rows_a_statement_and_verdicts_under_other_choices(componen
     store = open_dataset(*components["bos"]).load()
     keys = {"model": "m", "revision": "r", **BOS._asdict()}
     arm = ArmTables(store, keys, 0.95, 100, 0).for_claims()
-    evidence = Evidence({BOS: arm}, np.arange(16), [], {"standard": {}}, 0.95, 0)
+    evidence = Evidence({BOS: arm}, [], {"standard": {}}, 0.95, 0)
     assert registry.statements()["made-up"] == "the mask is there"
     table = claim_table(evidence).assign(model="m", revision="r")
     assert list(table[table["claim"] == "made-up"]["lens"]) == list(LENSES)

@@ -31,7 +31,7 @@ def own(store):
 
 @pytest.fixture(scope="module")
 def evidence(own):
-    return Evidence({BOS: own}, np.zeros(16), [], {"standard": {}}, 0.95, 0)
+    return Evidence({BOS: own}, [], {"standard": {}}, 0.95, 0)
 
 
 def judge(evidence, name=""):
@@ -58,7 +58,7 @@ def test_without_a_source_an_estimate_is_that_of_the_other_inputs(store, own, ev
     found = over_sources(evidence, {BOS: store}, SOURCES, published, judge)
     for name in set(SOURCES):
         others = some_inputs(store, own, name != SOURCES)
-        direct = judge(Evidence({BOS: others}, np.zeros(16), [], {"standard": {}}, 0.95, 0))
+        direct = judge(Evidence({BOS: others}, [], {"standard": {}}, 0.95, 0))
         rows = [row for row in found if row["choice"] == f"{WITHOUT}{name}"]
         for row, alone, known in zip(rows, direct, published, strict=True):
             assert row["estimate"] == pytest.approx(alone["estimate"], rel=1e-5)

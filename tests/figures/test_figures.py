@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
@@ -120,14 +121,112 @@ def test_the_example_of_the_docs_meets_what_every_figure_meets(example, tables_o
 # models beside each other
 
 
-#: Figures of one model each, and those that a study of several models does not draw.
-STACKED = {"readers", "training", "truth", "dose", "factorial", "by_source"}
+@pytest.mark.parametrize("name", FIGURES)
+def test_height_does_not_grow_with_the_number_of_models(name, stores_of, tables_of):
+    one, three = (
+        load(name)(tables, stores_of(tables)).get_figheight()
+        for tables in (tables_of(models=n) for n in (1, 3))
+    )
+    assert three < 1.6 * one
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in STACKED])
-def test_three_models_take_less_than_twice_the_height_of_one(name, tables_of):
-    one, three = (load(name)(tables_of(models=n)).get_figheight() for n in (1, 3))
-    assert three < max(1.8 * one, 11)
+def data_of(ax: Axes) -> list[np.ndarray]:
+    """Points (point, axis) of all that a panel draws in its own coordinates."""
+    found = [line.get_xydata() for line in ax.lines if line.get_transform() == ax.transData]
+    for one in ax.collections:
+        marks = isinstance(one, PathCollection)
+        found += [one.get_offsets()] if marks else [path.vertices for path in one.get_paths()]
+    return [np.asarray(points, dtype=float) for points in found if len(points)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_panel_is_empty(name, draw, tables_of):
+    """Of a model that has other arms than the rest too."""
+
+    def few(table):
+        own = table["model"] == "model-1"
+        return table[~own | (table["variant"] == "untrained")] if "variant" in table else table
+
+    for change in (lambda table: table, few):
+        tables = {key: change(table) for key, table in tables_of(models=3).items()}
+        for ax in draw(name, tables).axes:
+            if ax.axison and not ax.images:
+                shown = [points for points in data_of(ax) if np.isfinite(points).any()]
+                assert shown or ax.texts, (ax.get_title(), ax.get_ylabel())
+
+
+@pytest.mark.parametrize("models", [1, 3])
+@pytest.mark.parametrize("name", sorted({*FIGURES} - {"attention_rows", "position0", "head_maps"}))
+def test_intervals_beyond_an_axis_are_printed(name, models, draw, tables_of):
+    """Wide intervals leave the axes of some figures; these print how far they reach."""
+
+    def widened(table):
+        middle = (table["ci_low"] + table["ci_high"]) / 2 if "ci_low" in table else None
+        ends = {"ci_low": -1, "ci_high": 1} if middle is not None else {}
+        return table.assign(
+            **{end: middle + sign * (40 * middle.abs() + 40) for end, sign in ends.items()}
+        )
+
+    tables = {key: widened(table) for key, table in tables_of(models=models).items()}
+    for ax in draw(name, tables).axes:
+        if not ax.axison or not data_of(ax):
+            continue
+        points = np.concatenate(data_of(ax))
+        low, high = np.sort(ax.get_ylim())
+        outside = ((points[:, 1] < low) | (points[:, 1] > high)).any()
+        assert not outside or "intervals reach" in texts(ax), (ax.get_title(), ax.get_ylabel())
+
+
+def test_readers_show_every_reading_and_all_models_in_one_row(draw, tables_of):
+    one, three = (draw("readers", tables_of(models=n)) for n in (1, 3))
+    for figure in (one, three):
+        assert [ax.get_title() for ax in figure.axes[:3]] == ["R", "sink", "pattern"]
+        assert len(figure.axes) == 6, "two numbers in three readings"
+        rows = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        assert rows == ["readers", "others", "all", "readers less others", "silence-top"]
+    marks = [
+        [line for line in f.axes[0].lines if line.get_marker() != "None"] for f in (one, three)
+    ]
+    assert [len(found) for found in marks] == [5 * 2, 5 * 2 * 3]
+    assert len({line.get_color() for line in marks[1]}) == 3
+    places = np.array([line.get_ydata()[0] for line in marks[1]])
+    assert len(set(places)) == len(places), "no mark covers another"
+    assert set(places.round()) == set(range(5))
+
+
+def test_models_share_the_axis_of_a_dose(draw, tables_of):
+    one, three = (draw("dose", tables_of(models=n)) for n in (1, 3))
+    assert len(one.axes) == len(three.axes) == 10
+    colors = {line.get_color() for line in three.axes[0].lines if line.get_marker() != "None"}
+    assert len(colors) == 3
+
+
+def test_a_number_with_one_dose_has_no_panel(draw, tables_of):
+    tables = dict(tables_of())
+    changes = tables["changes"]
+    gone = (changes["number"] == "reduction of mask energy") & (changes["factor"] != 2.0)
+    tables["changes"] = changes.assign(estimate=changes["estimate"].mask(gone))
+    labels = [ax.get_ylabel() for ax in draw("dose", tables).axes]
+    assert not any("mask" in label for label in labels)
+    assert any("loss" in label for label in labels)
+
+
+def test_models_share_the_panel_of_a_number_by_source(draw, tables_of):
+    tables = dict(tables_of(models=2))
+    one = draw("by_source", tables_of())
+    # The second model is decided by another reading than the first.
+    for name in ("claims", "sensitivity"):
+        table = tables[name]
+        own = (table["model"] == "model-1") & table["reading"].isin(["R", "pattern"])
+        deciding = (table["reading"] == "pattern") & (table["lens"] == "log")
+        tables[name] = table.assign(primary=table["primary"].mask(own, deciding))
+    two = draw("by_source", tables)
+    shown = [[ax.get_title(loc="left") for ax in f.axes if ax.axison] for f in (one, two)]
+    assert "ntk-suppresses, R" in shown[0]
+    assert "ntk-suppresses, R or pattern" in shown[1]
+    assert len(shown[0]) == len(shown[1])
+    units = [ax.get_xlabel().split("(")[-1] for ax in two.axes if ax.axison]
+    assert set(units) == {"nats²)", "share)"}
 
 
 def test_kinds_of_layers_of_a_hybrid_stand_as_models_of_their_own():
@@ -225,10 +324,11 @@ def test_a_kind_of_variant_with_one_dose_has_no_panel(draw, tables_of):
 
 
 #: Verdicts are marks without a scale; units of maps stand at their colour bars.
+@pytest.mark.parametrize("models", [1, 3])
 @pytest.mark.parametrize("name", sorted({*FIGURES} - {"verdicts", "head_maps"}))
-def test_every_axis_is_labelled(name, draw, tables_of):
+def test_every_axis_is_labelled(name, models, draw, tables_of):
     """Panels that share an axis need its label once; rows of a forest have names."""
-    for ax in draw(name, tables_of()).findobj(Axes):
+    for ax in draw(name, tables_of(models=models)).findobj(Axes):
         if not ax.axison:
             continue
         across = [one.get_xlabel() for one in ax.get_shared_x_axes().get_siblings(ax)]

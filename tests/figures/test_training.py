@@ -105,7 +105,38 @@ def test_what_a_study_lacks_is_said(tables, missing):
     given = {name: t.iloc[:0] if name in empty else t for name, t in tables.items()}
     figure = training.draw(given)
     figure.canvas.draw()
-    assert "no swap-token arm in this study" in texts(figure)
+    wanted = {"swaps": "no swap-token arm", "all": "no model with two checkpoints"}
+    assert f"{wanted[missing]} in this study" in texts(figure)
+    assert sum(ax.axison for ax in figure.axes) == {"swaps": 3, "all": 0}[missing]
+
+
+def several(tables, number=3):
+    """The tables of several models along their training."""
+    return {
+        name: pd.concat(
+            [t[t["model"] == "swept"].assign(model=f"swept-{i}") for i in range(number)]
+        )
+        for name, t in tables.items()
+    }
+
+
+def test_models_stand_beside_each_other_on_one_scale(tables):
+    one, three = training.draw(tables), training.draw(several(tables))
+    three.canvas.draw()
+    assert three.get_figheight() < 1.6 * one.get_figheight()
+    assert len(three.axes) == 4 * 3
+    for row in range(4):
+        assert len({ax.get_ylim() for ax in three.axes[3 * row : 3 * row + 3]}) == 1
+    assert all(f"swept-{i}: 3 of 4 checkpoints" in texts(three) for i in range(3))
+
+
+def test_a_model_with_one_checkpoint_is_left_out(tables):
+    early = {
+        name: t[t["revision"].isin(["step0", "0123"])].assign(model="young")
+        for name, t in tables.items()
+    }
+    both = {name: pd.concat([t, early[name]]) for name, t in tables.items()}
+    assert "young" not in texts(training.draw(both))
 
 
 def test_a_model_without_bos_is_drawn_under_no_bos(tables):

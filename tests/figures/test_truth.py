@@ -72,12 +72,23 @@ def test_every_model_has_its_part_and_misses_are_counted(tables):
     figure = truth.draw(tables, confidence=0.9)
     figure.canvas.draw()
     shown = texts(figure)
-    assert all(f"{model} @ seed-0" in shown for model in MODELS)
+    assert "noise-1 @ seed-0: heads, 71 of 72 hold it" in shown
+    assert "few @ seed-0: heads, 72 of 72 hold it" in shown
     assert "N = 128 inputs" in shown
     assert "90 %" in shown
-    assert shown.count("mask: 5 of 6 hold it") == 1
-    assert shown.count("mask: 6 of 6 hold it") == 3
-    assert shown.count("claims: 1 of 1 hold it") == 4
+    assert shown.count("mask: 11 of 12 hold it") == 1
+    assert shown.count("mask: 12 of 12 hold it") == 1
+    assert shown.count("claims: 2 of 2 hold it") == 2
+
+
+def test_models_share_the_axes(tables):
+    alone = {name: t[t["model"] == "few"] for name, t in tables.items()}
+    one, two = truth.draw(alone), truth.draw(tables)
+    assert one.get_figheight() == two.get_figheight()
+    assert len(one.axes) == len(two.axes) == 8
+    assert "few @ seed-0" in texts(one)
+    colors = {line.get_color() for line in two.axes[0].lines if line.get_marker() != "None"}
+    assert len(colors) == 2
 
 
 def test_both_axes_have_one_scale(tables):
@@ -92,7 +103,7 @@ def test_arms_that_agree_in_all_count_once(tables):
     rows = tables["truth"]
     twice = pd.concat([rows, rows.assign(condition="control-noop")], ignore_index=True)
     shown = texts(truth.draw(tables | {"truth": twice}))
-    assert shown.count("mask: 5 of 6 hold it") == 1
+    assert shown.count("mask: 11 of 12 hold it") == 1
 
 
 def test_a_table_without_rows_says_so(tables):
@@ -105,4 +116,4 @@ def test_a_table_without_rows_says_so(tables):
 def test_numbers_that_are_not_finite_are_left_out(tables):
     gone = tables["numbers"].assign(covered=None, estimate=np.nan)
     shown = texts(truth.draw(tables | {"numbers": gone}))
-    assert shown.count("no claim of this study") == 4
+    assert shown.count("no claim of this study") == 2

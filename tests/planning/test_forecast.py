@@ -14,12 +14,13 @@ import yaml
 
 from abspos.cli import FINE, USAGE, main
 from abspos.figures import FIGURES
-from abspos.planning import costs
+from abspos.planning import costs, loads
 from abspos.planning import forecast as plan
 from abspos.planning import requests as resources
-from abspos.planning.costs import Load, Machine
+from abspos.planning.costs import Machine
 from abspos.planning.forecast import Job
 from abspos.planning.layout import ONLY_WITH, Layout
+from abspos.planning.loads import Load
 from abspos.planning.sizes import Sizes
 from abspos.study.conditions import SUBSTITUTES
 from abspos.study.config import load_study
@@ -47,7 +48,7 @@ def study(**changes: Any) -> Layout:
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch) -> plan.Plan:
     """The plan of the default study as its ledger has it, with the shape of its model known."""
-    monkeypatch.setattr(costs, "sizes", lambda *given: SMOLLM)
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
     (model,) = CONFIG["models"]
     later = ["shift", "control-repeat", "control-repeat-bos"]  # came after the ledger
     later += {run.condition for run in study().study.runs()} & SUBSTITUTES.keys()
@@ -80,7 +81,7 @@ def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
 
 @pytest.mark.parametrize("arm", STORES)
 def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, str]) -> None:
-    monkeypatch.setattr(costs, "sizes", lambda *given: SMOLLM)
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
     (runs,) = plan.loads(study(), tmp_path).values()
     activations, components = STORES[arm]
     assert costs.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
@@ -130,6 +131,44 @@ def test_revisions_and_kept_activations_add_up(tmp_path: Path) -> None:
         2,
     )
     assert kept.peak == kept.final > three.peak
+
+
+def test_writes_from_position_0_and_keys_by_head_are_counted(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
+    (runs,) = plan.loads(study(), tmp_path).values()
+    bos, other = (runs["standard", name] for name in ("bos", "no-bos"))
+    assert bos.crossed
+    assert runs["standard", "swap-token-1"].crossed
+    assert not other.crossed
+    written = 4 * 30 * 9 * 576
+    assert costs.activation_bytes(bos) - costs.activation_bytes(other) == written
+    more = replace(bos, crossed=False)
+    values = 4 * 30 * 3 * 64
+    added = costs.component_bytes(bos) - costs.component_bytes(more)
+    assert added == pytest.approx(0.89 * (written + values), rel=1e-3)
+    chosen = runs["standard", "exchange-readers"]
+    assert chosen.by_head
+    assert not bos.by_head
+    keys = 4 * 30 * chosen.inputs * (9 - 3) * chosen.length * 64
+    shared = replace(chosen, by_head=False)
+    assert costs.activation_bytes(chosen) - costs.activation_bytes(shared) == keys
+
+
+def test_both_stores_of_a_pair_lie_on_disk_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
+    names = ["bos", "no-bos", "shift"]
+    layout = study(variants=[{"name": "standard", "conditions": names}], swap_tokens=[])
+    (runs,) = plan.loads(layout, tmp_path).values()
+    assert {name for _, name in runs} == set(names)
+    bos, other, shift = (costs.activation_bytes(runs["standard", name]) for name in names)
+    threads = layout.study.threads
+    for slots, stores in ((1, bos + shift), (2, bos + shift + other)):
+        found = plan.plan(layout, tmp_path, Machine(), cores=slots * threads)
+        assert found.peak - found.final == stores
+    paired = runs["standard", "shift"]
+    slow = Machine(cpu_flops=1e30, cpu_fields=1e30, disk=1e3)
+    moved = 2 * shift + costs.component_bytes(paired)
+    assert costs.seconds("components", paired, slow) == pytest.approx(moved / 1e3)
 
 
 def test_times_follow_the_machine_in_closed_form() -> None:

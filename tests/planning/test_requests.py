@@ -12,7 +12,8 @@ import yaml
 from abspos.planning import costs
 from abspos.planning import requests as resources
 from abspos.planning import sizes as shapes
-from abspos.planning.costs import STAGES, Load
+from abspos.planning.costs import STAGES
+from abspos.planning.loads import Load, load_of
 from abspos.planning.partitions import Limit, Request, ResourceError, minutes, read_limits
 from abspos.planning.requests import request
 from abspos.planning.sizes import Sizes
@@ -168,7 +169,7 @@ def test_a_guess_is_cut_down_instead_of_refused() -> None:
 
 def test_the_default_study_asks_for_little(tmp_path: Path) -> None:
     study = load_study(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")))
-    load = costs.load_of(study, "smollm2-135m", tmp_path, 14)
+    load = load_of(study, "smollm2-135m", tmp_path, 14)
     assert load.packed
     assert load.bins == 3
     assert all(request(stage, load, 1, [CPU]).mem_mb < 8000 for stage in STAGES)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from abspos.planning.costs import load_of
 from abspos.planning.layout import Layout
+from abspos.planning.loads import load_of
 from abspos.study.config import ConfigError, load_study
 from abspos.study.fields import SyntheticSource
 

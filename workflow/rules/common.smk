@@ -12,7 +12,7 @@ from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
-from abspos.planning.costs import load_of
+from abspos.planning.loads import load_of
 from abspos.planning.requests import ON_DEVICE, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
 from abspos.planning.variations import other_studies

@@ -47,8 +47,6 @@ rule claims:
     input:
         stores=ancient(per_model(result("statistics/{model}/{revision}/replicates.zarr"))),
         manifests=per_model(result("statistics/{model}/{revision}/replicates.manifest.json")),
-        inputs=ancient(per_model(result("inputs/{model}/{revision}.zarr"))),
-        inputs_manifests=per_model(result("inputs/{model}/{revision}.manifest.json")),
         choices=per_model(result("statistics/{model}/{revision}/choices.csv")),
     output:
         claims=report(

@@ -9,7 +9,6 @@ with job(snakemake):
     judge(
         snakemake.input.stores,
         snakemake.input.manifests,
-        snakemake.input.inputs,
         snakemake.output.claims,
         snakemake.output.swaps,
         snakemake.output.changes,

@@ -40,7 +40,8 @@ from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.losses import require_finite, token_loss
 from abspos.activations.position0 import substitution
 from abspos.activations.retry import halving
-from abspos.activations.store import Facts, Sample, Shape, Sums, Writer
+from abspos.activations.shapes import Shape
+from abspos.activations.store import Facts, Sample, Sums, Writer
 from abspos.activations.substitution import Substitution, substituting
 from abspos.arrays import open_dataset
 from abspos.models import loading

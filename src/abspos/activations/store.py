@@ -26,24 +26,9 @@ import zarr
 from torch import Tensor
 
 from abspos.activations.capture import Attention
+from abspos.activations.shapes import Shape, arrays
 from abspos.activations.states import away, magnitudes, moments
 from abspos.arrays import NonFiniteError, create_array, from_bits, write_chunk
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of one extraction; ``kv_heads`` are those of the stored keys."""
-
-    layers: int
-    inputs: int
-    heads: int
-    kv_heads: int
-    value_heads: int
-    length: int
-    head_size: int
-    key_size: int
-    hidden: int
-    batch: int
 
 
 @dataclass(frozen=True)
@@ -107,35 +92,20 @@ class Writer:
     def __init__(
         self, folder: Path, shape: Shape, dtype: str, label: str, overlap: bool = False
     ) -> None:
-        self.group = group = zarr.open_group(folder, mode="w", zarr_format=3)
+        self.group = zarr.open_group(folder, mode="w", zarr_format=3)
         self.label, self.batch = label, shape.batch
         self.pool = ThreadPoolExecutor(max_workers=1) if overlap else None
         self.pending: list[Future[None]] = []
         self.inputs = slice(0, 0)
-        kind = "uint16" if dtype == "bfloat16" else "float32"
-        s, b = shape, shape.batch
-        q = (s.heads, s.length, s.head_size)
-        k = (s.kv_heads, s.length, s.key_size)
-        axes = ("layer", "input")
-        self.q = create_array(
-            group,
-            "q",
-            (*axes, "head", "position", "feature"),
-            (s.layers, s.inputs, *q),
-            (1, b, *q),
-            kind,
-            scalar=dtype,
-        )
-        self.k = create_array(
-            group,
-            "k",
-            (*axes, "kv_head", "position", "feature"),
-            (s.layers, s.inputs, *k),
-            (1, b, *k),
-            kind,
-            scalar=dtype,
-        )
-        self.v0 = np.zeros((s.layers, s.inputs, s.value_heads, s.key_size), dtype=np.float32)
+        self.arrays = arrays(shape, dtype, crossed=True)
+        self.q, self.k = (self.create(name, scalar=dtype) for name in ("q", "k"))
+        self.v0 = np.zeros(self.arrays["v0"].shape, dtype=np.float32)
+
+    def create(self, name: str, **attributes: Any) -> zarr.Array:
+        """Create one array of the store."""
+        own = self.arrays[name]
+        chunks = own.chunks or own.shape
+        return create_array(self.group, name, own.axes, own.shape, chunks, own.dtype, **attributes)
 
     def __call__(self, seen: Attention) -> None:
         """Take one layer of the current batch."""
@@ -179,15 +149,11 @@ class Writer:
             write0: value at position 0 times W_O (layer, head, hidden) float32, or None where it is
                 not stored.
         """
-        sums.save(self.group)
-        for name, axes, data in (
-            ("v0", ("layer", "input", "value_head", "feature"), self.v0),
-            ("loss", ("input",), losses),
-        ):
-            create_array(self.group, name, axes, data.shape, data.shape, "float32")[:] = data
-        if write0 is not None:
-            own, shape = ("layer", "head", "hidden"), write0.shape
-            create_array(self.group, "write0", own, shape, shape, "float32")[:] = write0
+        found = {**sums.moments(), "v0": self.v0, "loss": losses}
+        found |= {} if write0 is None else {"write0": write0}
+        for name, data in found.items():
+            array = self.create(name)
+            write_chunk(array, (0,) * data.ndim, data.astype(array.dtype, copy=False))
 
     def state(self, facts: Facts) -> None:
         """Write the attributes, as plain values."""
@@ -247,19 +213,17 @@ class Sums:
         self.centre[depth, self.inputs] = state[:, 1:].mean(1).cpu().numpy()
         self.median[depth, self.inputs], self.largest[depth, self.inputs] = magnitudes(state)
 
-    def save(self, group: zarr.Group) -> None:
-        """Write into the store what is read again; the sums are used up."""
+    def moments(self) -> dict[str, np.ndarray]:
+        """The arrays of the store that are read again, by name; the sums are used up."""
         found = [moments(total.numpy(), self.number) for total in self.total]
         grand_mean, by_position = (np.stack(part) for part in zip(*found, strict=True))
         by_input = np.stack([away(*pair) for pair in zip(self.centre, grand_mean, strict=True)])
-        for name, axes, data in (
-            ("state0", ("depth", "input", "hidden"), self.state0),
-            ("grand_mean", ("depth", "hidden"), grand_mean),
-            ("by_position", ("depth", "position"), by_position),
-            ("by_input", ("depth", "input"), by_input),
-            ("median", ("depth", "input"), self.median),
-            ("largest", ("depth", "input"), self.largest),
-            ("square", ("depth", "position"), self.square),
-        ):
-            array = create_array(group, name, axes, data.shape, data.shape, str(data.dtype))
-            write_chunk(array, (0,) * data.ndim, data)
+        return {
+            "state0": self.state0,
+            "grand_mean": grand_mean,
+            "by_position": by_position,
+            "by_input": by_input,
+            "median": self.median,
+            "largest": self.largest,
+            "square": self.square,
+        }

@@ -22,7 +22,8 @@ from torch import Tensor
 from abspos.activations.arms import Extraction, tokens_for
 from abspos.activations.certificates import TOLERANCE, allowed, relative
 from abspos.activations.interventions import Batch, Setting, apply
-from abspos.activations.store import Facts, Shape, Sums, Writer
+from abspos.activations.shapes import Shape
+from abspos.activations.store import Facts, Sums, Writer
 from abspos.arrays import from_bits, open_dataset
 from abspos.calibration.worlds import VOCABULARY, World, logits, read
 from abspos.logits import rebuilt_logits

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -146,7 +145,6 @@ def write_truth(
     ):
         evidence = Evidence(
             open_replicates(store, manifest),
-            np.empty(0),
             swap_tokens,
             variants,
             confidence,

@@ -297,7 +297,6 @@ def choose(
     windows = open_dataset(inputs)
     evidence = Evidence(
         open_replicates(replicates, replicates_manifest),
-        windows["tokens"].values[:, 0],
         swap_tokens,
         variants,
         confidence,

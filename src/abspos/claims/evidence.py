@@ -27,7 +27,6 @@ class Evidence:
 
     Attributes:
         arms: replicates and facts of every arm.
-        tokens: text tokens at position 0 by input, before any replacement.
         swap_tokens: texts of the listed replacements.
         variants: the config's variants by name.
         confidence: level of the intervals.
@@ -42,7 +41,6 @@ class Evidence:
     """
 
     arms: Replicates
-    tokens: np.ndarray
     swap_tokens: Sequence[str]
     variants: Mapping[str, Mapping[str, Any]]
     confidence: float

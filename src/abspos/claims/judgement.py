@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from abspos.arrays import open_dataset
 from abspos.claims import doses, swaps
 from abspos.claims.controlled_effects import COLUMNS as EFFECT_COLUMNS
 from abspos.claims.controlled_effects import controlled_effects
@@ -91,7 +90,6 @@ def each_swap(evidence: Evidence, levels: Mapping[str, float]) -> Iterator[Row]:
 def judge(
     replicates: Sequence[Path],
     manifests: Sequence[Path],
-    inputs: Sequence[Path],
     claims: Path,
     swaps_table: Path,
     changes: Path,
@@ -111,7 +109,6 @@ def judge(
 
     Args:
         replicates: stores of replicates, one per model and revision, and their manifests.
-        inputs: stores of windows, in the same order.
         claims: where the claim table goes.
         swaps_table: where every number of bos-swap goes, listed tokens one by one too.
         changes: where what each variant takes from the components goes (see abspos.claims.doses).
@@ -127,15 +124,11 @@ def judge(
         readings: the reading that decides the claims on each model, by its name; R unless given.
     """
     tables: dict[Path, list[pd.DataFrame]] = {}
-    for path, manifest, windows, (model, revision) in zip(
-        replicates, manifests, inputs, models, strict=True
-    ):
-        tokens = open_dataset(windows)["tokens"].values[:, 0]
+    for path, manifest, (model, revision) in zip(replicates, manifests, models, strict=True):
         base = "no-bos" if model in without_bos else "bos"
         arms = open_replicates(path, manifest)
         evidence = Evidence(
             arms,
-            tokens,
             swap_tokens,
             variants,
             confidence,

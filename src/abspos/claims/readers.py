@@ -12,7 +12,7 @@ from itertools import product
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.evidence import BOS, Evidence, Reference
 from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
@@ -51,12 +51,29 @@ class Part:
             self.summary,
         )
 
+    def references(self) -> Mapping[str, Reference]:
+        """What each number of estimands.carried is a share of, on all inputs: the energy under bos,
+        and the energy of its change under the swapped token."""
+        whole = self.evidence.reference(BOS, self.lens, self.summary, self.reading)
+        treated, before = (
+            self.evidence.reading(arm, "early", self.lens, self.reading) for arm in (SWAP, BOS)
+        )
+        change = treated + before - 2 * self.evidence.crossed(SWAP, self.lens, self.reading)
+        share = self.evidence.share(BOS, self.lens, self.summary, change)
+        return {
+            "share of energy": whole,
+            "share of the bos-swap change": Reference(
+                f"the change of {self.reading} from {BOS} to {SWAP}", share
+            ),
+        }
+
     def row(
         self,
         arms: tuple[Arm, Arm],
         number: str,
         replicates: xr.DataArray,
         claimed: Claimed | None = None,
+        reference: Reference | None = None,
     ) -> Row:
         """One row; its inputs are half of the study's by design."""
         found = measured(
@@ -69,6 +86,7 @@ class Part:
             summary=self.summary,
             reading=self.reading,
             primary=claimed is not None and self.lens == "log" and self.summary == "median",
+            reference=reference,
         )
         heads = self.evidence.facts[arms[0]]["substituted"]
         chosen = SUBSTITUTES[arms[0].condition].chosen
@@ -120,6 +138,8 @@ def carried_rows(part: Part, arms: Mapping[str, Arm]) -> Iterator[Row]:
             yield part.row((arm, BOS), f"{which}: {name}", share)
     if not arms:
         return
+    references = part.references()
     for name, share in shares["readers"].items():
         difference = share - shares["others"][name]
-        yield part.row((READERS, OTHERS), f"readers less others: {name}", difference, SHARE)
+        number = f"readers less others: {name}"
+        yield part.row((READERS, OTHERS), number, difference, SHARE, references[name])

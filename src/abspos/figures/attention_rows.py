@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from abspos.arrays import open_dataset
-from abspos.figures import style, tidy
+from abspos.figures import compared, style, tidy
 
 QUERIES = (4, 12, 31)
 LONE_QUERY = 12  # where several models are shown
@@ -75,7 +75,7 @@ def draw(data: style.Data) -> Figure:
         return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
     queries = QUERIES if len(found) == 1 else (LONE_QUERY,)
     shown = [("", "attention (share)")] * (MOST_HEADS * len(queries))
-    sheet = style.beside(found, heading, note, shown, 1.9, abreast=len(queries), sharex=False)
+    sheet = compared.beside(found, heading, note, shown, 1.9, abreast=len(queries), sharex=False)
     for run, panels in zip(found, sheet.panels, strict=True):
         if run in stores:
             rows = tidy.of(energies, run), tidy.of(sinks, run)

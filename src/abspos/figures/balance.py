@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 
 @style.figure(
@@ -41,7 +41,7 @@ def draw(data: style.Data) -> Figure:
     if not lenses:
         return style.empty(heading, note, "one anchor in this study: balance.csv has its numbers")
     shown = [(f"{lens} lens", "R / (R + mask) (share)") for lens in lenses]
-    sheet = style.beside(found, heading, note, shown, 2.8)
+    sheet = compared.beside(found, heading, note, shown, 2.8)
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, lens in zip(panels, lenses, strict=True):
             draw_panel(ax, tidy.of(rows, run, lens=lens), looks)
@@ -56,6 +56,7 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) ->
         style.curve(ax, tidy.of(rows, variant=name), "anchor", "balance", look, name)
     scales.zero(ax)
     ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, min(1.5, ax.get_ylim()[1])))
+    scales.cut(ax, rows)
 
 
 def lenses_of(rows: pd.DataFrame, anchors: int) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MultipleLocator
 
 from abspos.claims.verdicts import SWAP_SHARE
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 from abspos.study.conditions import NUMBERED, split
 
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
@@ -45,12 +45,12 @@ def draw(data: style.Data) -> Figure:
     if len(found) > 1 and len(swaps):
         return draw_several(swaps, found, order, note)
     height = len(style.READINGS) * (0.27 * max(len(order), 3) + 0.55) + 0.9
-    return style.per_run(
-        found,
+    return style.of_one(
+        found[0],
         "BOS replaced: change of the residual-stream component",
         note,
         height,
-        lambda part, run: draw_run(part, tidy.of(swaps, run), order),
+        lambda part: draw_run(part, tidy.of(swaps, found[0]), order),
     )
 
 
@@ -60,7 +60,7 @@ def draw_several(
     """Several runs: the primary number alone, readings as rows, runs as columns."""
     number, *others = NUMBERS
     shown = tidy.of(swaps, summary="median", number=number)
-    sheet = style.beside(
+    sheet = compared.beside(
         found,
         f"BOS replaced: {number} of each reading",
         f"{note}; {', '.join(others)}: swaps.csv",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from textwrap import fill
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 
+from abspos.claims.sensitivity import tokens_as_one
 from abspos.claims.sources import ONE, WITHOUT
-from abspos.figures import style, tidy
+from abspos.figures import marks, style, tidy
+from abspos.figures.claims_forest import unit
 
 NUMBER = ["claim", "arms", "number"]
 ACROSS = 3  # panels to a row
@@ -30,31 +33,56 @@ LOOKS = {
     category="Claims",
     label="Sensitivity: primary numbers by source of text",
     caption=(
-        "Primary numbers of the claims on the inputs of each source of text alone (blue, with "
-        "intervals over its documents) and without each source (red bars). First row: the "
-        "published estimate, its interval over documents (thick) and over sources (thin). The red "
-        "bars of a row show how far the number hangs on that source; blue numbers rest on few "
-        "inputs and are preliminary. Sources with fewer than 8 inputs have no number of their own."
+        "Primary numbers of the claims on the inputs of each source of text alone (squares, with "
+        "intervals over its documents) and without each source (bars). First row: the published "
+        "estimate, its interval over documents (thick) and over sources (thin). The bars of a row "
+        "show how far the number hangs on that source; squares rest on few inputs and are "
+        "preliminary. Sources with fewer than 8 inputs have no number of their own. "
+        "Several models share a panel, each in its colour, with the reading that decides on each."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """A panel for each number, a row for each source."""
+    """A panel for each number, a row for each source, all models in one row."""
     claims, table = data.tables["claims"], data.tables["sensitivity"]
     found = tidy.runs(claims)
-    shown = {run: panels(tidy.of(claims, run), tidy.of(table, run)) for run in found}
-    names = {run: sources(tidy.of(table, run)) for run in found}
-    height = max(
-        HEAD + (ROW * (len(names[run]) + 1) + HEAD) * max(1, math.ceil(len(shown[run]) / ACROSS))
-        for run in found
-    )
+    shown = panels(pd.concat([tidy.of(claims, run) for run in found]), table)
+    names = sources(table)
+    heading = "Primary numbers by source of text"
     note = f"{tidy.inputs(claims)} in all; {data.level} intervals"
-    return style.per_run(
-        found,
-        "Primary numbers by source of text",
-        note,
-        height,
-        lambda part, run: draw_run(part, shown[run], names[run]),
+    if not (shown and names):
+        text = "one source of text, or no measured claim in this study"
+        return style.empty(heading, note, text)
+    row = ROW + marks.MODEL * (len(found) - 1)
+    lines = math.ceil(len(shown) / ACROSS)
+    figure = style.sheet(
+        marks.heading(heading, found),
+        note + tidy.left_out(found),
+        (row * (len(names) + 1) + HEAD) * lines + HEAD,
     )
+    grid = figure.subplots(lines, ACROSS, squeeze=False, sharey=True)
+    for ax in grid.flat[len(shown) :]:
+        ax.set_axis_off()
+    colors = style.models(found)
+    for ax, (about, numbers) in zip(grid.flat, shown.items(), strict=False):
+        title(ax, about, numbers)
+        for place, (run, color) in enumerate(colors.items()):
+            shift = marks.APART * ((place + 0.5) / len(found) - 0.5)
+            for published, choices in numbers:
+                if (published["model"], published["revision"]) == run:
+                    own = looks(color if len(found) > 1 else "")
+                    draw_number(ax, published, choices, names, shift, own)
+    for line in grid:
+        marks.name(line[0], ["all", *names])
+        line[0].set_ylabel("source", fontsize=8)
+    named = {tidy.title(*run): style.Look(color) for run, color in colors.items()}
+    several = named | looks(style.LINE) if len(found) > 1 else looks("")
+    style.key(figure, several, columns=3)
+    return figure
+
+
+def looks(color: str) -> dict[str, style.Look]:
+    """Marks of a model in its colour; of the only one in colours of their own."""
+    return {n: replace(look, color=color) if color else look for n, look in LOOKS.items()}
 
 
 def sources(table: pd.DataFrame) -> list[str]:
@@ -65,64 +93,77 @@ def sources(table: pd.DataFrame) -> list[str]:
     )
 
 
-def panels(
-    claims: pd.DataFrame, table: pd.DataFrame
-) -> list[tuple[Mapping[Any, Any], pd.DataFrame]]:
-    """Each primary number that has other choices, with the rows of those."""
+#: A published row, and the same number under the choices among sources.
+Number = tuple[Mapping[Any, Any], pd.DataFrame]
+
+
+def panels(claims: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, ...], list[Number]]:
+    """Primary numbers that have other choices, one panel for those that models share.
+
+    Returns:
+        Claim, arms and number of a panel -> the numbers in it, one of each model.
+    """
     if claims.empty or table.empty:
-        return []
+        return {}
     primary = claims[claims["primary"].astype(str).eq("True") & claims["ci_low"].notna()]
     primary = primary[primary["summary"] != "mean"]
-    known = [name for name in (*NUMBER, "lens", "reading") if name in claims and name in table]
-    found: list[tuple[Mapping[Any, Any], pd.DataFrame]] = []
+    known = [
+        name for name in (*tidy.RUN, *NUMBER, "lens", "reading") if name in claims and name in table
+    ]
+    found: dict[tuple[str, ...], list[Number]] = {}
     for row in primary.to_dict("records"):
         same = (table[known].fillna("") == pd.Series(row)[known].fillna("")).all(axis=1)
         if same.any():
-            found.append((row, table[same]))
+            about = (str(row["claim"]), tokens_as_one(str(row["arms"])), str(row["number"]))
+            found.setdefault(about, []).append((row, table[same]))
     return found
 
 
-def draw_run(
-    part: SubFigure, shown: list[tuple[Mapping[Any, Any], pd.DataFrame]], names: list[str]
+def title(ax: Axes, about: tuple[str, ...], numbers: Sequence[Number]) -> None:
+    """What a panel shows: the claim with the readings that decide it, and the number."""
+    claim, arms, number = about
+    readings = dict.fromkeys(row.get("reading") for row, _ in numbers)
+    named = [reading for reading in readings if isinstance(reading, str) and reading]
+    text = ", ".join(filter(None, (claim, " or ".join(named))))
+    ax.set_title(text, fontsize=9, loc="left", fontweight="bold")
+    what = number.split(": ")[-1].split(" [")[0]
+    whose = arms.replace("/bos", "").replace("standard/", "")
+    of = unit(number, str(numbers[0][0].get("lens") or ""))
+    ax.set_xlabel(fill(f"{what}, {whose} ({of})", LABEL), fontsize=8)
+    ax.tick_params(labelsize=8)
+
+
+def draw_number(
+    ax: Axes,
+    row: Mapping[Any, Any],
+    table: pd.DataFrame,
+    names: Sequence[str],
+    shift: float,
+    shown: Mapping[str, style.Look],
 ) -> None:
-    """One run: its panels in a grid."""
-    if not (shown and names):
-        style.absent(part.subplots(), "one source of text, or no measured claim in this study")
-        return
-    lines = math.ceil(len(shown) / ACROSS)
-    grid = part.subplots(lines, ACROSS, squeeze=False, sharey=True)
-    for ax in grid.flat[len(shown) :]:
-        ax.set_axis_off()
-    for ax, (row, table) in zip(grid.flat, shown, strict=False):
-        draw_number(ax, row, table, names)
-    for line in grid:
-        line[0].set_yticks(range(len(names) + 1), ["all", *names], fontsize=8)
-        line[0].set_ylabel("source", fontsize=8)
-        line[0].set_ylim(len(names) + 0.5, -0.5)
-    style.key(part, LOOKS)
+    """One number of one model: published, and by source.
 
-
-def draw_number(ax: Axes, row: Mapping[Any, Any], table: pd.DataFrame, names: list[str]) -> None:
-    """One number: published, and by source."""
+    Args:
+        ax: the panel.
+        row: as published.
+        table: under the choices among sources.
+        names: of the sources.
+        shift: of the model within a row.
+        shown: its marks.
+    """
+    whole = shown["all sources"]
     ends = [float(row.get(end, math.nan)) for end in ("source_low", "source_high")]
-    ax.plot(ends, [0, 0], color=style.BLACK, linewidth=0.7)
-    style.estimate(ax, 0, values(row), LOOKS["all sources"])
-    ax.axvline(float(row["estimate"]), color=style.LINE, linewidth=0.7, zorder=0)
+    ax.plot(ends, [shift, shift], color=whole.color, linewidth=0.7)
+    style.estimate(ax, shift, values(row), whole)
+    ax.axvline(float(row["estimate"]), color=whole.color, linewidth=0.7, alpha=0.5, zorder=0)
     for one in table.to_dict("records"):
         choice = str(one["choice"])
         for head, look in ((ONE, "this source alone"), (WITHOUT, "all but this source")):
             if choice.startswith(head):
-                y = names.index(choice.removeprefix(head)) + 1
+                y = names.index(choice.removeprefix(head)) + 1 + shift
                 middle, low, high = values(one)
                 bare = (middle, math.nan, math.nan)
-                style.estimate(ax, y, bare if head == WITHOUT else (middle, low, high), LOOKS[look])
-    ax.tick_params(labelsize=8)
-    what = str(row["number"]).split(": ")[-1]
-    whose = str(row["arms"]).replace("/bos", "").replace("standard/", "")
-    reading = row.get("reading")
-    claim = f"{row['claim']}, {reading}" if isinstance(reading, str) and reading else row["claim"]
-    ax.set_title(str(claim), fontsize=9, loc="left", fontweight="bold")
-    ax.set_xlabel(fill(f"{what}, {whose}", LABEL), fontsize=8)
+                style.estimate(ax, y, bare if head == WITHOUT else (middle, low, high), shown[look])
 
 
 def values(row: Mapping[Any, Any]) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import cycle, zip_longest
+from itertools import zip_longest
 from textwrap import fill
 from typing import Any
 
@@ -24,10 +24,6 @@ ROW, MODEL = 0.27, 0.07  # inches of a row, and for each further model in it
 HEAD, BARE = 0.66, 0.34  # inches around a panel's rows, with an axis and without
 LABEL, VERDICT, REASON = 34, 22, 44  # characters to a line of a label, a verdict, a reason
 MOST_DECADES = 7  # of an axis whose numbers differ that much
-COLORS = (
-    *(style.BLACK, style.BLUE, style.VERMILLION, style.GREEN),
-    *(style.PURPLE, style.SKY, style.BROWN, style.GREY),
-)
 #: Units of numbers whose name has none in brackets, by a word of the name; the first counts.
 UNITS = {
     "reduction": "share",
@@ -85,7 +81,7 @@ def draw(data: style.Data) -> Figure:
     """A panel for each claim, lens and unit, a row for each number, all models in one row."""
     claims = shown(data.tables["claims"])
     found = tidy.runs(claims)
-    colors = dict(zip(found, cycle(COLORS), strict=False))
+    colors = style.models(found)
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (
         f"{tidy.inputs(claims)}; bars: {data.level} intervals, thin: at Holm's level"

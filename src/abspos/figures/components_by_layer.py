@@ -10,13 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 #: A component, a bin, and the window that the bin lies beyond.
 Place = tuple[str, str, float | None]
 #: A place, a lens, and a run.
 Cell = tuple[str, str, float | None, str, tuple[str, str]]
-ABREAST = 4  # runs beside each other
 
 
 @style.figure(
@@ -60,7 +59,7 @@ def draw(data: style.Data) -> Figure:
     if len(found) == 1:
         cells = [[(*place, lens, found[0]) for lens in style.LENSES] for place in shown]
 
-        def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
+        def draw_run(part: SubFigure) -> None:
             panels = draw_cells(part, rows, cells, looks, shared=False)
             for ax, (component, which, window, lens, _) in zip(
                 panels.flat, chain(*cells), strict=True
@@ -68,8 +67,8 @@ def draw(data: style.Data) -> Figure:
                 ax.set_title(f"{component}, {place(which, window)} ({lens} lens)")
                 ax.set_ylabel(f"energy ({style.UNITS[lens]})")
 
-        return style.per_run(found, heading, note, 2.3 * len(shown) + 0.6, draw_run)
-    blocks = [found[i : i + ABREAST] for i in range(0, len(found), ABREAST)]
+        return style.of_one(found[0], heading, note, 2.3 * len(shown) + 0.6, draw_run)
+    blocks = [found[i : i + compared.ABREAST] for i in range(0, len(found), compared.ABREAST)]
     cells = [
         [(*place, lens, run) for run in block]
         for block in blocks

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from abspos.figures import compared, scales, style, tidy
 
+HEIGHT = 5.2  # inches of the panels of one run
 SHOWN = {name: style.COMPONENTS[name] for name in ("mask", "residual", "pattern")}
 
 
@@ -52,13 +53,14 @@ def draw(data: style.Data) -> Figure:
             ("query", "energy"),
             partial(scales.energy_axis, stride=2),
             lambda ax: scales.query_axis(ax, float(rows["last"].max()), "query position"),
+            HEIGHT,
         )
-    return style.per_run(
-        found,
+    return style.of_one(
+        found[0],
         "Mask, residual-stream and pattern energy by query position",
         note,
-        5.2,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
+        HEIGHT,
+        lambda part: draw_run(part, tidy.of(rows, found[0])),
     )
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure, SubFigure
+from collections.abc import Sequence
 
-from abspos.figures import scales, style, tidy
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from abspos.figures import compared, scales, style, tidy
+
+SHOWN = (
+    ("value at position 0", "share that differs"),
+    ("writes: explained by token", "share of variance"),
+    ("writes: token decoded", "share right"),
+)
 
 
 @style.figure(
@@ -17,41 +26,44 @@ from abspos.figures import scales, style, tidy
         "value at position 0 that differs between tokens. Middle: share of the variance of what "
         "sink readers write from position 0 (attention times value times W_O) that the token "
         "explains, less chance; dotted: what tokens exchanged at random within texts reach. Right: "
-        "share of tokens decoded from these writes on held-out texts; dotted: chance. Mean over "
-        "the sink readers of a layer, chosen on other texts; bands are intervals over texts."
+        "share of tokens decoded from these writes on held-out texts; dotted: chance. Several "
+        "models stand side by side, with these panels one below the other. Mean over the sink "
+        "readers of a layer, chosen on other texts; bands are intervals over texts."
     ),
 )
 def draw(data: style.Data) -> Figure:
     """Values, writes and decoding by layer, standard variant."""
     table = data.tables["fingerprint"]
     rows = tidy.of(table, variant="standard")
+    found = tidy.runs(table)
     note = f"{tidy.inputs(rows)}, variant standard, early queries; bands: {data.level} intervals"
-    return style.per_run(
-        tidy.runs(table),
-        "What tells the token at position 0, by depth",
-        note,
-        3.2,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
-    )
-
-
-def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
-    """One run: three panels over layers."""
+    heading = "What tells the token at position 0, by depth"
     if rows.empty:
-        style.absent(part.subplots(), "no crossed design of tokens and texts in this study")
+        return style.empty(heading, note, "no crossed design of tokens and texts in this study")
+    sheet = compared.beside(found, heading, note, SHOWN, 2.9, abreast=3)
+    for run, panels in zip(found, sheet.panels, strict=True):
+        draw_run(panels, tidy.of(rows, run))
+        for ax in panels if len(found) == 1 else panels[-1:]:
+            scales.layer_axis(ax)
+    return sheet.figure
+
+
+def draw_run(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
+    """One run: three panels over layers."""
+    value, explained, decoded = panels
+    if rows.empty:
+        style.absent(value, "no crossed design of tokens and texts")
+        explained.set_axis_off()
+        decoded.set_axis_off()
         return
-    value, explained, decoded = part.subplots(1, 3)
     look = style.LENS_LOOKS["log"]
     value.plot(rows["layer"], rows["value_share"], **look.line())
     value.set_yscale("log")
-    value.set(title="value at position 0", ylabel="share that differs")
     style.curve(explained, rows, "layer", "explained", look, "explained")
     explained.plot(rows["layer"], rows["chance_high"], color=style.LINE, linestyle=":")
     scales.zero(explained, "y")
-    explained.set(title="writes: explained by token", ylabel="share of variance")
     bounds = ("decoded_low", "decoded_high")
     style.curve(decoded, rows, "layer", "decoded", look, "decoded", bounds)
     decoded.axhline(1 / rows["tokens"].iloc[0], color=style.LINE, linestyle=":")
-    decoded.set(title="writes: token decoded", ylabel="share right", ylim=(0, 1.05))
-    for ax in (value, explained, decoded):
-        scales.layer_axis(ax)
+    decoded.set_ylim(0, 1.05)
+    scales.cut(decoded, rows, bounds)

@@ -16,7 +16,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from abspos.figures import style, tidy
+from abspos.figures import compared, style, tidy
 
 DECADES = 5  # that a colour scale spans at most
 
@@ -56,7 +56,7 @@ def draw(data: style.Data) -> Figure:
     if not maps:
         return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
     layers = 1 + int(max(one.rows["layer"].max() for one in maps))
-    sheet = style.beside(
+    sheet = compared.beside(
         found,
         heading,
         note,
@@ -68,7 +68,8 @@ def draw(data: style.Data) -> Figure:
     )
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, one in zip(panels, maps, strict=True):
-            draw_map(ax, one, tidy.of(one.rows, run), tidy.hybrid_sliding(tidy.of(sinks, run)))
+            own = tidy.hybrid_sliding(tidy.of(sinks, run))
+            draw_map(ax, one, tidy.of(one.rows, run), own, 20 if len(found) == 1 else 10)
     for line, one in zip(sheet.lines, cycle(maps)):
         bar = sheet.figure.colorbar(
             ScalarMappable(*one.scale),
@@ -112,8 +113,8 @@ class Map:
         return scale(self.values, self.log)
 
 
-def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int]) -> None:
-    """The map of one run."""
+def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int], most: int) -> None:
+    """The map of one run, with at most so many layers named."""
     ax.grid(visible=False)
     table = rows.pivot_table(index="layer", columns="head", values=one.column, dropna=False)
     grid = table.to_numpy(dtype=float)
@@ -132,7 +133,7 @@ def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int]) -> 
         cbar=False,
         rasterized=False,
         xticklabels=ticks(table.shape[1], 10),
-        yticklabels=ticks(table.shape[0], 20),
+        yticklabels=ticks(table.shape[0], most),
     )
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
     ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8, color="#505050")

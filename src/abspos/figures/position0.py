@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 
 @style.figure(
@@ -36,10 +36,15 @@ def draw(data: style.Data) -> Figure:
     if not looks:
         return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
     shown = [("norm", "Euclidean norm"), ("variance across inputs", "variance (squared norm)")]
-    sheet = style.beside(found, heading, note, shown, 2.9)
+    sheet = compared.beside(found, heading, note, shown, 2.9)
     for run, (norm, variance) in zip(found, sheet.panels, strict=True):
+        own = tidy.of(rows, run)
+        if own.empty:
+            style.absent(norm, "no standard arm with bos or no-bos")
+            variance.set_axis_off()
+            continue
         for name, look in looks.items():
-            line = tidy.of(rows, run, condition=name)
+            line = tidy.of(own, condition=name)
             style.curve(norm, line, "depth", "state_norm", look, name, ("norm_low", "norm_high"))
             variance.plot(line["depth"], line["state_variance"], label=name, **look.line())
         for ax in (norm, variance) if len(found) == 1 else (variance,):

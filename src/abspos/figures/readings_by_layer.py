@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from abspos.figures import compared, scales, style, tidy
 
+HEIGHT = 4.6  # inches of the panels of one run
 SHOWN = {name: style.READINGS[name] for name in ("sink", "pattern")}
 
 
@@ -52,13 +53,14 @@ def draw(data: style.Data) -> Figure:
             ("layer", "share"),
             share_axis,
             scales.layer_axis,
+            HEIGHT,
         )
-    return style.per_run(
-        found,
+    return style.of_one(
+        found[0],
         "What R is made of: the sink and the pattern over ordinary keys",
         note,
-        4.6,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
+        HEIGHT,
+        lambda part: draw_run(part, tidy.of(rows, found[0])),
     )
 
 
@@ -69,12 +71,13 @@ def draw_run(part: SubFigure, rows: pd.DataFrame) -> None:
         style.absent(part.subplots(), "no arm with condition bos or no-bos in this study")
         return
     panels = part.subplots(2, len(names), squeeze=False, sharex=True, sharey="row")
+    rows = rows[rows["reading"].isin(list(SHOWN))]
     for lens, line in zip(style.LENSES, panels, strict=True):
-        for ax, name in zip(line, names, strict=True):
-            draw_panel(ax, tidy.of(rows, lens=lens, variant=name))
+        tables = [tidy.of(rows, lens=lens, variant=name) for name in names]
+        for ax, own in zip(line, tables, strict=True):
+            draw_panel(ax, own)
         line[0].set_ylabel(f"{lens} lens\nshare of R's energy")
-        line[0].yaxis.set_major_formatter(PercentFormatter(1.0))
-        line[0].set_ylim(*limits(tidy.of(rows, lens=lens)))
+        share_axis(line, tables)
     for ax, name in zip(panels[0], names, strict=True):
         ax.set_title(name)
         scales.shade(ax, tidy.hybrid_sliding(tidy.of(rows, variant=name)))
@@ -87,11 +90,13 @@ def share_axis(line: Sequence[Axes], tables: Sequence[pd.DataFrame]) -> None:
     """One scale of shares for a line of panels."""
     line[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     line[0].set_ylim(*limits(pd.concat(tables)))
+    for ax, own in zip(line, tables, strict=True):
+        scales.cut(ax, own, unit=" %", scale=100)
 
 
 def limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Range of an axis of shares: 0 to 1, and further as far as estimates reach."""
-    shares = rows[rows["reading"].isin(list(SHOWN))]["share"].astype(float).dropna()
+    shares = rows["share"].astype(float).dropna()
     return min(-0.03, *shares, 0.0), max(1.03, *shares, 1.0)
 
 

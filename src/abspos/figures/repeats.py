@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from abspos.figures import style, tidy
+from abspos.figures import compared, style, tidy
 
 REPEATED = ("control-repeat", "control-repeat-bos")
 SMALLEST = 1e-30  # stands for an energy that is exactly 0
@@ -32,7 +32,7 @@ def draw(data: style.Data) -> Figure:
         return style.empty(heading, note, "no repeated token in this study")
     found = tidy.runs(repeats)
     names = [name for name in REPEATED if name in set(repeats["condition"])]
-    sheet = style.beside(found, heading, note, [("", "")], 1.3, sharex=True)
+    sheet = compared.beside(found, heading, note, [("", "")], 1.3, sharex=True)
     for run, panels in zip(found, sheet.panels, strict=True):
         draw_repeats(panels[0], tidy.of(repeats, run), names)
     for line in sheet.lines:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from abspos.figures import compared, scales, style, tidy
 
+HEIGHT = 5.2  # inches of the panels of one run
 SHOWN = {name: style.COMPONENTS[name] for name in ("residual", "row", "sink", "rest")}
 
 
@@ -53,13 +54,14 @@ def draw(data: style.Data) -> Figure:
             ("layer", "energy"),
             partial(scales.energy_axis, stride=2),
             scales.layer_axis,
+            HEIGHT,
         )
-    return style.per_run(
-        found,
+    return style.of_one(
+        found[0],
         "Residual-stream energy split into row, sink and rest",
         note,
-        5.2,
-        lambda part, run: draw_run(part, tidy.of(rows, run)),
+        HEIGHT,
+        lambda part: draw_run(part, tidy.of(rows, found[0])),
     )
 
 

@@ -77,13 +77,44 @@ def energy_axis(panels: Sequence[Axes], rows: Sequence[pd.DataFrame], stride: in
     panels[0].set_ylim(max(bottom, low), max(high, 2 * energies.max()))
     for ax, own in zip(panels, rows, strict=True):
         zero(ax)
-        if own["ci_low"].min() < bottom:
-            beyond(ax, f"intervals reach −{-own['ci_low'].min():.1g}")
+        cut(ax, own)
 
 
-def beyond(ax: Axes, text: str) -> None:
-    """Print what lies beyond the axis of a panel, in its lower right corner."""
-    ax.text(0.98, 0.02, text, transform=ax.transAxes, ha="right", fontsize=7.5, color=DIM)
+def cut(
+    ax: Axes,
+    rows: pd.DataFrame,
+    ends: Sequence[str] = ("ci_low", "ci_high"),
+    axis: Literal["x", "y"] = "y",
+    unit: str = "",
+    scale: float = 1.0,
+) -> None:
+    """Print how far intervals reach beyond an axis whose limits are set.
+
+    Args:
+        ax: the panel.
+        rows: that it shows.
+        ends: columns of the ends of their intervals, in the unit of the axis.
+        axis: which axis.
+        unit: behind the number.
+        scale: from the unit of the axis to this one.
+    """
+    low, high = sorted(ax.get_ylim() if axis == "y" else ax.get_xlim())
+    values = rows[list(ends)].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    if values.size:
+        reach = (values.min(), values.max())
+        outside = [scale * x for x in reach if not low <= x <= high]
+        reached = " and ".join(f"{x:.1g}" if abs(x) < 1 else f"{x:,.0f}" for x in outside)
+        if outside:
+            text = f"intervals reach {reached}{unit}".replace("-", "−")
+            beyond(ax, text, top=axis == "y" and values.min() >= low)
+
+
+def beyond(ax: Axes, text: str, top: bool = False) -> None:
+    """Print what lies beyond the axis of a panel, in its lower or upper right corner."""
+    place: tuple[float, Literal["top", "bottom"]] = (0.98, "top") if top else (0.02, "bottom")
+    y, va = place
+    ax.text(0.98, y, text, transform=ax.transAxes, ha="right", va=va, fontsize=7.5, color=DIM)
 
 
 def zero(ax: Axes, axis: Literal["x", "y"] = "y") -> None:

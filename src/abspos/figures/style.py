@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Literal, cast
@@ -34,7 +35,7 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = sns.co
 CROWDED = 20  # points from which a curve gets small markers
 NOTE = 13  # characters of a note to an inch
 DIM, LINE = "#404040", "#808080"  # of notes, and of lines that are no data
-ABREAST = 4  # runs beside each other
+MARGIN = 0.9  # inches of a heading and a note
 WIDTH = 10.0  # inches; at 100 dots an inch as wide as a report page shows it
 LENSES = lenses.LENSES
 UNITS = {"log": "nats²", "probability": "probability²"}
@@ -105,6 +106,8 @@ OTHER_VARIANTS = (
     Look(VERMILLION, (0, (8, 1.5)), "P"),
     Look(BLUE, (0, (3, 1, 1, 1, 1, 1)), "X"),
 )
+#: Colours of models on one axis.
+MODELS = (BLACK, BLUE, VERMILLION, GREEN, PURPLE, SKY, BROWN, GREY)
 CONDITIONS = {
     "bos": Look(BLACK, "-", "o"),
     "no-bos": Look("#7F7F7F", (0, (5, 1.5)), "s", filled=False),
@@ -117,6 +120,11 @@ def variants(names: Sequence[str]) -> dict[str, Look]:
     known = {name: look for name, look in VARIANTS.items() if name in set(names)}
     spare = sorted(set(names) - set(VARIANTS))
     return known | {n: OTHER_VARIANTS[i % len(OTHER_VARIANTS)] for i, n in enumerate(spare)}
+
+
+def models(found: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """A colour for every run of a figure that shows several on one axis."""
+    return dict(zip(found, cycle(MODELS), strict=False))
 
 
 @contextmanager
@@ -209,7 +217,7 @@ def sheet(heading: str, note: str, height: float, width: float = WIDTH) -> Figur
         height: of all panels, in inches.
         width: of the figure, in inches.
     """
-    figure = Figure(figsize=(width, height + 0.9), layout="constrained")
+    figure = Figure(figsize=(width, height + MARGIN), layout="constrained")
     figure.suptitle(heading, **HEADING)
     figure.supxlabel(fill(note, int(NOTE * width)), x=0.01, ha="left", fontsize=9, color=DIM)
     return figure
@@ -222,101 +230,27 @@ def empty(heading: str, note: str, text: str) -> Figure:
     return figure
 
 
-def per_run(
-    found: Sequence[tuple[str, str]],
+def of_one(
+    run: tuple[str, str],
     heading: str,
     note: str,
     height: float,
-    draw_run: Callable[[SubFigure, tuple[str, str]], None],
-    width: float = WIDTH,
+    draw_run: Callable[[SubFigure], None],
 ) -> Figure:
-    """A figure with one headed part per run, one below the other.
+    """A figure of one run, named below the heading.
 
     Args:
-        found: (model, revision) of each part.
-        heading: what is shown, above all parts.
-        note: N, intervals and summaries, below all parts.
-        height: of one part, in inches.
-        draw_run: draws one run into its part.
-        width: of the figure, in inches.
-    """
-    figure = sheet(heading, note + tidy.left_out(found), height * len(found), width)
-    parts = figure.subfigures(len(found), 1, squeeze=False, hspace=0.03)[:, 0]
-    for part, run in zip(parts, found, strict=True):
-        part.suptitle(tidy.title(*run), x=0.01, ha="left", fontsize=10.5)
-        draw_run(part, run)
-    return figure
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Panels of several runs: a column for each, the same rows for all.
-
-    Attributes:
-        figure: that holds them.
-        panels: by run, those of ``shown`` in order.
-        lines: panels of each block of runs that share a vertical axis.
-    """
-
-    figure: Figure
-    panels: list[list[Axes]]
-    lines: list[list[Axes]]
-
-
-def beside(
-    found: Sequence[tuple[str, str]],
-    heading: str,
-    note: str,
-    shown: Sequence[tuple[str, str]],
-    height: float,
-    *,
-    abreast: int = 2,
-    sharex: bool | Literal["col"] = "col",
-    sharey: bool | Literal["row"] = "row",
-) -> Beside:
-    """A figure whose height does not grow with every model: runs are columns, on shared scales.
-
-    A single run has its panels side by side; more than ABREAST runs go into further blocks.
-
-    Args:
-        found: (model, revision) of each column.
-        heading: what is shown, above all panels.
+        run: its model and revision.
+        heading: what is shown.
         note: N, intervals and summaries, below all panels.
-        shown: title and label of the vertical axis, with its unit, of each panel of a run.
-        height: of one panel, in inches.
-        abreast: panels beside each other where there is one run.
-        sharex, sharey: as of ``Figure.subplots``, the latter where there are several runs.
+        height: of all panels, in inches.
+        draw_run: draws it.
     """
-    if len(found) == 1:
-        width = min(abreast, len(shown))
-        lines = -(-len(shown) // width)
-        figure = sheet(heading, note + tidy.left_out(found), height * lines + 0.5)
-        grid = figure.subplots(lines, width, squeeze=False, sharex=sharex)
-        panels = [list(grid.flat[: len(shown)])]
-        for ax in grid.flat[len(shown) :]:
-            ax.set_axis_off()
-        for ax, (title, unit) in zip(panels[0], shown, strict=True):
-            ax.set_title(title)
-            ax.set_ylabel(unit)
-        figure.suptitle(f"{heading}\n{tidy.title(*found[0])}", **HEADING)
-        return Beside(figure, panels, [[ax] for ax in panels[0]])
-    blocks = [found[i : i + ABREAST] for i in range(0, len(found), ABREAST)]
-    total = len(shown) * len(blocks)
-    figure = sheet(heading, note + tidy.left_out(found), height * total + 0.5)
-    width = max(map(len, blocks))
-    grid = figure.subplots(total, width, squeeze=False, sharex=sharex, sharey=sharey)
-    panels, shared = [], []
-    for number, block in enumerate(blocks):
-        rows = grid[number * len(shown) : (number + 1) * len(shown)]
-        for line, (title, unit) in zip(rows, shown, strict=True):
-            line[0].set_ylabel("\n".join(filter(None, (title, unit))), fontsize=8.5)
-            shared.append(list(line[: len(block)]))
-            for ax in line[len(block) :]:
-                ax.set_axis_off()
-        for ax, run in zip(rows[0], block, strict=False):
-            ax.set_title(tidy.title(*run))
-        panels += [list(column[: len(shown)]) for column in rows.T[: len(block)]]
-    return Beside(figure, panels, shared)
+    figure = sheet(heading, note, height)
+    part = cast(SubFigure, figure.subfigures())
+    part.suptitle(tidy.title(*run), x=0.01, ha="left", fontsize=10.5)
+    draw_run(part)
+    return figure
 
 
 def absent(ax: Axes, text: str) -> None:

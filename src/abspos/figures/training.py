@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
 from abspos.claims.verdicts import SWAP_SHARE
-from abspos.figures import scales, style, tidy
+from abspos.figures import compared, scales, style, tidy
 
 CLAIMED = SWAP_SHARE
+SHOWN = ("mask", "residual")
+#: Title and label of the vertical axis of each panel; energies by lens, others by table.
+PANELS = {
+    **{
+        lens: (f"early energy, {lens} lens", f"energy ({style.UNITS[lens]})")
+        for lens in style.LENSES
+    },
+    "sink_share": ("heads that sink at position 0", "share of heads"),
+    "swaps": ("BOS swapped: residual energy removed", "energy reduction (share)"),
+}
 
 
 @style.figure(
@@ -25,48 +35,65 @@ CLAIMED = SWAP_SHARE
         "at position 0, and the share of the residual energy that replacing the BOS embedding "
         "removes (dashed: the claimed 40 %), each against the training tokens of the checkpoint. "
         "The axis is linear from 0 to the first checkpoint after it and logarithmic from there. "
-        "Dotted lines are gaps: checkpoints that are missing or broken. Bands are intervals over "
+        "Dotted lines are gaps: checkpoints that are missing or broken. Several models stand side "
+        "by side on one scale; a model with one checkpoint is left out. Bands are intervals over "
         "inputs."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """A part per model with known training tokens; four panels each."""
+    """Models along their training as columns; energies, sinks and the BOS swap as panels."""
     known = data.tables["checkpoints"].dropna(subset=["tokens"])
-    models = list(known["model"].unique()) or ["no model with tokens_per_step"]
-    rows = {
-        "summary": tidy.base(
-            data.tables["summary"], variant="standard", bin="early", summary="median"
-        ),
+    summary = tidy.base(data.tables["summary"], variant="standard", bin="early", summary="median")
+    summary = summary[summary["component"].isin(SHOWN)]
+    swaps = tidy.of(data.tables["swaps"], replacement="swap-token", number="energy reduction")
+    rows = {lens: tidy.of(summary, lens=lens) for lens in style.LENSES} | {
         "sink_share": tidy.base(data.tables["sink_share"], variant="standard"),
-        "swaps": tidy.of(
-            data.tables["swaps"],
-            replacement="swap-token",
-            number="energy reduction",
-            summary="median",
-            reading="R",
-        ),
+        "swaps": tidy.of(swaps, summary="median", reading="R"),
     }
-    shown = with_tokens(rows["summary"], known)
+    rows = {name: of_all_layers(with_tokens(table, known)) for name, table in rows.items()}
+    heading = "Position during training"
     note = (
-        f"{tidy.inputs(*rows.values())}, standard, {tidy.under(shown)}; "
+        f"{tidy.inputs(*rows.values())}, standard, {tidy.under(rows['log'])}; "
         f"bands: {data.level} intervals; dotted: gaps"
     )
+    measured = rows["log"].groupby("model", sort=False)["revision"].nunique()
+    found = [(str(model), "") for model in measured[measured > 1].index]
+    if not found:
+        return style.empty(heading, note, "no model with two checkpoints in this study")
+    shown = [
+        name for name in PANELS if rows[name]["model"].isin([model for model, _ in found]).any()
+    ]
+    note += "; no swap-token arm in this study" * ("swaps" not in shown)
 
-    def draw_run(part: SubFigure, run: tuple[str, str]) -> None:
-        own = tidy.of(known, model=run[0])
-        along = {name: of_all_layers(with_tokens(table, own)) for name, table in rows.items()}
-        heading = f"{run[0]}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints"
-        kinds = "".join(along["summary"].get("kind", pd.Series(dtype=str)).unique())
-        heading += f", layers {kinds} together" if "+" in kinds else ""
-        part.suptitle(heading, x=0.01, ha="left", fontsize=10.5)
-        draw_model(part, along, own)
+    def named(model: str, _: str) -> str:
+        own = tidy.of(known, model=model)
+        kinds = "".join(
+            tidy.of(rows["log"], model=model).get("kind", pd.Series(dtype=str)).unique()
+        )
+        text = f"{model}: {int(own['gap'].isna().sum())} of {len(own)} checkpoints"
+        return text + (f", layers {kinds} together" if "+" in kinds else "")
 
-    named = [(model, "") for model in models]
-    return style.per_run(named, "Position during training", note, 5.6, draw_run)
+    sheet = compared.beside(
+        found, heading, note, [PANELS[name] for name in shown], 2.6, named=named
+    )
+    tables = [[tidy.of(rows[name], model=model) for name in shown] for model, _ in found]
+    for (model, _), panels, own in zip(found, sheet.panels, tables, strict=True):
+        checkpoints = tidy.of(known, model=model)
+        for ax, name, table in zip(panels, shown, own, strict=True):
+            draw_panel(ax, name, table)
+            for tokens in checkpoints.loc[checkpoints["gap"].notna(), "tokens"]:
+                ax.axvline(tokens, color=style.LINE, linestyle=":", linewidth=1.2, zorder=0)
+        token_axis(panels if len(found) == 1 else panels[-1:], checkpoints["tokens"])
+    for axes, of_axes, name in compared.lines(sheet, tables, shown):
+        scale(axes, of_axes, name)
+    looks = {name: style.COMPONENTS[name] for name in SHOWN}
+    looks |= {f"{lens} lens": style.LENS_LOOKS[lens] for lens in style.LENSES if "swaps" in shown}
+    style.key(sheet.figure, looks, columns=2)
+    return sheet.figure
 
 
 def with_tokens(table: pd.DataFrame, checkpoints: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one model's checkpoints, with their training tokens."""
+    """The rows of checkpoints whose training tokens are known, with these."""
     if "revision" not in table:
         return table
     return table.merge(checkpoints[["model", "revision", "tokens"]], on=tidy.RUN)
@@ -76,53 +103,37 @@ def of_all_layers(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that average all layers of a model: in hybrids their kind names all kinds."""
     if "kind" not in table or table.empty:
         return table
-    return tidy.of(table, kind=max(table["kind"].unique(), key=len))
+    longest = table.groupby("model")["kind"].transform(lambda kinds: max(kinds, key=len))
+    return table[table["kind"] == longest]
 
 
-def draw_model(
-    part: SubFigure, rows: Mapping[str, pd.DataFrame], checkpoints: pd.DataFrame
-) -> None:
-    """One model: energies in both lenses above, sinks and BOS swap below."""
-    panels = part.subplots(2, 2, sharex=True)
-    for ax, lens in zip(panels[0], style.LENSES, strict=True):
-        found = tidy.of(rows["summary"], lens=lens)
-        for name in ("mask", "residual"):
-            one = tidy.of(found, component=name)
+def draw_panel(ax: Axes, name: str, rows: pd.DataFrame) -> None:
+    """One panel of one model: components, sinks, or the effect of replacing BOS in both lenses."""
+    if name == "sink_share":
+        style.curve(ax, rows, "tokens", "sink_share", style.VARIANTS["standard"], "sinks")
+    elif name == "swaps":
+        for lens, look in style.LENS_LOOKS.items():
+            style.curve(ax, tidy.of(rows, lens=lens), "tokens", "estimate", look, f"{lens} lens")
+        ax.axhline(CLAIMED, color=style.LINE, linestyle="--", linewidth=1)
+        scales.zero(ax)
+    else:
+        for component in SHOWN:
+            one = tidy.of(rows, component=component)
             if len(one):
-                style.curve(ax, one, "tokens", "energy", style.COMPONENTS[name], name)
-        if len(found):
-            scales.energy_axis([ax], [found])
-        ax.set(title=f"early energy, {lens} lens", ylabel=f"energy ({style.UNITS[lens]})")
-    sinks, swap = panels[1]
-    if len(rows["sink_share"]):
-        look = style.VARIANTS["standard"]
-        style.curve(sinks, rows["sink_share"], "tokens", "sink_share", look, "sinks")
-    sinks.set(title="heads that sink at position 0", ylabel="share of heads", ylim=(-0.03, 1.03))
-    draw_swap(swap, rows["swaps"])
-    for ax in panels.flat:
-        for tokens in checkpoints.loc[checkpoints["gap"].notna(), "tokens"]:
-            ax.axvline(tokens, color=style.LINE, linestyle=":", linewidth=1.2, zorder=0)
-    token_axis(panels[1], checkpoints["tokens"])
-    style.key(part, {name: style.COMPONENTS[name] for name in ("mask", "residual")})
+                look = style.COMPONENTS[component]
+                style.curve(ax, one, "tokens", "energy", look, component)
 
 
-def draw_swap(ax: Axes, rows: pd.DataFrame) -> None:
-    """Effect of replacing the BOS embedding, in both lenses."""
-    if rows.empty:
-        style.absent(ax, "no swap-token arm in this study")
+def scale(axes: Sequence[Axes], tables: Sequence[pd.DataFrame], name: str) -> None:
+    """One vertical scale for panels that share it; how far intervals go on is printed."""
+    if name in style.LENSES:
+        scales.energy_axis(axes, tables)
         return
-    for lens in style.LENSES:
-        one = tidy.of(rows, lens=lens)
-        style.curve(ax, one, "tokens", "estimate", style.LENS_LOOKS[lens], f"{lens} lens")
-    ax.axhline(CLAIMED, color=style.LINE, linestyle="--", linewidth=1)
-    scales.zero(ax)
-    low, high = ax.get_ylim()
-    ax.set(
-        title="BOS swapped: residual energy removed",
-        ylabel="energy reduction (share)",
-        ylim=(max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3),
-    )
-    ax.legend(fontsize=9, loc="upper left", ncols=2)
+    low, high = axes[0].get_ylim()
+    ends = (max(low, -1.5), min(max(high, 0.5), 1.5) + 0.3)
+    axes[0].set_ylim(*((-0.03, 1.03) if name == "sink_share" else ends))
+    for ax, rows in zip(axes, tables, strict=True):
+        scales.cut(ax, rows)
 
 
 def token_axis(panels: list[Axes], tokens: pd.Series) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from abspos.figures import scales, style, tidy
+from abspos.figures import marks, scales, style, tidy
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     "mask": ("mask",),
@@ -30,12 +31,13 @@ DECADES = 3
         "truth, both on one scale. Small marks are single heads in every arm and bin of queries, "
         "large ones models (median head, mean of layers). Identical arms are counted once; "
         "controls on fewer inputs are left out. Hollow: the interval does not cover the truth. "
-        "Right: the claims' numbers (black median head, grey mean head). The title of each panel "
-        "counts the intervals of heads or numbers that cover the truth."
+        "Right: the claims' numbers (round median head, square mean head). Several models share "
+        "the axes, each in its colour. The title of each panel counts the intervals of heads or "
+        "numbers that cover the truth, the legend those of each model's heads."
     ),
 )
 def draw(data: style.Data) -> Figure:
-    """One part per synthetic model; lenses as rows, components and claims as columns."""
+    """Lenses as rows, components and claims as columns; several models on one axis, by colour."""
     truth, numbers = (
         whole(data.tables[name]).dropna(subset=["covered", "estimate"])
         for name in ("truth", "numbers")
@@ -43,33 +45,33 @@ def draw(data: style.Data) -> Figure:
     found = tidy.runs(truth)
     note = (
         f"{tidy.inputs(truth)}; bars: {data.level} intervals, hollow where "
-        "they miss the truth; grey: estimate = truth; small marks heads, large marks models; what "
-        "intervals have below an axis is cut"
+        "they miss the truth; grey: estimate = truth; small marks heads, large marks models"
     )
-    return style.per_run(
-        found,
-        "Estimate against planted truth",
-        note,
-        6.2,
-        lambda part, run: draw_run(part, tidy.of(truth, run), tidy.of(numbers, run)),
-    )
-
-
-def draw_run(part: SubFigure, truth: pd.DataFrame, numbers: pd.DataFrame) -> None:
-    """One model: a row of panels for each lens."""
+    heading = "Estimate against planted truth"
     if truth.empty:
-        style.absent(part.subplots(), "no synthetic model")
-        return
-    panels = part.subplots(2, len(COLUMNS) + 1)
+        return style.empty(heading, note, "no synthetic model in this study")
+    colors = style.models(found) if len(found) > 1 else {}
+    figure = style.sheet(marks.heading(heading, found), note + tidy.left_out(found), 6.4)
+    panels = figure.subplots(2, len(COLUMNS) + 1)
     for row, lens in zip(panels, style.LENSES, strict=True):
         of_lens = tidy.of(truth, lens=lens)
         for ax, (name, components) in zip(row, COLUMNS.items(), strict=False):
             rows = of_lens[of_lens["component"].isin(components)]
-            energies(ax, rows, name, style.UNITS[lens])
+            energies(ax, rows, name, style.UNITS[lens], colors)
         row[0].set_ylabel(f"{lens} lens\nestimate [{style.UNITS[lens]}]")
         own = numbers[(numbers["lens"] == lens) & (numbers["claim"] != "both-present")]
-        ratios(row[-1], own)
-    style.key(part, style.COMPONENTS)
+        ratios(row[-1], own, colors)
+    heads = once(truth[truth["head"].notna()])
+    looks = {
+        f"{tidy.title(*run)}: heads, {share(tidy.of(heads, run))}": style.Look(color)
+        for run, color in colors.items()
+    }
+    bare = {
+        name: replace(look, color=style.LINE) if colors else look
+        for name, look in style.COMPONENTS.items()
+    }
+    style.key(figure, looks | bare, columns=3 if colors else None)
+    return figure
 
 
 def whole(rows: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +81,8 @@ def whole(rows: pd.DataFrame) -> pd.DataFrame:
 
 def once(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of arms that agree in truth, estimate and interval, once."""
-    same = ["bin", "component", "layer", "head", "truth", "estimate", "ci_low", "ci_high"]
+    place = [*tidy.RUN, "lens", "bin", "component", "layer", "head"]
+    same = [*place, "truth", "estimate", "ci_low", "ci_high"]
     return rows.drop_duplicates(same)
 
 
@@ -88,27 +91,43 @@ def share(rows: pd.DataFrame) -> str:
     return f"{int(rows['covered'].sum())} of {len(rows)} hold it"
 
 
-def energies(ax: Axes, rows: pd.DataFrame, name: str, unit: str) -> None:
+def energies(
+    ax: Axes, rows: pd.DataFrame, name: str, unit: str, colors: Mapping[tuple[str, str], str]
+) -> None:
     """Heads and models of some components on a symmetric scale of energies."""
     heads = once(rows[rows["head"].notna()])
     models = once(rows[rows["layer"].isna() & (rows["summary"] == "median")])
     for component, look in style.COMPONENTS.items():
         for one, size in ((heads, 2.2), (models, 6.0)):
-            points(ax, tidy.of(one, component=component), look, size)
+            by_model(ax, tidy.of(one, component=component), look, size, colors)
     scale(ax, heads)
     ax.set_title(f"{name}: {share(heads)}")
     ax.set_xlabel(f"truth [{unit}]")
 
 
-def ratios(ax: Axes, rows: pd.DataFrame) -> None:
+def by_model(
+    ax: Axes,
+    rows: pd.DataFrame,
+    look: style.Look,
+    size: float,
+    colors: Mapping[tuple[str, str], str],
+) -> None:
+    """Points in their look, of several models in the colours of these."""
+    for run, color in colors.items():
+        points(ax, tidy.of(rows, run), replace(look, color=color), size)
+    if not colors:
+        points(ax, rows, look, size)
+
+
+def ratios(ax: Axes, rows: pd.DataFrame, colors: Mapping[tuple[str, str], str]) -> None:
     """The claims' numbers on a linear symmetric scale."""
     if rows.empty:
         style.absent(ax, "no claim of this study\nhas a number that is known")
         return
-    rows = rows.drop_duplicates(["truth", "estimate", "ci_low", "ci_high"])
+    rows = rows.drop_duplicates([*tidy.RUN, "truth", "estimate", "ci_low", "ci_high"])
     for summary, filled in (("median", True), ("mean", False)):
         look = style.Look(style.BLACK if filled else "#7F7F7F", "-", "o" if filled else "D")
-        points(ax, tidy.of(rows, summary=summary), look, 4.0)
+        by_model(ax, tidy.of(rows, summary=summary), look, 4.0, colors)
     ends = rows[["truth", "estimate"]].to_numpy(float)
     low, high = min(0.0, np.nanmin(ends)), np.nanmax(ends)
     room = 0.15 * (high - low or 1.0)
@@ -116,6 +135,7 @@ def ratios(ax: Axes, rows: pd.DataFrame) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.yaxis.set_major_locator(MaxNLocator(4))
     diagonal(ax)
+    scales.cut(ax, rows)
     ax.set_title(f"claims: {share(rows)}")
     ax.set_xlabel("truth [ratio, slope]")
 
@@ -139,8 +159,8 @@ def points(ax: Axes, rows: pd.DataFrame, look: style.Look, size: float) -> None:
 def scale(ax: Axes, rows: pd.DataFrame) -> None:
     """Set one scale for both axes: logarithmic, and linear around 0.
 
-    A truth is not negative, an estimate may be: its axis reaches down to all of them, and what
-    intervals have below is cut.
+    A truth is not negative, an estimate may be: its axis reaches down to all of them, and states
+    how far intervals reach below.
     """
     values = np.abs(rows[["truth", "estimate"]].to_numpy(float))
     largest = float(np.nanmax(values)) if values.size and np.nanmax(values) > 0 else 1.0
@@ -154,6 +174,7 @@ def scale(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set(xlim=(-0.4 * threshold, 3 * largest))
     ax.set(ylim=(1.5 * min(lowest, -0.4 * threshold), 3 * largest))
     diagonal(ax)
+    scales.cut(ax, rows)
 
 
 def diagonal(ax: Axes) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from abspos.planning.sizes import Sizes, sizes
-from abspos.study import grid
-from abspos.study.config import Study
+from abspos.activations.shapes import Shape, arrays
+from abspos.planning.loads import Load
+from abspos.planning.sizes import Sizes
 
 #: Python with torch and transformers imported.
 BASE_BYTES = 700e6
@@ -78,78 +77,6 @@ class Machine:
         return self.cpu_flops * half * load.threads
 
 
-@dataclass(frozen=True)
-class Load:
-    """The work of one job.
-
-    Attributes:
-        sizes: sizes of the model.
-        inputs: N.
-        length: T.
-        batch: inputs per forward pass.
-        dtype: precision in which the model runs.
-        device: ``cpu`` or ``cuda``.
-        threads: cores.
-        arms: runs of the model.
-        bins: number of query bins: early, late, and one per window.
-        early: first query after the early bin.
-        anchored: whether the balance has an anchor other than the last early query.
-        source: type of the model's source.
-        packed: whether the checkpoint is converted from a GGUF file.
-        fields: whether early fields are stored, so that other arms can be compared with them.
-        compared: whether early fields are compared with those of another arm.
-        paired: whether it is one arm of a pair, whose combinations are stored.
-    """
-
-    sizes: Sizes
-    inputs: int
-    length: int
-    batch: int = 8
-    dtype: str = "float32"
-    device: str = "cpu"
-    threads: int = 1
-    arms: int = 1
-    bins: int = 3
-    early: int = 32
-    anchored: bool = False
-    source: str = "packaged"
-    packed: bool = False
-    fields: bool = True
-    compared: bool = False
-    paired: bool = False
-
-    @property
-    def half(self) -> int:
-        """T // 2, the number of offsets."""
-        return self.length // 2
-
-    @property
-    def references(self) -> int:
-        """Number of sampled reference queries (abspos.study.grid)."""
-        return len(grid.references(self.length))
-
-    @property
-    def explained(self) -> int:
-        """Number of explained early queries, without a few that the study adds."""
-        return len(grid.explained(self.length, self.early))
-
-    @property
-    def elements(self) -> int:
-        """Elements of a field of explained queries, per head and input."""
-        return grid.elements(grid.explained(self.length, self.early))
-
-    @property
-    def shown(self) -> int:
-        """Number of early queries whose mean fields are stored."""
-        return len(grid.shown(grid.explained(self.length, self.early)))
-
-    @property
-    def early_elements(self) -> int:
-        """Numbers in the early bin of a field: queries 1 to early - 1 with all their keys."""
-        early = min(self.early, self.half)
-        return early * (early + 1) // 2 - 1
-
-
 # Bytes on disk
 
 
@@ -164,12 +91,21 @@ def input_bytes(load: Load) -> int:
 
 
 def activation_bytes(load: Load) -> int:
-    """Bytes of one activation store: q and k of all layers, states of position 0."""
+    """Bytes of one activation store, as its arrays have them."""
     s = load.sizes
-    qk = load.inputs * (s.heads + s.kv_heads) * load.length * s.head_size * ITEM[load.dtype]
-    v0 = 4 * load.inputs * s.kv_heads * s.head_size
-    states = 4 * load.inputs * (s.hidden + 4) + 8 * (s.hidden + 2 * load.length)
-    return s.layers * (qk + v0) + (s.layers + 1) * states
+    shape = Shape(
+        layers=s.layers,
+        inputs=load.inputs,
+        heads=s.heads,
+        kv_heads=load.key_heads,
+        value_heads=s.kv_heads,
+        length=load.length,
+        head_size=s.head_size,
+        key_size=s.head_size,
+        hidden=s.hidden,
+        batch=min(load.batch, load.inputs),
+    )
+    return sum(array.nbytes for array in arrays(shape, load.dtype, load.crossed).values())
 
 
 def component_bytes(load: Load) -> int:
@@ -189,8 +125,11 @@ def component_bytes(load: Load) -> int:
     # R in both lenses and the pattern in one; row and sink, two numbers a query, in both.
     kept = n * (3 * load.early_elements + 4 * (min(load.early, half) - 1))
     early = kept * load.fields + 5 * n * n * load.compared
-    packed = 0.82 * (grams + profile) + 0.45 * means + 0.69 * by_input + 0.89 * early
-    return round(4 * load.sizes.layers * load.sizes.heads * packed)
+    # What a head writes from position 0, and its share of the values there.
+    s = load.sizes
+    written = (s.hidden + s.kv_heads * s.head_size // s.heads) * load.crossed
+    packed = 0.82 * (grams + profile) + 0.45 * means + 0.69 * by_input + 0.89 * (early + written)
+    return round(4 * s.layers * s.heads * packed)
 
 
 def table_bytes(load: Load) -> int:
@@ -248,10 +187,10 @@ def _components_memory(load: Load) -> float:
     heads = min(s.heads, max(group, most // field))
     rows = 4 * heads * load.references * load.length
     block = min(max(most, rows), load.inputs * rows)
-    layer = 4 * load.inputs * load.length * (s.heads + s.kv_heads) * s.head_size
+    layer = 4 * load.inputs * load.length * (s.heads + load.key_heads) * s.head_size
     # On a CPU every thread has its own layer, and all share the limit of READ_BYTES.
     abreast = 1 if load.device == "cuda" else load.threads
-    held = abreast * min(layer, max(READ_BYTES // abreast, layer // s.kv_heads))
+    held = abreast * min(layer, max(READ_BYTES // abreast, layer // load.key_heads))
     held *= 1 + load.paired
     # Four fields, stored in files if they are large.
     means = 16 * s.layers * s.heads * load.shown * load.half
@@ -312,7 +251,8 @@ def _components_seconds(load: Load, machine: Machine) -> float:
     on_gpu = load.device == "cuda"
     rate = machine.gpu_fields if on_gpu else machine.cpu_fields * load.threads
     flops = machine.gpu_flops if on_gpu else machine.cpu_flops * load.threads
-    moved = activation_bytes(load) + component_bytes(load)
+    # A pair reads the store of its other arm too, of as many inputs.
+    moved = (1 + load.paired) * activation_bytes(load) + component_bytes(load)
     return fields / rate + decomposition_flops(load) / flops + moved / machine.disk
 
 
@@ -361,32 +301,3 @@ def memory(stage: str, load: Load) -> float:
 def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
     """Estimated seconds of a job of this stage, without its start."""
     return _SECONDS[stage](load, machine or Machine())
-
-
-def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
-    """The work of a job of one model of a study; every arm counts as one with all inputs.
-
-    Args:
-        study: the study.
-        model: its name.
-        folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
-        arms: runs of the model.
-    """
-    source = study.model(model).source.model_dump(mode="json")
-    windows = {v.window for v in study.variants if v.window}
-    inputs = study.inputs
-    return Load(
-        sizes=sizes(source, folder, inputs.length),
-        inputs=inputs.number,
-        length=inputs.length,
-        batch=inputs.batch,
-        dtype=study.dtype,
-        device=study.device,
-        threads=study.threads,
-        arms=arms,
-        bins=2 + len(windows),
-        early=study.bins.early,
-        anchored=study.anchor < inputs.length // 2 - 1,
-        source=source["type"],
-        packed=source["type"] == "packaged" or str(source.get("path")).endswith(".gguf"),
-    )

@@ -7,28 +7,27 @@ run and nothing heavy is imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from abspos.planning.at_hand import at_hand
 from abspos.planning.costs import (
-    Load,
     Machine,
     activation_bytes,
     checkpoint_bytes,
     component_bytes,
     input_bytes,
-    load_of,
     memory,
     population_seconds,
     seconds,
     table_bytes,
 )
 from abspos.planning.layout import Layout
+from abspos.planning.loads import Load, load_of
 from abspos.planning.requests import ON_DEVICE, ON_THREADS
-from abspos.study.conditions import PAIRS
+from abspos.study.conditions import PAIRS, chooses_heads, condition_of
 
 #: Jobs that only gather what others computed: seconds and bytes of memory of each.
 LIGHT_SECONDS, LIGHT_BYTES = 1.5, 0.45e9
@@ -98,10 +97,26 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
                 fields=layout.is_reference(model, run.variant, run.condition),
                 compared=layout.reference(model, run.variant, run.condition) is not None,
                 paired=run.condition in PAIRS,
+                crossed=condition_of(run.condition).crossed,
+                by_head=chooses_heads(run.condition),
             )
             for run in runs
         }
     return found
+
+
+def held(layout: Layout, runs: Mapping[tuple[str, str], Load]) -> list[int]:
+    """Bytes of activation stores that the decomposition of each run needs: of a pair, both.
+
+    Args:
+        layout: of the study.
+        runs: of one model, by variant and condition.
+    """
+    stores = {run: activation_bytes(load) for run, load in runs.items()}
+    for variant, condition in runs:
+        if partner := layout.partner(condition):
+            stores[variant, condition] += stores.pop((variant, partner))
+    return list(stores.values())
 
 
 def job(stage: str, load: Load, machine: Machine, disk: float) -> Job:
@@ -173,10 +188,9 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
     if study.device == "cuda":
         slots = max(1, min(slots, gpus))
     final = sum(made.disk for made in jobs)
-    stores = sorted(
-        (activation_bytes(r) for runs in models.values() for r in runs.values()), reverse=True
-    )
-    # Decompositions go first, so that each slot holds one store, which it writes or reads.
+    stores = sorted((n for runs in models.values() for n in held(layout, runs)), reverse=True)
+    # Decompositions go first, so that each slot holds the stores that it writes or reads; that of
+    # bos waits for its pair.
     passing = 0.0 if study.keep_activations else sum(stores[:slots])
     summed = rows(jobs)
     return Plan(

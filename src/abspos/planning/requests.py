@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from abspos.planning.costs import Load, memory, seconds, stages
+from abspos.planning.costs import memory, seconds, stages
+from abspos.planning.loads import Load
 from abspos.planning.partitions import Limit, Request, ResourceError, within
 
 #: Stages whose jobs run on the study's device; all others run on CPUs.
