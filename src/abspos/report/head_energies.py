@@ -11,12 +11,10 @@ import pandas as pd
 from abspos.figures import tidy
 from abspos.report.heads import rounded
 
-#: Bytes that all rows may take on the page; arms that do not fit are in energies.csv alone.
-MOST_BYTES = 3_000_000
 ARM = ["model", "revision", "variant", "condition"]
 
 
-def early_energies(energies: pd.DataFrame | None, most: int = MOST_BYTES) -> tuple[str, int, int]:
+def early_energies(energies: pd.DataFrame | None, most: int) -> tuple[str, int, int]:
     """Early energies of all arms, or of as many as there is room for, in the table's order.
 
     Args:

@@ -155,7 +155,7 @@ def colored(runs: list[tuple[np.ndarray, ...]], log: bool) -> dict[str, Any]:
     return {
         "log": log,
         "scale": [to_hex(cmap(x)) for x in np.linspace(0, 1, STOPS)],
-        "ticks": [[round(float(norm(t)), 4), f"{t:.2g}"] for t in ticks(norm)],
+        "ticks": [[round(float(norm(t)), 4), f"{float(f'{t:.2g}'):g}"] for t in ticks(norm)],
         "runs": [
             {
                 "value": rounded(value),

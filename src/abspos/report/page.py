@@ -25,7 +25,7 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import style, tidy
 from abspos.figures.attention_rows import LOOKS
-from abspos.report.front import MARKS, OURS, estimate, guarded, needed, notes
+from abspos.report.front import MARKS, OURS, estimate, guarded, needed, notes, overall
 from abspos.report.head_energies import as_json, early_energies
 from abspos.report.heads import head_map
 from abspos.report.in_words import headline, in_words
@@ -37,6 +37,9 @@ from abspos.stores import write_atomically
 
 #: Figures that stand above the verdicts, and the one that the head map follows.
 SCHEMATIC, HERO, MAPPED = "schematic", "readings_by_layer", "head_maps"
+
+#: Bytes that figures and energies may take; arms that do not fit are in energies.csv alone.
+MOST_BYTES = 7_000_000
 
 #: Sign and class of each verdict; the class gives its colour.
 SIGNS = {
@@ -243,7 +246,8 @@ def page(
     texts = tables["checkpoints"].reindex(columns=["model", "revision", "repo", "commit", "gap"])
     checkpoints = texts.astype(object).where(texts.notna(), "").to_dict("records")
     said = {n: table for n, table in tables.items() if "model" in table and n != "energies"}
-    text, held, arms = early_energies(tables.get("energies"))
+    room = MOST_BYTES - sum(len(one.drawing) for one in pictures)
+    text, held, arms = early_energies(tables.get("energies"), room)
     rendered = environment.from_string(PAGE).render(
         study=settings["study"],
         results=f"results/{settings['study']}",
@@ -253,6 +257,7 @@ def page(
         schematic=by_name.get(SCHEMATIC),
         hero=by_name.get(HERO),
         pictures=[one for one in pictures if one.name not in (SCHEMATIC, HERO)],
+        overall=overall(claims),
         claims=judged(claims),
         mapped=MAPPED,
         heads=as_json(heads) if heads else "",

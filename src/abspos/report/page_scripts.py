@@ -236,11 +236,12 @@ HEADS = """
     const share = x => x === null ? "out of sight" : percent(x);
     at("says").textContent = `On position 0: ${share(sink[0])}; the mask alone predicts `
       + `${share(sink[1])}.`;
-    const left = 42, top = 8, width = 300, height = 190;
+    const left = 42, top = 24, width = 300, height = 190;
     const chart = root(at("row"), left + width + 14, top + height + 44, {role: "img",
       "aria-label": `${at("title").textContent}. ${at("says").textContent}`});
     const x = offset => left + width * offset / Math.max(last, 1);
     const y = value => top + height * (1 - Math.cbrt(value));
+    svg(chart, "text", {x: 0, y: 12}, "mean attention (share, cube-root scale)");
     for (const tick of data.ticks) {
       svg(chart, "path", {class: "grid", d: `M${left} ${y(tick)}h${width}`});
       svg(chart, "text", {x: left - 6, y: y(tick) + 4, "text-anchor": "end"}, tick);

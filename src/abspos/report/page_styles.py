@@ -39,6 +39,7 @@ summary { cursor: pointer; }
 .primary th[scope=row], .decides summary { font-weight: 600; }
 .primary .mark { font-weight: 400; }
 .short { white-space: nowrap; }
+details.number > summary { white-space: nowrap; }
 details.number > summary { text-decoration: underline dotted; text-underline-offset: 0.2em; }
 details.number dl { margin: 0.3rem 0; padding: 0.5rem; background: var(--soft); font-weight: 400;
   font-size: 0.9em; }
@@ -65,7 +66,7 @@ input[type=search] { padding: 0.4rem 0.6rem; width: 100%; max-width: 30rem; }
 .explorer dl { margin: 0 0 1rem; }
 .explorer dl div { display: flex; gap: 0.5rem; border-bottom: 1px solid var(--line);
   padding: 0.15rem 0; }
-.explorer dt { flex: 0 0 11rem; }
+.explorer dt { flex: 0 0 12.5rem; }
 .explorer dd { margin: 0; }
 .explorer h4 { margin: 1rem 0 0.25rem; font-size: 1rem; }
 [role=gridcell] { cursor: pointer; outline: none; stroke: #fff; stroke-width: 0.5; }
@@ -81,6 +82,9 @@ path.mask.mark { fill: #fff; stroke-dasharray: none; stroke-width: 1.2; }
 [hidden] { display: none !important; }
 @media (max-width: 700px) {
   h1 { font-size: 1.6rem; }
+  .explorer > div > div { display: contents; }
+  .explorer > div > div > * { width: 100%; margin-bottom: 0; }
+  #heads-read { order: -1; }
   table.cards, .cards tbody, .cards tr, .cards td, .cards th { display: block; }
   .cards thead { position: absolute; left: -100rem; }
   .cards tr { border-bottom: 2px solid var(--line); padding: 0.4rem 0; }

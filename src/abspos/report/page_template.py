@@ -23,9 +23,9 @@ MACROS = """
 first token, in a model without BOS). Point at a cell, or move to it with the arrow keys, to read
 its numbers; click it, or press Enter, to see its mean attention row.</p>
 <p>Energies and excess attention are those of early queries (1 to {{ settings.bins.early - 1 }}),
-with {{ level }} % intervals. <em>Attention on position 0</em> is the mean over all queries, <em>sink
-share</em> the share of inputs on which the head gives position 0 more than 0.3 of its attention.
-The colours are those of the figure above.</p>
+with {{ level }} % intervals. <em>Attention on position 0</em> is the mean over all queries.
+<em>Sink share</em> is the share of inputs on which the head gives position 0 more than 0.3 of its
+attention. The colours are those of the figure above.</p>
 <form>
 <label>Model <select id="heads-model"></select></label>
 <label>Show <select id="heads-quantity"></select></label>
@@ -45,8 +45,8 @@ may be negative.</p>
 <h4 id="heads-title" role="status"></h4>
 <p id="heads-says"></p>
 <div id="heads-row"></div>
-<p><span class="dim">● what the model does; ◇ dashed: what the mask alone predicts (the same head at
-later queries, cut to as many keys). Cube-root scale.</span></p>
+<p class="dim">● the model; ◇ dashed: what the mask alone predicts, which is the same head at later
+queries, cut to as many keys.</p>
 <p><label>Query <select id="heads-query"></select></label></p>
 <details><summary>The row as numbers</summary>
 <table><thead><tr><th scope="col">offset</th><th scope="col">attention</th>
@@ -63,6 +63,14 @@ later queries, cut to as many keys). Cube-root scale.</span></p>
 {{ found.verdict }}</span>{% if found.marks %} <span class="mark">{{ found.marks }}</span>
 {% endif %}
 {% endif %}
+{% endmacro %}
+
+{% macro standing(text) %}
+{% set sign, colour = signs.get(text.partition(" (")[0], ("", "")) %}
+{% if sign %}<span class="badge {{ colour }}"><span aria-hidden="true">{{ sign }}</span>
+{{ text.partition(" (")[0] }}</span>
+{% if "(" in text %}<span class="mark">({{ text.partition(" (")[2] }}</span>{% endif %}
+{% else %}{{ text }}{% endif %}
 {% endmacro %}
 
 {% macro number(found, line, claim) %}
@@ -107,6 +115,7 @@ No verdict on them says anything about the paper.</p>
 <nav aria-label="Sections"><ul>
 <li><a href="#verdicts">Verdicts</a></li>
 <li><a href="#words">In words</a></li>
+<li><a href="#numbers">Numbers</a></li>
 {% if pictures %}<li><a href="#figures">Figures</a></li>{% endif %}
 
 {% if heads %}<li class="scripted" hidden><a href="#heads">Head by head</a></li>{% endif %}
@@ -123,9 +132,33 @@ No verdict on them says anything about the paper.</p>
 <section aria-labelledby="verdicts">
 <h2 id="verdicts">Verdicts</h2>
 <p>{{ ours | safe }}</p>
+<p>The <em>log lens</em> looks at log attention, in nats; the <em>probability lens</em> at attention
+itself. A claim's verdict is the weakest of the verdicts on the numbers that decide it.</p>
+<table class="cards" role="table"><thead role="rowgroup"><tr role="row">
+{% for head in ("claim", "log lens", "probability lens") %}
+<th scope="col" role="columnheader">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody role="rowgroup">{% for name, statement, log, probability in overall %}
+<tr role="row"><th scope="row" role="rowheader"><a href="#claim-{{ name }}">{{ statement }}</a></th>
+<td role="cell" data-label="log lens">{{ standing(log) }}</td>
+<td role="cell" data-label="probability lens">{{ standing(probability) }}</td></tr>{% endfor %}
+</tbody></table>
+</section>
+
+<section aria-labelledby="words">
+<h2 id="words">In words</h2>
+{% for model, said in words %}
+{% if several %}<h3>{{ model }}</h3>{% endif %}
+<ul>{% for text in said %}<li>{{ text }}</li>{% endfor %}</ul>
+{% endfor %}
+</section>
+
+<section aria-labelledby="numbers">
+<h2 id="numbers">Numbers behind the verdicts</h2>
 <p>Each line is one number with its {{ level }} % interval over inputs. Bold numbers decide; the
 others are the same number in the other lens or in another reading of the residual-stream
-component. Click a number to see where it came from.</p>
+component. Below a reading stands when it was chosen: <em>beforehand</em>, or <em>post hoc</em>,
+after this model had been seen. An <em>energy</em> is the squared size of a component's mean over
+inputs. Click a number to see where it came from.</p>
 <table class="cards" role="table">
 <thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">number</th>
 {% if several %}<th scope="col" role="columnheader">model</th>{% endif %}
@@ -135,8 +168,8 @@ component. Click a number to see where it came from.</p>
 <th scope="col" role="columnheader">note</th></tr></thead>
 {% for claim in claims %}
 <tbody role="rowgroup" data-claim="{{ claim.name }}">
-<tr role="row"><th scope="rowgroup" role="rowheader" colspan="{{ 8 if several else 7 }}">{{
-claim.statement }} <code>{{ claim.name }}</code>
+<tr role="row"><th scope="rowgroup" role="rowheader" colspan="{{ 8 if several else 7 }}"
+id="claim-{{ claim.name }}">{{ claim.statement }} <code>{{ claim.name }}</code>
 <span class="mark">{{ "theorem" if claim.kind == "theorem" else "measured" }}</span></th></tr>
 {% if not claim.lines %}
 <tr role="row">
@@ -148,8 +181,8 @@ claim.statement }} <code>{{ claim.name }}</code>
 {% if line.row.arms %}<br><span class="mark">{{ line.row.arms }}</span>{% endif %}</th>
 {% if several %}<td role="cell" data-label="model">{{ line.row.model }}
 ({{ line.row.revision }})</td>{% endif %}
-<td role="cell" data-label="reading">{{ line.row.reading }}{% if line.row.get("fixed") %}
- <span class="mark">{{ line.row.fixed }}</span>{% endif %}</td>
+<td role="cell" data-label="reading">{{ line.row.reading }}{% if line.row.get("fixed") %}<br>
+<span class="mark">{{ line.row.fixed }}</span>{% endif %}</td>
 <td role="cell" data-label="log lens">{{ verdict(line.log) }}{{
 number(line.log, line, claim) }}</td>
 <td role="cell" data-label="probability lens">{{ verdict(line.probability) }}{{
@@ -162,14 +195,6 @@ number(line.probability, line, claim) }}</td>
 </tbody>
 {% endfor %}
 </table>
-</section>
-
-<section aria-labelledby="words">
-<h2 id="words">In words</h2>
-{% for model, said in words %}
-{% if several %}<h3>{{ model }}</h3>{% endif %}
-<ul>{% for text in said %}<li>{{ text }}</li>{% endfor %}</ul>
-{% endfor %}
 </section>
 
 {% if pictures %}
@@ -258,8 +283,9 @@ and commit</th><th scope="col">not measured because</th></tr></thead>
 {% endfor %}</tbody></table></div></div></details>
 <p>Energies of single heads are in
 <a href="statistics/energies.csv"><code>statistics/energies.csv</code></a>{% if energies.held %}.
-This table has those of early queries (1 to {{ settings.bins.early - 1 }}){% if energies.held < energies.arms %}, of the first {{
-energies.held }} of {{ energies.arms }} arms{% endif %}, in nats² (log lens) or probability²
+This table has those of early queries (1 to {{ settings.bins.early - 1 }}){% if energies.held <
+energies.arms %}, of the first {{ energies.held }} of {{ energies.arms }} arms{% endif %}, in nats²
+(log lens) or probability²
 (probability lens); p is that of the sign-flip test of energy = 0, adjusted over heads{% endif %}.
 </p>
 {% if energies.held %}

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from textwrap import indent
 
 from abspos.figures.facts import facts
 
@@ -73,7 +74,7 @@ def embedded(path: Path, label: str) -> str:
         path: of an SVG or PNG file.
         label: what it shows.
     """
-    data = base64.b64encode(path.read_bytes()).decode()
+    data = base64.encodebytes(path.read_bytes()).decode().strip()  # lines, as docutils wants them
     return f'<img alt="{escape(label)}" src="data:{TYPES[path.suffix]};base64,{data}">'
 
 
@@ -83,4 +84,5 @@ def directive(path: Path | None) -> str:
         return ""
     own = facts(path.stem)
     caption = f"<p><strong>{escape(own.label)}.</strong> {escape(own.caption)}</p>"
-    return f"\n.. raw:: html\n\n   {embedded(path, own.label)}\n   {caption}\n"
+    element = indent(f"{embedded(path, own.label)}\n{caption}", "   ")
+    return f"\n.. raw:: html\n\n{element}\n"
