@@ -388,7 +388,11 @@ def test_the_tables_of_numbers_can_be_searched_sorted_and_paged(own_page, finish
 
 def test_the_page_prints_the_figures_and_nothing_to_click(own_page) -> None:
     own_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 720, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    own_page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
     try:
+        cut = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert own_page.execute_script(cut) == 0
         assert own_page.find_element(By.ID, "figure-head_maps").is_displayed()
         for unprinted in ("nav", ".explorer", "input", "select", "button", "#energy-rows"):
             elements = own_page.find_elements(By.CSS_SELECTOR, unprinted)

@@ -39,7 +39,6 @@ summary { cursor: pointer; }
 .primary th[scope=row], .decides summary { font-weight: 600; }
 .primary .mark { font-weight: 400; }
 .short { white-space: nowrap; }
-details.number > summary { white-space: nowrap; }
 details.number > summary { text-decoration: underline dotted; text-underline-offset: 0.2em; }
 details.number dl { margin: 0.3rem 0; padding: 0.5rem; background: var(--soft); font-weight: 400;
   font-size: 0.9em; }
@@ -80,6 +79,7 @@ path.mask { fill: none; stroke: {{ colors.mask }}; stroke-width: 1.6; stroke-das
 .model.mark { fill: {{ colors.model }}; }
 path.mask.mark { fill: #fff; stroke-dasharray: none; stroke-width: 1.2; }
 [hidden] { display: none !important; }
+@media screen and (min-width: 1000px) { details.number > summary { white-space: nowrap; } }
 @media (max-width: 700px) {
   h1 { font-size: 1.6rem; }
   .explorer > div > div { display: contents; }
@@ -99,5 +99,6 @@ path.mask.mark { fill: #fff; stroke-dasharray: none; stroke-width: 1.2; }
   figure, tbody tr { break-inside: avoid; }
   figure svg, figure img { min-width: 0; }
   .wide { overflow: visible; }
+  table { font-size: 8.5pt; }
 }
 """
