@@ -6,7 +6,7 @@ Plain values for JSON, rounded to what the page shows. Colours are those of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def head_map(
     keys = [tuple(key.split("/")) for key in stores]
     shown = tidy.runs(pd.DataFrame(keys, columns=["model", "revision", "variant", "condition"]))
     keys = [key for key in keys if key[:2] in shown]
-    found = {key: tidy.of(sinks, key[:2], variant=key[2], condition=key[3]) for key in keys}
+    found = {(m, r, v, c): tidy.of(sinks, (m, r), variant=v, condition=c) for m, r, v, c in keys}
     rows = {key: own.sort_values(["layer", "head"]) for key, own in found.items()}
     energies = [
         open_replicates(replicates["/".join(key[:2])])[Arm(*key[2:])].bins["early"] for key in keys
@@ -136,7 +136,7 @@ def excess_map(runs: list[pd.DataFrame]) -> dict[str, Any]:
     return {**named, **colored(values, log=False)}
 
 
-def colored(runs: list[tuple[np.ndarray, ...]], log: bool) -> dict[str, Any]:
+def colored(runs: Sequence[tuple[np.ndarray, ...]], log: bool) -> dict[str, Any]:
     """Values of all runs with intervals, on the colour scale of the figure head_maps.
 
     Args:
