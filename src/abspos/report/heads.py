@@ -75,7 +75,9 @@ def head_map(
         "level": f"{100 * confidence:g} %",
         "ticks": list(TICKS),
         "unit": UNIT,
-        "runs": [run_of(key, rows[key], open_dataset(stores["/".join(key)])) for key in keys],
+        "runs": [
+            run_of(key, own, open_dataset(stores["/".join(key)])) for key, own in rows.items()
+        ],
         "maps": [*energy_maps(energies, confidence), excess_map(list(rows.values()))],
     }
 
