@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
@@ -17,7 +18,8 @@ from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv, write_csv
 from abspos.report.front import estimate
-from abspos.report.page import SIGNS, inline, judged, page, picture, write
+from abspos.report.page import SIGNS, judged, page, write
+from abspos.report.pictures import picture
 
 VOID = {"meta", "br", "img", "input", "path", "use", "hr", "link"}
 SETTINGS: Mapping[str, Any] = {
@@ -25,6 +27,7 @@ SETTINGS: Mapping[str, Any] = {
     "seed": 7,
     "models": [{"name": "m", "source": {"type": "random"}}],
     "inputs": {"number": 256, "length": 64},
+    "bins": {"early": 16},
     "statistics": {"confidence": 0.9},
 }
 DRAWN = """<?xml version="1.0"?>
@@ -64,6 +67,18 @@ class Reader(HTMLParser):
         for element in self.elements:
             if element["tag"] == tag and attributes.items() <= element.items():
                 yield element
+
+
+#: Enough of a head map to be shown; abspos.report.heads makes it.
+HEADS: Mapping[str, Any] = {"runs": [], "maps": []}
+
+
+def energies() -> pd.DataFrame:
+    """Energies of two heads in one arm."""
+    row = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos", "layer": 0}
+    row |= {"bin": "early", "lens": "log", "component": "mask", "kind": "full", "p_adjusted": 0.5}
+    row |= {"energy": 0.1, "ci_low": 0.0, "ci_high": 0.2}
+    return pd.DataFrame([row | {"head": 0}, row | {"head": 1}])
 
 
 def tables(seed: int = 0, models: tuple[str, ...] = ("m",)) -> dict[str, pd.DataFrame]:
@@ -200,8 +215,10 @@ def test_it_is_one_whole_page_that_fetches_nothing(tmp_path) -> None:
     (tmp_path / "head_maps.svg").write_text(DRAWN)
     (tmp_path / "position0.svg").write_text(DRAWN)
     drawn = [picture(tmp_path / f"{name}.svg") for name in ("head_maps", "position0")]
-    html = page(tables(), SETTINGS, drawn)
+    html = page(tables() | {"energies": energies()}, SETTINGS, drawn, HEADS)
     assert html.startswith("<!doctype html>")
+    assert 'id="heads"' in html
+    assert 'id="energy-rows"' in html
     found = Reader(html)
     assert found.open == []
     for element in found.elements:
@@ -229,20 +246,27 @@ def test_figures_are_in_the_order_of_the_argument_each_with_its_caption(tmp_path
     assert labels == [one.label for one in drawn]
 
 
-def test_a_drawing_keeps_what_refers_within_it() -> None:
-    drawn = inline(DRAWN, "one", 'a "b" & c')
-    assert drawn.startswith('<svg role="img" aria-label="a &quot;b&quot; &amp; c"')
-    assert 'id="one-A"' in drawn
-    assert "url(#one-A)" in drawn
-    assert 'href="#one-A"' in drawn
-    assert "metadata" not in drawn
-    assert "style" not in drawn
+def test_the_head_map_stands_under_the_figure_of_heads_with_its_data(tmp_path) -> None:
+    for name in ("head_maps", "position0"):
+        (tmp_path / f"{name}.svg").write_text(DRAWN)
+    drawn = [picture(tmp_path / f"{name}.svg") for name in ("head_maps", "position0")]
+    html = page(tables(), SETTINGS, drawn, HEADS | {"level": "</script>"})
+    places = [html.index(f'id="{name}"') for name in ("figure-head_maps", "heads")]
+    assert places == sorted(places)
+    assert places[-1] < html.index('id="figure-position0"')
+    (data,) = re.findall(r'id="head-data">(.*?)</script>', html)
+    assert json.loads(data) == {**HEADS, "level": "</script>"}
+    assert 'id="heads"' not in page(tables(), SETTINGS, drawn)
 
 
-def test_figures_of_other_formats_are_embedded_or_linked(tmp_path) -> None:
-    (tmp_path / "head_maps.png").write_bytes(b"png")
-    assert 'src="data:image/png;base64,cG5n"' in picture(tmp_path / "head_maps.png").drawing
-    assert 'href="figures/head_maps.pdf"' in picture(tmp_path / "head_maps.pdf").drawing
+def test_energies_are_on_the_page_or_behind_a_link() -> None:
+    html = page(tables() | {"energies": energies()}, SETTINGS)
+    (data,) = re.findall(r'id="energy-data">(.*?)</script>', html)
+    (block,) = json.loads(data)
+    assert block["energy"] == [0.1, 0.1]
+    for shown in (html, page(tables(), SETTINGS)):
+        assert 'href="statistics/energies.csv"' in shown
+    assert "energy-data" not in page(tables(), SETTINGS).partition("<script>")[0]
 
 
 def test_names_are_text_and_no_markup() -> None:

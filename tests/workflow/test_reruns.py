@@ -163,7 +163,7 @@ def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) 
         ("src/abspos/claims/verdicts.py", JUDGED),
         ("src/abspos/report/front.py", {"front", "page"}),
         ("src/abspos/report/page_template.py", {"page"}),
-        ("src/abspos/figures/style.py", {*figures(), "page"}),
+        ("src/abspos/figures/style.py", {*figures(), "front", "page"}),
         ("src/abspos/figures/balance.py", {"balance", "page"}),
         (
             "workflow/scripts/tables.py",

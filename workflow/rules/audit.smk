@@ -9,6 +9,7 @@ rule front:
         controls=result("statistics/controls.csv"),
         balance=result("statistics/balance.csv"),
         swaps=rules.claims.output.swaps,
+        schematic=result(f"figures/schematic.{SHOWN}"),
     output:
         result("front.rst"),
     log:

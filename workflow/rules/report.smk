@@ -8,10 +8,16 @@ rule page:
             rules.claims.output.swaps,
             rules.checkpoints.output[0],
             rules.sensitivity.output.table,
-            result("statistics/controls.csv"),
-            result("statistics/balance.csv"),
+            *(
+                result(f"statistics/{table}.csv")
+                for table in ("controls", "balance", "energies", "sinks")
+            ),
         ],
         figures=[f"{RESULTS}/figures/{figure}.{SHOWN}" for figure in LAYOUT.figures()],
+        stores=ancient(LAYOUT.figure_stores("attention_rows")),
+        manifests=LAYOUT.figure_stores("attention_rows", ".manifest.json"),
+        replicates=ancient(per_model(rules.statistics.output.store)),
+        replicates_manifests=per_model(rules.statistics.output.manifest),
     output:
         result("index.html"),
     log:

@@ -14,4 +14,5 @@ with job(snakemake):
         snakemake.input.checkpoints,
         snakemake.input.controls,
         {"balance": snakemake.input.balance, "swaps": snakemake.input.swaps},
+        snakemake.input.schematic,
     )

@@ -13,4 +13,6 @@ with job(snakemake):
         snakemake.input.figures,
         snakemake.output[0],
         snakemake.params.config,
+        {"/".join(Path(s).with_suffix("").parts[-4:]): s for s in snakemake.input.stores},
+        {"/".join(Path(s).parts[-3:-1]): s for s in snakemake.input.replicates},
     )

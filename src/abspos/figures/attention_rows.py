@@ -101,10 +101,7 @@ def draw_heads(
     wanted: Sequence[int],
 ) -> None:
     """One run: its telling heads, each at the queries that are wanted."""
-    shown = store["query"].values
-    queries = [q for q in wanted if q <= shown[-1]] or [int(shown[-1])]
-    # Of long inputs not every query has its fields stored.
-    queries = [int(shown[np.abs(shown - q).argmin()]) for q in queries]
+    queries = stored_queries(store, wanted)
     near = store["predicted"].sel(query=queries[-1]).isel(offset=slice(0, NEAR)).sum("offset")
     heads = telling_heads(energies, sinks, near.values)
     kinds = sinks.drop_duplicates("layer").set_index("layer").get("kind", pd.Series(dtype=str))
@@ -121,6 +118,13 @@ def draw_heads(
             ax.title.set_text("")
         ax.set_xlabel(f"offset from query {query} (keys)", fontsize=8.5)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def stored_queries(store: xr.Dataset, wanted: Sequence[int]) -> list[int]:
+    """Queries nearest to those wanted whose mean fields a store holds: of long inputs, not all."""
+    shown = store["query"].values
+    within = [q for q in wanted if q <= shown[-1]] or [int(shown[-1])]
+    return list(dict.fromkeys(int(shown[np.abs(shown - q).argmin()]) for q in within))
 
 
 def draw_row(ax: Axes, attention: np.ndarray, predicted: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import tidy
 from abspos.report.in_words import in_words
+from abspos.report.pictures import directive
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
 from abspos.study.conditions import TABLE
@@ -295,6 +296,7 @@ def page(
     checkpoints: pd.DataFrame | None = None,
     controls: pd.DataFrame | None = None,
     tables: Tables | None = None,
+    schematic: Path | None = None,
 ) -> str:
     """The front page as reStructuredText.
 
@@ -304,27 +306,22 @@ def page(
         checkpoints: see abspos.report.checkpoints.
         controls: see abspos.statistics.controls; without them the page has no such section.
         tables: others that carry sentences (see abspos.report.in_words.in_words).
+        schematic: the figure at the top.
     """
     checked = "" if controls is None else controls_section(controls, claims)
     missing = "" if checkpoints is None else gaps(checkpoints)
     models = models_of(claims)
     number = settings["inputs"]["number"]
     title = "Where does absolute position come from?"
-    preliminary = ""
-    if bool(claims["preliminary"].all()) or number < MIN_INPUTS:
-        preliminary = f"\n**Preliminary:** {number} inputs; verdicts count from {MIN_INPUTS} on.\n"
+    few = bool(claims["preliminary"].all()) or number < MIN_INPUTS
+    preliminary = (
+        f"\n**Preliminary:** {number} inputs; verdicts count from {MIN_INPUTS} on.\n" * few
+    )
     head = [
         "claim",
         *(["model"] if len(models) > 1 else []),
-        "verdict",
-        "log lens",
-        "verdict, probability",
-        "probability lens",
-        "claimed",
-        "number",
-        "arms",
-        "N",
-        "note",
+        *("verdict", "log lens", "verdict, probability", "probability lens", "claimed"),
+        *("number", "arms", "N", "note"),
     ]
     indented = "\n".join(
         f"   {line}" for line in yaml.safe_dump(dict(settings), sort_keys=False).splitlines()
@@ -334,6 +331,7 @@ def page(
 {title}
 {"=" * len(title)}
 
+{directive(schematic)}
 {OURS}
 {preliminary}{synthetic(settings)}{words({"claims": claims, **(tables or {})})}
 The claims
@@ -376,6 +374,7 @@ def write(
     checkpoints: Path | None = None,
     controls: Path | None = None,
     tables: Mapping[str, Path] | None = None,
+    schematic: Path | None = None,
 ) -> None:
     """Write the front page of a study's report.
 
@@ -387,6 +386,7 @@ def write(
         checkpoints: checkpoints.csv, whose gaps are shown.
         controls: controls.csv, shown with the effects that they guard.
         tables: balance.csv and swaps.csv by name, for the sentences.
+        schematic: the figure at the top.
     """
     changes = read_csv(sensitivity)
     table = fragile(read_csv(claims), changes)
@@ -394,4 +394,4 @@ def write(
     checked = None if controls is None else read_csv(controls)
     others = {name: read_csv(path) for name, path in (tables or {}).items()}
     others["sensitivity"] = changes
-    write_atomically(Path(out), page(table, settings, found, checked, others))
+    write_atomically(Path(out), page(table, settings, found, checked, others, schematic))

@@ -6,7 +6,6 @@ comes from a table. The markup is in abspos.report.page_template.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +23,23 @@ from abspos.claims.sensitivity import fragile
 from abspos.components.readings import READINGS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
-from abspos.figures import tidy
-from abspos.figures.facts import facts
-from abspos.report.front import MARKS, OURS, estimate, guarded, needed, notes
+from abspos.figures import style, tidy
+from abspos.figures.attention_rows import LOOKS
+from abspos.report.front import MARKS, OURS, estimate, guarded, needed, notes, overall
+from abspos.report.head_energies import as_json, early_energies
+from abspos.report.heads import head_map
 from abspos.report.in_words import headline, in_words
 from abspos.report.page_template import PAGE
+from abspos.report.pictures import Picture, picture
 from abspos.report.readme import PLAIN
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
 
-#: Figures that stand above the verdicts.
-SCHEMATIC, HERO = "schematic", "readings_by_layer"
+#: Figures that stand above the verdicts, and the one that the head map follows.
+SCHEMATIC, HERO, MAPPED = "schematic", "readings_by_layer", "head_maps"
+
+#: Bytes that figures and energies may take; arms that do not fit are in energies.csv alone.
+MOST_BYTES = 7_000_000
 
 #: Sign and class of each verdict; the class gives its colour.
 SIGNS = {
@@ -58,25 +63,6 @@ COLUMNS = (
     *("claim", "model", "revision", "arms", "number", "lens", "summary", "reading", "kind"),
     *("claimed", "verdict"),
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure of the page.
-
-    Attributes:
-        name: of its module and file.
-        label: what it shows.
-        caption: its text.
-        file: path from the page.
-        drawing: an SVG or img element, or a link where the study draws neither SVG nor PNG.
-    """
-
-    name: str
-    label: str
-    caption: str
-    file: str
-    drawing: str
 
 
 @dataclass(frozen=True)
@@ -134,40 +120,6 @@ class Judged:
     kind: str
     code: str
     lines: tuple[Line, ...]
-
-
-def picture(path: Path) -> Picture:
-    """One figure as an element of the page.
-
-    Args:
-        path: ``results/<study>/figures/<name>.<format>``.
-    """
-    name, own = path.stem, facts(path.stem)
-    file = f"figures/{path.name}"
-    if path.suffix == ".svg":
-        drawing = inline(path.read_text(encoding="utf-8"), name, own.label)
-    elif path.suffix == ".png":
-        data = base64.b64encode(path.read_bytes()).decode()
-        drawing = f'<img alt="{escape(own.label)}" src="data:image/png;base64,{data}">'
-    else:
-        drawing = f'<a href="{escape(file)}">{escape(own.label)}</a>'
-    return Picture(name, own.label, own.caption, file, drawing)
-
-
-def inline(drawn: str, name: str, label: str) -> str:
-    """An SVG file as an element: its ids are unique on the page, a screen reader reads its label.
-
-    Args:
-        drawn: text of the file.
-        name: goes before each of its ids.
-        label: what it shows.
-    """
-    body = drawn[drawn.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'(href="#|url\(#)', rf"\1{name}-", body)
-    return body.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
 def number(row: Mapping[str, Any] | None) -> Number | None:
@@ -273,14 +225,17 @@ def page(
     tables: Tables,
     settings: Mapping[str, Any],
     pictures: Sequence[Picture] = (),
+    heads: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as HTML.
 
     Args:
         tables: ``claims`` with the column ``fragile``, ``sensitivity``, ``checkpoints``,
-            ``controls``, ``balance`` and ``swaps``.
+            ``controls``, ``balance`` and ``swaps``; with ``energies``, the page has a table of
+            these.
         settings: the resolved config.
         pictures: the study's figures, in the order of the argument.
+        heads: the head map, see abspos.report.heads; it follows the figure head_maps.
     """
     claims = tables["claims"]
     by_name = {one.name: one for one in pictures}
@@ -290,7 +245,9 @@ def page(
     synthetic = [m["name"] for m in settings["models"] if m["source"]["type"] == "synthetic"]
     texts = tables["checkpoints"].reindex(columns=["model", "revision", "repo", "commit", "gap"])
     checkpoints = texts.astype(object).where(texts.notna(), "").to_dict("records")
-    said = {name: table for name, table in tables.items() if "model" in table}
+    said = {n: table for n, table in tables.items() if "model" in table and n != "energies"}
+    room = MOST_BYTES - sum(len(one.drawing) for one in pictures)
+    text, held, arms = early_energies(tables.get("energies"), room)
     rendered = environment.from_string(PAGE).render(
         study=settings["study"],
         results=f"results/{settings['study']}",
@@ -300,7 +257,16 @@ def page(
         schematic=by_name.get(SCHEMATIC),
         hero=by_name.get(HERO),
         pictures=[one for one in pictures if one.name not in (SCHEMATIC, HERO)],
+        overall=overall(claims),
         claims=judged(claims),
+        mapped=MAPPED,
+        heads=as_json(heads) if heads else "",
+        energies={"text": text, "held": held, "arms": arms},
+        colors={
+            "sliding": style.GREEN,
+            "model": LOOKS["model"].color,
+            "mask": LOOKS["mask alone"].color,
+        },
         columns=COLUMNS,
         rows=every_row(claims),
         several=len(claims[["model", "revision"]].drop_duplicates()) > 1,
@@ -326,16 +292,23 @@ def write(
     figures: Sequence[Path],
     out: Path,
     settings: Mapping[str, Any],
+    stores: Mapping[str, Path] | None = None,
+    replicates: Mapping[str, Path] | None = None,
 ) -> None:
     """Write index.html of a study.
 
     Args:
-        tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv and
-            swaps.csv by name.
+        tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv, swaps.csv,
+            energies.csv and sinks.csv by name.
         figures: one file of each figure, in the order of the argument.
         out: path of the page, in the study's folder.
         settings: the resolved config.
+        stores: component stores of the heads to show, by ``model/revision/variant/condition``.
+        replicates: store of replicates by ``model/revision``.
     """
     found = {name: read_csv(path) for name, path in tables.items()}
     found["claims"] = fragile(found["claims"], found["sensitivity"])
-    write_atomically(Path(out), page(found, settings, [picture(Path(path)) for path in figures]))
+    sinks, confidence = found.pop("sinks", None), settings["statistics"]["confidence"]
+    heads = head_map(stores, replicates, sinks, confidence) if stores else None
+    pictures = [picture(Path(path)) for path in figures]
+    write_atomically(Path(out), page(found, settings, pictures, heads))

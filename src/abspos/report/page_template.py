@@ -1,71 +1,10 @@
-"""The markup of a study's page (abspos.report.page): a Jinja2 template with its styles.
+"""The markup of a study's page (abspos.report.page): a Jinja2 template.
 
 A module and no file of data, so that an edit changes the digest of the code that makes the page.
 """
 
-STYLES = """
-:root { --ink: #1b1f24; --dim: #57606a; --line: #d0d7de; --soft: #f6f8fa; --link: #0a58a8; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; color: var(--ink);
-  background: #fff; font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", sans-serif;
-  overflow-wrap: anywhere; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0.5rem 0; }
-h2 { font-size: 1.4rem; margin: 2.5rem 0 0.75rem; padding-top: 0.5rem;
-  border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.5rem 0 0.25rem; }
-a { color: var(--link); }
-p, ul { max-width: 46rem; }
-.lead { font-size: 1.2rem; }
-.dim, figcaption, .mark { color: var(--dim); }
-.warn { border-left: 4px solid #b35900; padding: 0.4rem 0.8rem; background: #fff6e8; }
-nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1rem; padding: 0; list-style: none; }
-figure { margin: 1.5rem 0 2.5rem; }
-figcaption { max-width: 46rem; font-size: 0.95rem; }
-.wide { overflow-x: auto; }
-.wide:focus-visible, summary:focus-visible, a:focus-visible { outline: 3px solid var(--link); }
-figure svg, figure img { display: block; height: auto; min-width: 44rem; max-width: 100%; }
-figure svg * { stroke-linejoin: round; stroke-linecap: butt; }
-table { border-collapse: collapse; width: 100%; font-size: 0.92rem; }
-th, td { text-align: left; vertical-align: top; padding: 0.4rem 0.6rem 0.4rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
-tbody th[scope=rowgroup] { background: var(--soft); padding: 0.6rem; font-weight: 600; }
-tbody th[scope=row] { font-weight: 400; }
-code, pre { font: 0.88em/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
-pre { white-space: pre-wrap; background: var(--soft); padding: 1rem; }
-summary { cursor: pointer; }
-.badge { display: inline-block; padding: 0 0.5em; border-radius: 0.75em; font-size: 0.9em;
-  border: 1px solid currentColor; white-space: nowrap; }
-.yes { color: #05603a; background: #e7f6ee; }
-.partly { color: #7a4a00; background: #fff3dc; }
-.no { color: #9c1c1c; background: #fdecec; }
-.open { color: #44505c; background: #eef1f4; }
-.primary th[scope=row], .decides summary { font-weight: 600; }
-.primary .mark { font-weight: 400; }
-.short { white-space: nowrap; }
-details.number > summary { text-decoration: underline dotted; text-underline-offset: 0.2em; }
-details.number dl { margin: 0.3rem 0; padding: 0.5rem; background: var(--soft); font-weight: 400;
-  font-size: 0.9em; }
-dt { color: var(--dim); }
-dd { margin: 0 0 0.25rem; }
-input[type=search] { font: inherit; padding: 0.4rem 0.6rem; width: 100%; max-width: 30rem; }
-@media (max-width: 700px) {
-  h1 { font-size: 1.6rem; }
-  table.cards, .cards tbody, .cards tr, .cards td, .cards th { display: block; }
-  .cards thead { position: absolute; left: -100rem; }
-  .cards tr { border-bottom: 2px solid var(--line); padding: 0.4rem 0; }
-  .cards td, .cards tbody th { border: 0; padding: 0.1rem 0.4rem; }
-  .cards td:empty { display: none; }
-  .cards td[data-label]::before { content: attr(data-label) ": "; color: var(--dim);
-    font-weight: 400; }
-}
-@media print {
-  nav, .screen { display: none; }
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  figure, tbody tr { break-inside: avoid; }
-  figure svg, figure img { min-width: 0; }
-  .wide { overflow: visible; }
-}
-"""
+from abspos.report.page_scripts import HEADS, TABLES
+from abspos.report.page_styles import STYLES
 
 MACROS = """
 {% macro figure(one) %}
@@ -77,12 +16,61 @@ MACROS = """
 </figure>
 {% endmacro %}
 
+{% macro explorer(parts) %}
+<div class="explorer screen scripted" role="group" aria-labelledby="heads" hidden>
+<h3 id="heads">Head by head</h3>
+<p>Each cell is one attention head of the standard model, with BOS at position 0 (the text's own
+first token, in a model without BOS). Point at a cell, or move to it with the arrow keys, to read
+its numbers; click it, or press Enter, to see its mean attention row.</p>
+<p>Energies and excess attention are those of early queries (1 to {{ settings.bins.early - 1 }}),
+with {{ level }} % intervals. <em>Attention on position 0</em> is the mean over all queries.
+<em>Sink share</em> is the share of inputs on which the head gives position 0 more than 0.3 of its
+attention. The colours are those of the figure above.</p>
+<form>
+<label>Model <select id="heads-model"></select></label>
+<label>Show <select id="heads-quantity"></select></label>
+<label>Lens <select id="heads-lens"><option value="log">log attention</option>
+<option value="probability">attention (probability)</option></select></label>
+</form>
+<div>
+<div>
+<div id="heads-map"></div>
+<div id="heads-scale"></div>
+<p class="dim" id="heads-crosses" hidden>✕ marks estimates of 0 or less: energies are unbiased and
+may be negative.</p>
+<p class="dim" id="heads-sliding" hidden>A green bar marks layers with sliding attention.</p>
+</div>
+<div>
+<dl id="heads-read"></dl>
+<h4 id="heads-title" role="status"></h4>
+<p id="heads-says"></p>
+<div id="heads-row"></div>
+<p class="dim">● the model; ◇ dashed: what the mask alone predicts, which is the same head at later
+queries, cut to as many keys.</p>
+<p><label>Query <select id="heads-query"></select></label></p>
+<details><summary>The row as numbers</summary>
+<table><thead><tr><th scope="col">offset</th><th scope="col">attention</th>
+<th scope="col">mask alone</th></tr></thead><tbody id="heads-numbers"></tbody></table></details>
+</div>
+</div>
+<script type="application/json" id="head-data">{{ parts | safe }}</script>
+</div>
+{% endmacro %}
+
 {% macro verdict(found) %}
 {% if found and found.verdict %}
 <span class="badge {{ found.colour }}"><span aria-hidden="true">{{ found.sign }}</span>
 {{ found.verdict }}</span>{% if found.marks %} <span class="mark">{{ found.marks }}</span>
 {% endif %}
 {% endif %}
+{% endmacro %}
+
+{% macro standing(text) %}
+{% set sign, colour = signs.get(text.partition(" (")[0], ("", "")) %}
+{% if sign %}<span class="badge {{ colour }}"><span aria-hidden="true">{{ sign }}</span>
+{{ text.partition(" (")[0] }}</span>
+{% if "(" in text %}<span class="mark">({{ text.partition(" (")[2] }}</span>{% endif %}
+{% else %}{{ text }}{% endif %}
 {% endmacro %}
 
 {% macro number(found, line, claim) %}
@@ -127,7 +115,10 @@ No verdict on them says anything about the paper.</p>
 <nav aria-label="Sections"><ul>
 <li><a href="#verdicts">Verdicts</a></li>
 <li><a href="#words">In words</a></li>
+<li><a href="#numbers">Numbers</a></li>
 {% if pictures %}<li><a href="#figures">Figures</a></li>{% endif %}
+
+{% if heads %}<li class="scripted" hidden><a href="#heads">Head by head</a></li>{% endif %}
 
 <li><a href="#fixed">Fixed beforehand</a></li>
 <li><a href="#controls">Controls</a></li>
@@ -141,9 +132,33 @@ No verdict on them says anything about the paper.</p>
 <section aria-labelledby="verdicts">
 <h2 id="verdicts">Verdicts</h2>
 <p>{{ ours | safe }}</p>
+<p>The <em>log lens</em> looks at log attention, in nats; the <em>probability lens</em> at attention
+itself. A claim's verdict is the weakest of the verdicts on the numbers that decide it.</p>
+<table class="cards" role="table"><thead role="rowgroup"><tr role="row">
+{% for head in ("claim", "log lens", "probability lens") %}
+<th scope="col" role="columnheader">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody role="rowgroup">{% for name, statement, log, probability in overall %}
+<tr role="row"><th scope="row" role="rowheader"><a href="#claim-{{ name }}">{{ statement }}</a></th>
+<td role="cell" data-label="log lens">{{ standing(log) }}</td>
+<td role="cell" data-label="probability lens">{{ standing(probability) }}</td></tr>{% endfor %}
+</tbody></table>
+</section>
+
+<section aria-labelledby="words">
+<h2 id="words">In words</h2>
+{% for model, said in words %}
+{% if several %}<h3>{{ model }}</h3>{% endif %}
+<ul>{% for text in said %}<li>{{ text }}</li>{% endfor %}</ul>
+{% endfor %}
+</section>
+
+<section aria-labelledby="numbers">
+<h2 id="numbers">Numbers behind the verdicts</h2>
 <p>Each line is one number with its {{ level }} % interval over inputs. Bold numbers decide; the
 others are the same number in the other lens or in another reading of the residual-stream
-component. Click a number to see where it came from.</p>
+component. Below a reading stands when it was chosen: <em>beforehand</em>, or <em>post hoc</em>,
+after this model had been seen. An <em>energy</em> is the squared size of a component's mean over
+inputs. Click a number to see where it came from.</p>
 <table class="cards" role="table">
 <thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">number</th>
 {% if several %}<th scope="col" role="columnheader">model</th>{% endif %}
@@ -153,8 +168,8 @@ component. Click a number to see where it came from.</p>
 <th scope="col" role="columnheader">note</th></tr></thead>
 {% for claim in claims %}
 <tbody role="rowgroup" data-claim="{{ claim.name }}">
-<tr role="row"><th scope="rowgroup" role="rowheader" colspan="{{ 8 if several else 7 }}">{{
-claim.statement }} <code>{{ claim.name }}</code>
+<tr role="row"><th scope="rowgroup" role="rowheader" colspan="{{ 8 if several else 7 }}"
+id="claim-{{ claim.name }}">{{ claim.statement }} <code>{{ claim.name }}</code>
 <span class="mark">{{ "theorem" if claim.kind == "theorem" else "measured" }}</span></th></tr>
 {% if not claim.lines %}
 <tr role="row">
@@ -166,8 +181,8 @@ claim.statement }} <code>{{ claim.name }}</code>
 {% if line.row.arms %}<br><span class="mark">{{ line.row.arms }}</span>{% endif %}</th>
 {% if several %}<td role="cell" data-label="model">{{ line.row.model }}
 ({{ line.row.revision }})</td>{% endif %}
-<td role="cell" data-label="reading">{{ line.row.reading }}{% if line.row.get("fixed") %}
- <span class="mark">{{ line.row.fixed }}</span>{% endif %}</td>
+<td role="cell" data-label="reading">{{ line.row.reading }}{% if line.row.get("fixed") %}<br>
+<span class="mark">{{ line.row.fixed }}</span>{% endif %}</td>
 <td role="cell" data-label="log lens">{{ verdict(line.log) }}{{
 number(line.log, line, claim) }}</td>
 <td role="cell" data-label="probability lens">{{ verdict(line.probability) }}{{
@@ -182,18 +197,12 @@ number(line.probability, line, claim) }}</td>
 </table>
 </section>
 
-<section aria-labelledby="words">
-<h2 id="words">In words</h2>
-{% for model, said in words %}
-{% if several %}<h3>{{ model }}</h3>{% endif %}
-<ul>{% for text in said %}<li>{{ text }}</li>{% endfor %}</ul>
-{% endfor %}
-</section>
-
 {% if pictures %}
 <section aria-labelledby="figures">
 <h2 id="figures">Figures</h2>
-{% for one in pictures %}{{ figure(one) }}{% endfor %}
+{% for one in pictures %}{{ figure(one) }}
+{% if one.name == mapped and heads %}{{ explorer(heads) }}{% endif %}
+{% endfor %}
 </section>
 {% endif %}
 
@@ -260,20 +269,36 @@ and commit</th><th scope="col">not measured because</th></tr></thead>
 </section>
 
 <section aria-labelledby="all">
-<h2 id="all">All numbers of the claims</h2>
-<p>Every row of <a href="claims.csv"><code>claims.csv</code></a>; energies of single heads are in
-<a href="statistics/energies.csv"><code>statistics/energies.csv</code></a>.</p>
-<details><summary>Table of {{ rows | length }} rows</summary>
-<p class="screen"><label>Rows that hold all of these words:
-<input type="search" id="words-of-rows"></label> <span id="matches" role="status"></span></p>
+<h2 id="all">All numbers</h2>
+<p>Every row of <a href="claims.csv"><code>claims.csv</code></a>:</p>
+<details id="claim-rows"><summary>Claims: {{ rows | length }} numbers</summary>
+<div class="sheet">
 <div class="wide" tabindex="0" role="region" aria-label="All numbers of the claims">
-<table id="rows"><thead><tr><th scope="col">line</th>
+<table id="rows"><thead><tr><th scope="col" data-number>line</th>
 {% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}
-<th scope="col">estimate</th></tr></thead>
+<th scope="col" data-number>estimate</th></tr></thead>
 <tbody>{% for row in rows %}
 <tr><th scope="row">{{ row.line }}</th>
 {% for name in columns %}<td>{{ row[name] }}</td>{% endfor %}<td>{{ row.text }}</td></tr>
-{% endfor %}</tbody></table></div></details>
+{% endfor %}</tbody></table></div></div></details>
+<p>Energies of single heads are in
+<a href="statistics/energies.csv"><code>statistics/energies.csv</code></a>{% if energies.held %}.
+This table has those of early queries (1 to {{ settings.bins.early - 1 }}){% if energies.held <
+energies.arms %}, of the first {{ energies.held }} of {{ energies.arms }} arms{% endif %}, in nats²
+(log lens) or probability²
+(probability lens); p is that of the sign-flip test of energy = 0, adjusted over heads{% endif %}.
+</p>
+{% if energies.held %}
+<details id="energy-rows" class="screen scripted" hidden><summary>Energies of single heads</summary>
+<div class="sheet">
+<div class="wide" tabindex="0" role="region" aria-label="Energies of single heads">
+<table><thead><tr><th scope="col">model</th><th scope="col">arm</th>
+<th scope="col" data-number>layer</th><th scope="col" data-number>head</th>
+<th scope="col">kind of layer</th><th scope="col">lens</th><th scope="col">component</th>
+<th scope="col" data-number>energy [{{ level }} % interval]</th>
+<th scope="col" data-number>p</th></tr></thead><tbody></tbody></table></div></div></details>
+<script type="application/json" id="energy-data">{{ energies.text | safe }}</script>
+{% endif %}
 </section>
 
 <section aria-labelledby="settings">
@@ -282,22 +307,6 @@ and commit</th><th scope="col">not measured because</th></tr></thead>
 <pre>{{ yaml }}</pre></details>
 </section>
 </main>
-"""
-
-#: Hides the rows of the last table that lack a word of the search.
-SCRIPT = """
-const field = document.getElementById("words-of-rows");
-const rows = [...document.querySelectorAll("#rows tbody tr")];
-const texts = rows.map(row => row.textContent.toLowerCase());
-field.addEventListener("input", () => {
-  const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
-  let shown = 0;
-  rows.forEach((row, i) => {
-    row.hidden = !words.every(word => texts[i].includes(word));
-    shown += !row.hidden;
-  });
-  document.getElementById("matches").textContent = `${shown} of ${rows.length} rows`;
-});
 """
 
 PAGE = f"""{MACROS}<!doctype html>
@@ -310,7 +319,7 @@ PAGE = f"""{MACROS}<!doctype html>
 </head>
 <body>
 {BODY}
-<script>{SCRIPT}</script>
+<script>{TABLES}{HEADS}</script>
 </body>
 </html>
 """
