@@ -209,12 +209,13 @@ number(line.probability, line, claim) }}</td>
 <section aria-labelledby="fixed">
 <h2 id="fixed">What was fixed beforehand, and what was not</h2>
 <ul>
-<li>Fixed before the project had a result: the decomposition, its estimators and intervals, the
-replacements of BOS, and the thresholds. The smallest reduction that counts is {{ "%g" | format(100
+<li>Fixed before the project had a result: the decomposition, the energies, the replacements of BOS,
+the claimed sizes, and the number that decides each claim: log lens, median head.</li>
+<li>Revised after the first result: intervals, from balanced halves of the inputs, and the rules of
+verdicts. The smallest reduction that counts is {{ "%g" | format(100
 * sizes.reduction) }} points, the smallest share {{ "%g" | format(100 * sizes.share) }} %. A claimed
 size, such as {{ "%g" | format(100 * swap) }} % of bos-swap, is confirmed by an interval that
-covers it with a half-width of at most {{ "%g" | format(100 * half_width) }} points. The number that
-decides each claim was named: log lens, median head.</li>
+covers it with a half-width of at most {{ "%g" | format(100 * half_width) }} points.</li>
 <li>Fixed after one model had been seen: two of the three readings of the residual-stream
 component. {% for one in readings %}<strong>{{ one.name }}</strong> is {{ one.meaning }}{{ "; " if
 not loop.last else "." }}{% endfor %} On the model that had been seen they are marked <em>post
