@@ -36,6 +36,7 @@ from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
 
 #: Figures that stand above the verdicts, and the one that the head map follows.
+NONE: Mapping[str, Path] = {}
 SCHEMATIC, HERO, MAPPED = "schematic", "readings_by_layer", "head_maps"
 
 #: Bytes that figures and energies may take; arms that do not fit are in energies.csv alone.
@@ -292,8 +293,8 @@ def write(
     figures: Sequence[Path],
     out: Path,
     settings: Mapping[str, Any],
-    stores: Mapping[str, Path] | None = None,
-    replicates: Mapping[str, Path] | None = None,
+    stores: Mapping[str, Path] = NONE,
+    replicates: Mapping[str, Path] = NONE,
 ) -> None:
     """Write index.html of a study.
 
@@ -308,7 +309,7 @@ def write(
     """
     found = {name: read_csv(path) for name, path in tables.items()}
     found["claims"] = fragile(found["claims"], found["sensitivity"])
-    sinks, confidence = found.pop("sinks", None), settings["statistics"]["confidence"]
+    sinks, confidence = found.pop("sinks", pd.DataFrame()), settings["statistics"]["confidence"]
     heads = head_map(stores, replicates, sinks, confidence) if stores else None
     pictures = [picture(Path(path)) for path in figures]
     write_atomically(Path(out), page(found, settings, pictures, heads))
