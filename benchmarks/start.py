@@ -20,8 +20,8 @@ from typing import Any
 
 from abspos.figures import FIGURES
 from abspos.planning import forecast as plan
-from abspos.planning.costs import Machine
 from abspos.planning.layout import Layout
+from abspos.planning.load import Machine
 from abspos.study.config import load_study
 
 ROOT = Path(__file__).resolve().parents[1]

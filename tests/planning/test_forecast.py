@@ -17,9 +17,9 @@ from abspos.figures import FIGURES
 from abspos.planning import costs
 from abspos.planning import forecast as plan
 from abspos.planning import requests as resources
-from abspos.planning.costs import Load, Machine
 from abspos.planning.forecast import Job
 from abspos.planning.layout import ONLY_WITH, Layout
+from abspos.planning.load import Load, Machine
 from abspos.planning.sizes import Sizes
 from abspos.study.conditions import SUBSTITUTES
 from abspos.study.config import load_study

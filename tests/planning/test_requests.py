@@ -12,7 +12,8 @@ import yaml
 from abspos.planning import costs
 from abspos.planning import requests as resources
 from abspos.planning import sizes as shapes
-from abspos.planning.costs import STAGES, Load
+from abspos.planning.costs import STAGES
+from abspos.planning.load import Load
 from abspos.planning.partitions import Limit, Request, ResourceError, minutes, read_limits
 from abspos.planning.requests import request
 from abspos.planning.sizes import Sizes
@@ -116,7 +117,7 @@ def test_each_attempt_asks_for_twice_as_much_of_memory_and_time_alone() -> None:
 def test_gpus_go_with_the_device_and_to_no_other_stage(stage: str) -> None:
     assert request(stage, LOAD).gpus == 0
     cuda = request(stage, dataclasses.replace(LOAD, device="cuda"))
-    assert cuda.gpus == (stage in {"activations", "components"})
+    assert cuda.gpus == (stage in {"trained", "activations", "components"})
 
 
 def test_growth_ends_at_the_widest_partition_that_serves_the_job() -> None:

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from abspos.planning.forecast import Machine, plan
+from abspos.planning.forecast import plan
 from abspos.planning.layout import Layout
+from abspos.planning.load import Machine
 from abspos.stores import differences
 from abspos.study.config import load_study
 from abspos.study.files import merged

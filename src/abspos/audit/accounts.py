@@ -16,6 +16,8 @@ UNLEDGERED = ("report.html", "report.zip")
 
 #: A note on a revision that is broken where it comes from (abspos.models.gaps).
 GAP = ".gap.json"
+#: States from which a training continues (abspos.training.state).
+STATES = ".training"
 
 
 def unaccounted(chain: Chain) -> Iterator[tuple[Path, str]]:
@@ -71,4 +73,6 @@ def _expected(path: Path, top: str, own: bool) -> bool:
         return False
     if path.name in FOREIGN or (top == LOGS and path.suffix == ".log"):
         return True
-    return path.name == top and top in UNLEDGERED if own else path.name.endswith(GAP)
+    if own:
+        return path.name == top and top in UNLEDGERED
+    return top == STATES or path.name.endswith(GAP)

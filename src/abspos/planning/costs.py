@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from abspos.planning.load import Load, Machine
 from abspos.planning.sizes import Sizes, sizes
-from abspos.study import grid
 from abspos.study.config import Study
+from abspos.study.trained import origin
 
 #: Python with torch and transformers imported.
 BASE_BYTES = 700e6
@@ -37,117 +37,13 @@ LOGIT_BYTES = 2**26
 CHECKED_INPUTS, CHECKED_BYTES = 2, 2**26
 #: Copies of each that live at a time.
 CHECKED_COPIES = 6
+#: Training: forward passes that a step takes as long as, and copies of each layer's states, of its
+#: queries and of its inner states, and of output logits, that live at a time.
+PASSES, STATE_COPIES, HEAD_COPIES, INNER_COPIES, OUTPUT_COPIES = 3.5, 12, 4, 5, 6
+#: Texts of the held-out loss per step (abspos.training.trainer.LOSS_STRIDE, texts.CHECKS).
+CHECKED_TEXTS = 1.6
 #: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
 FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Rates of a machine, per second. CPU rates were fitted to ledgers of runs on two cores; GPU
-    rates are commonly seen on one large accelerator and were not measured by this project.
-
-    Attributes:
-        cpu_flops: floating-point operations of one core in float32.
-        cpu_half: rate of bfloat16 over that of float32 on a CPU.
-        gpu_flops: floating-point operations of one GPU in float32.
-        gpu_half: rate of bfloat16 over that of float32 on a GPU.
-        cpu_fields: numbers by (input, layer, head, query, key) that one core decomposes.
-        gpu_fields: numbers that one GPU decomposes.
-        statistics: bytes of component stores that one core turns into tables.
-        disk: bytes to and from disk.
-        network: bytes from the network.
-        start: seconds (not a rate) from a job's submission to the end of its imports.
-    """
-
-    cpu_flops: float = 8.3e10
-    cpu_half: float = 0.25
-    gpu_flops: float = 1e13
-    gpu_half: float = 10.0
-    cpu_fields: float = 2e8
-    gpu_fields: float = 3e9
-    statistics: float = 8e7
-    disk: float = 5e8
-    network: float = 1e7
-    start: float = 2.0
-
-    def flops(self, load: Load) -> float:
-        """Operations per second of the model of a job, in its dtype on its device."""
-        if load.device == "cuda":
-            return self.gpu_flops * (self.gpu_half if load.dtype == "bfloat16" else 1)
-        half = self.cpu_half if load.dtype == "bfloat16" else 1
-        return self.cpu_flops * half * load.threads
-
-
-@dataclass(frozen=True)
-class Load:
-    """The work of one job.
-
-    Attributes:
-        sizes: sizes of the model.
-        inputs: N.
-        length: T.
-        batch: inputs per forward pass.
-        dtype: precision in which the model runs.
-        device: ``cpu`` or ``cuda``.
-        threads: cores.
-        arms: runs of the model.
-        bins: number of query bins: early, late, and one per window.
-        early: first query after the early bin.
-        anchored: whether the balance has an anchor other than the last early query.
-        source: type of the model's source.
-        packed: whether the checkpoint is converted from a GGUF file.
-        fields: whether early fields are stored, so that other arms can be compared with them.
-        compared: whether early fields are compared with those of another arm.
-        paired: whether it is one arm of a pair, whose combinations are stored.
-    """
-
-    sizes: Sizes
-    inputs: int
-    length: int
-    batch: int = 8
-    dtype: str = "float32"
-    device: str = "cpu"
-    threads: int = 1
-    arms: int = 1
-    bins: int = 3
-    early: int = 32
-    anchored: bool = False
-    source: str = "packaged"
-    packed: bool = False
-    fields: bool = True
-    compared: bool = False
-    paired: bool = False
-
-    @property
-    def half(self) -> int:
-        """T // 2, the number of offsets."""
-        return self.length // 2
-
-    @property
-    def references(self) -> int:
-        """Number of sampled reference queries (abspos.study.grid)."""
-        return len(grid.references(self.length))
-
-    @property
-    def explained(self) -> int:
-        """Number of explained early queries, without a few that the study adds."""
-        return len(grid.explained(self.length, self.early))
-
-    @property
-    def elements(self) -> int:
-        """Elements of a field of explained queries, per head and input."""
-        return grid.elements(grid.explained(self.length, self.early))
-
-    @property
-    def shown(self) -> int:
-        """Number of early queries whose mean fields are stored."""
-        return len(grid.shown(grid.explained(self.length, self.early)))
-
-    @property
-    def early_elements(self) -> int:
-        """Numbers in the early bin of a field: queries 1 to early - 1 with all their keys."""
-        early = min(self.early, self.half)
-        return early * (early + 1) // 2 - 1
 
 
 # Bytes on disk
@@ -156,6 +52,11 @@ class Load:
 def checkpoint_bytes(s: Sizes) -> int:
     """Bytes of a checkpoint folder; weights keep their precision, at most 4 bytes each."""
     return 4 * s.parameters + 10**7
+
+
+def state_bytes(load: Load) -> int:
+    """Bytes of the state from which a training continues: weights and two moments."""
+    return 12 * load.sizes.parameters
 
 
 def input_bytes(load: Load) -> int:
@@ -205,6 +106,15 @@ def table_bytes(load: Load) -> int:
 def _models_memory(load: Load) -> float:
     weights = 4 * load.sizes.parameters
     return BASE_BYTES + (2.2 * weights if load.packed else 0.5 * weights)
+
+
+def _trained_memory(load: Load) -> float:
+    s = load.sizes
+    heads = (s.heads + 2 * s.kv_heads) * s.head_size
+    layer = STATE_COPIES * s.hidden + HEAD_COPIES * heads + INNER_COPIES * s.inner
+    token = s.layers * layer + OUTPUT_COPIES * s.vocabulary
+    # Weights, gradients and two moments; states are kept for the way back.
+    return BASE_BYTES + 16 * s.parameters + 4 * load.texts * load.length * token
 
 
 def _inputs_memory(load: Load) -> float:
@@ -273,6 +183,15 @@ def _models_seconds(load: Load, machine: Machine) -> float:
     return fetched + 8 * checkpoint_bytes(load.sizes) / machine.disk
 
 
+def _trained_seconds(load: Load, machine: Machine) -> float:
+    s = load.sizes
+    attention = 2 * load.length * s.heads * s.head_size * s.layers
+    text = load.length * (2.0 * (s.body + s.vocabulary * s.hidden) + attention)
+    flops = load.updates * text * (PASSES * load.texts + CHECKED_TEXTS)
+    moved = 3 * checkpoint_bytes(s) + 2 * state_bytes(load)
+    return flops / machine.flops(load) + moved / machine.disk
+
+
 def _inputs_seconds(load: Load, machine: Machine) -> float:
     return 3.0
 
@@ -330,6 +249,7 @@ def population_seconds(runs: Sequence[Load], inputs: int, machine: Machine) -> f
 
 _MEMORY = {
     "models": _models_memory,
+    "trained": _trained_memory,
     "inputs": _inputs_memory,
     "activations": _activations_memory,
     "planted": _planted_memory,
@@ -338,6 +258,7 @@ _MEMORY = {
 }
 _SECONDS = {
     "models": _models_seconds,
+    "trained": _trained_seconds,
     "inputs": _inputs_seconds,
     "activations": _activations_seconds,
     "planted": _planted_seconds,
@@ -348,9 +269,11 @@ STAGES = tuple(_MEMORY)
 
 
 def stages(load: Load) -> tuple[str, ...]:
-    """Stages that a model goes through: its activations are computed, or planted."""
-    other = "activations" if load.source == "synthetic" else "planted"
-    return tuple(stage for stage in STAGES if stage != other)
+    """Stages that a model goes through: it is fetched or trained, and its activations are computed
+    or planted."""
+    others = {"activations" if load.source == "synthetic" else "planted"}
+    others.add("models" if load.source == "trained" else "trained")
+    return tuple(stage for stage in STAGES if stage not in others)
 
 
 def memory(stage: str, load: Load) -> float:
@@ -363,7 +286,7 @@ def seconds(stage: str, load: Load, machine: Machine | None = None) -> float:
     return _SECONDS[stage](load, machine or Machine())
 
 
-def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
+def load_of(study: Study, model: str, folder: Path | None, arms: int, updates: int = 0) -> Load:
     """The work of a job of one model of a study; every arm counts as one with all inputs.
 
     Args:
@@ -371,8 +294,9 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
         model: its name.
         folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
         arms: runs of the model.
+        updates: training steps from the checkpoint before to this one.
     """
-    source = study.model(model).source.model_dump(mode="json")
+    own, source = study.model(model).source, origin(study, model).source.model_dump(mode="json")
     windows = {v.window for v in study.variants if v.window}
     inputs = study.inputs
     return Load(
@@ -387,6 +311,8 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
         bins=2 + len(windows),
         early=study.bins.early,
         anchored=study.anchor < inputs.length // 2 - 1,
-        source=source["type"],
-        packed=source["type"] == "packaged" or str(source.get("path")).endswith(".gguf"),
+        source=own.type,
+        packed=own.type == "packaged" or str(source.get("path")).endswith(".gguf"),
+        texts=own.batch if own.type == "trained" else 0,
+        updates=updates,
     )
