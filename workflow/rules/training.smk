@@ -7,8 +7,9 @@ rule trained:
         corpus=LAYOUT.corpus(),
         start=ancient(start_of("")),
         start_manifest=start_of(".manifest.json"),
-        # For the order of the jobs alone: a step does not depend on the file of an earlier one.
-        earlier=ancient(earlier_of(".manifest.json")),
+        # For the order of the jobs: the checkpoint before is not read. It is not ancient, since behind
+        # a job that is due Snakemake does not see changes of parameters through ancient files.
+        earlier=earlier_of(".manifest.json"),
     output:
         folder=directory(checkpoint_path("{model}/{revision}")),
         manifest=checkpoint_path("{model}/{revision}.manifest.json"),

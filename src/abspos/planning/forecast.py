@@ -188,7 +188,9 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         peak=final + passing,
         final=final,
         guessed=tuple(
-            m for (m, _), runs in models.items() if next(iter(runs.values())).sizes.guessed
+            model
+            for model, load in last.items()
+            if load.sizes.guessed and model not in layout.courses
         ),
     )
 
