@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ def test_a_training_as_it_was_measured():
     load = Load(SMOLLM, 128, 128, threads=2, source="trained", texts=8, updates=100)
     assert costs.seconds("trained", load) / 100 == pytest.approx(5.8, rel=0.3)
     assert costs.memory("trained", load) == pytest.approx(6.6e9, rel=0.3)
+    half = replace(load, dtype="bfloat16")  # training is in float32, whatever models run in
+    assert costs.seconds("trained", half) == costs.seconds("trained", load)
 
 
 def test_the_plan_counts_training_and_its_chain(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from abspos.planning.load import Load, Machine
@@ -189,7 +190,8 @@ def _trained_seconds(load: Load, machine: Machine) -> float:
     text = load.length * (2.0 * (s.body + s.vocabulary * s.hidden) + attention)
     flops = load.updates * text * (PASSES * load.texts + CHECKED_TEXTS)
     moved = 3 * checkpoint_bytes(s) + 2 * state_bytes(load)
-    return flops / machine.flops(load) + moved / machine.disk
+    rate = machine.flops(replace(load, dtype="float32"))  # whatever models run in
+    return flops / rate + moved / machine.disk
 
 
 def _inputs_seconds(load: Load, machine: Machine) -> float:
