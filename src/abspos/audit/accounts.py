@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ UNLEDGERED = ("report.html", "report.zip")
 
 #: A note on a revision that is broken where it comes from (abspos.models.gaps).
 GAP = ".gap.json"
-#: States from which a training continues (abspos.training.state).
-STATES = ".training"
+#: A state from which a training continues (abspos.training.state).
+STATE = re.compile(r"/\.training/[^/]+/(state\.json|step\d+\.safetensors)$")
 
 
 def unaccounted(chain: Chain) -> Iterator[tuple[Path, str]]:
@@ -75,4 +76,4 @@ def _expected(path: Path, top: str, own: bool) -> bool:
         return True
     if own:
         return path.name == top and top in UNLEDGERED
-    return top == STATES or path.name.endswith(GAP)
+    return path.name.endswith(GAP) or bool(STATE.search(path.as_posix()))
