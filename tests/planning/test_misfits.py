@@ -20,7 +20,8 @@ from abspos.models.families import ROPE_TYPES, ModelError
 from abspos.models.sources import byte_tokenizer, read_config
 from abspos.planning import misfits as module
 from abspos.planning.at_hand import at_hand
-from abspos.planning.forecast import Machine, plan
+from abspos.planning.costs import Machine
+from abspos.planning.forecast import plan
 from abspos.planning.layout import Layout
 from abspos.planning.misfits import misfits
 from abspos.study.config import ConfigError, load_study
