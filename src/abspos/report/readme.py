@@ -33,7 +33,8 @@ PLAIN = {
     "difference of slopes [energy per layer]": "growth with depth beyond that without a window, "
     "in energy per layer",
     "swap-token: energy reduction": "share of the residual-stream energy that other tokens remove",
-    "variance explained": "share of the variance between texts that their first token explains",
+    "variance explained": "share of the variance of what sink readers write that the token at "
+    "position 0 explains",
 }
 
 Line = Mapping[str, str]
