@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from abspos.planning import costs, forecast
+from abspos.planning import costs, forecast, loads
 from abspos.planning.at_hand import at_hand, load_at_hand
 from abspos.planning.costs import Machine
 from abspos.planning.layout import Layout
@@ -97,7 +97,7 @@ def test_a_training_as_it_was_measured():
 
 
 def test_the_plan_counts_training_and_its_chain(tmp_path, monkeypatch):
-    monkeypatch.setattr(costs, "sizes", lambda *given: SMOLLM)
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
     found = layout(tmp_path)
     plan = forecast.plan(found, tmp_path, Machine(), cores=64)
     rows = {row.rule: row for row in plan.rows}
