@@ -217,6 +217,10 @@ def test_flips_are_named_and_their_absence_is_said():
     assert said(claims(), sensitivity=changes(bfloat16="same"))[-1] == (
         "No verdict flips under another choice."
     )
+    table = changes(half="flips", early="flips").assign(reading=["R", "pattern"])
+    assert "Verdicts flip under other choices: bos-swap (R: half; pattern: early)." in said(
+        claims(), sensitivity=table
+    )
     flipped = said(claims(), sensitivity=changes(bfloat16="flips"))
     assert not any("bfloat16 is" in text for text in flipped)
 

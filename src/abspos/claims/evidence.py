@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -19,6 +20,28 @@ from abspos.statistics.store import Arm, Replicates
 
 #: The arm that most claims compare with.
 BOS = Arm("standard", "bos")
+
+Asked = ParamSpec("Asked")
+Made = TypeVar("Made")
+
+
+def once(
+    method: Callable[Concatenate[Evidence, Asked], Made],
+) -> Callable[Concatenate[Evidence, Asked], Made]:
+    """Make what a method of Evidence gives once for equal arguments.
+
+    Many rows of a claim divide by the same energies. The key is made of all arguments: none can be
+    forgotten.
+    """
+
+    @wraps(method)
+    def kept(self: Evidence, *args: Asked.args, **kwargs: Asked.kwargs) -> Made:
+        key = (method.__name__, args, tuple(sorted(kwargs.items())))
+        if key not in self._made:
+            self._made[key] = method(self, *args, **kwargs)
+        return self._made[key]
+
+    return kept
 
 
 @dataclass(frozen=True)
@@ -52,12 +75,6 @@ class Evidence:
     layers: np.ndarray | None = None
     kind: str = ""
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What ``make`` gives, made once: many rows of a claim divide by the same energies."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
 
     @property
     def facts(self) -> dict[Arm, dict[str, Any]]:
@@ -102,27 +119,21 @@ class Evidence:
         """
         return over_model(energies, summary) / self.whole(arm, lens, summary)
 
+    @once
     def whole(self, arm: Arm, lens: str, summary: str) -> xr.DataArray:
         """Early mask + R (replicate) of an arm, NaN where that is not positive."""
+        mask, residual = (
+            over_model(self.energies(arm, "early", lens, part), summary)
+            for part in ("mask", "residual")
+        )
+        whole = mask + residual
+        return whole.where(whole > 0)
 
-        def make() -> xr.DataArray:
-            mask, residual = (
-                over_model(self.energies(arm, "early", lens, part), summary)
-                for part in ("mask", "residual")
-            )
-            whole = mask + residual
-            return whole.where(whole > 0)
-
-        return self.once(("whole", arm, lens, summary), make)
-
+    @once
     def reference(self, arm: Arm, lens: str, summary: str, reading: str) -> Reference:
         """The early energy of a reading in an arm, as what a number is a share of."""
-
-        def make() -> xr.DataArray:
-            return self.share(arm, lens, summary, self.reading(arm, "early", lens, reading))
-
-        share = self.once(("share", arm, lens, summary, reading), make)
-        return Reference(f"{reading} energy of {arm}", share)
+        energies = self.reading(arm, "early", lens, reading)
+        return Reference(f"{reading} energy of {arm}", self.share(arm, lens, summary, energies))
 
     def energies(
         self, arm: Arm, which: str, lens: str, component: str = "residual"

@@ -173,13 +173,21 @@ def plain_sentences(tables: Tables) -> Iterator[str]:
 
 
 def flip_sentences(tables: Tables) -> Iterator[str]:
-    """The claims whose verdicts another choice flips, with those choices."""
+    """The claims whose verdicts another choice flips, with those choices by reading."""
+
+    def by_reading(rows: pd.DataFrame) -> str:
+        names = rows.get("reading", pd.Series("", rows.index)).fillna("")
+        return "; ".join(
+            f"{name}: {choices}" if name else choices
+            for name, own in rows.groupby(names, sort=False)
+            if (choices := ", ".join(dict.fromkeys(own["choice"])))
+        )
+
     found = tables.get("sensitivity", pd.DataFrame(columns=["claim", "choice", "change"]))
     flips = found[found["change"] == FLIPS]
     if len(flips):
         listed = "; ".join(
-            f"{claim} ({', '.join(dict.fromkeys(rows['choice']))})"
-            for claim, rows in flips.groupby("claim", sort=False)
+            f"{claim} ({by_reading(rows)})" for claim, rows in flips.groupby("claim", sort=False)
         )
         yield f"Verdicts flip under other choices: {listed}."
     elif len(found):
