@@ -2,7 +2,9 @@
 
 Real daemons of the system's Slurm, started by their user without systemd, on free ports, in a
 folder of their own. No accounting and no cgroups: sacct has no answer there, and memory limits are
-granted but not enforced.
+granted but not enforced. Processes of a job are those of its process group: proctrack/linuxproc
+follows parents, loses a job's Snakemake once its shell has died of SIGTERM, waits for it in vain, and
+drains the node ("Kill task failed"), after which no job of any test starts.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ SlurmdSpoolDir={folder}/spool.%n
 StateSaveLocation={folder}/state
 MailProg=/bin/true
 MpiDefault=none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SwitchType=switch/none
