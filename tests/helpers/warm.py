@@ -3,8 +3,9 @@
 A start of Snakemake takes 3 seconds of a processor, one of a job up to 11, nearly all of it imports
 of other packages. ``Server.python`` is an executable that takes the place of ``sys.executable``: it
 has the server fork, and the fork runs Snakemake or a script with the caller's arguments, folder,
-environment, and standard streams. The library itself is never imported beforehand, and a killed
-caller takes its fork with it. A fork that runs a script bears its rule's name (``Server.jobs``).
+environment, and standard streams. The library itself is never imported beforehand. A killed caller
+takes its fork with it; inside a Slurm job all that the fork has started too, since Slurm ends the
+processes of a job together. A fork that runs a script bears its rule's name (``Server.jobs``).
 
 Settings that packages read from the environment when they are imported are those of the server; of
 huggingface_hub they are read again.
@@ -138,6 +139,7 @@ def serve(address: str, python: str) -> None:
     for watched in (0, ended, listening):
         events.register(watched, selectors.EVENT_READ)
     running: dict[int, socket.socket] = {}
+    in_jobs: set[int] = set()
     print("ready", flush=True)
     while True:
         for key, _ in events.select():
@@ -148,16 +150,20 @@ def serve(address: str, python: str) -> None:
             if key.fileobj is listening:
                 caller, _ = listening.accept()
                 mine = (events, listening, ended, wakeup, *running.values())
-                if pid := _fork(caller, python, mine):
+                request, streams = _read(caller)
+                if pid := request and _fork(request, streams, caller, python, mine):
                     running[pid] = caller
+                    if "SLURM_JOB_ID" in request["env"]:
+                        in_jobs.add(pid)
                     events.register(caller, selectors.EVENT_READ, pid)
             elif key.fileobj is ended:
                 with contextlib.suppress(BlockingIOError):
                     ended.recv(4096)
                 _reap(running, events)
             elif key.data in running:  # the caller died
-                os.kill(key.data, signal.SIGKILL)
+                _kill(key.data, descendants=key.data in in_jobs)
                 events.unregister(key.fileobj)
+        in_jobs &= running.keys()
 
 
 def _reap(running: dict[int, socket.socket], events: selectors.BaseSelector) -> None:
@@ -173,15 +179,34 @@ def _reap(running: dict[int, socket.socket], events: selectors.BaseSelector) -> 
             caller.close()
 
 
-def _fork(caller: socket.socket, python: str, mine: tuple[Any, ...]) -> int:
-    """Read a request; in the child, run it and exit. The child's number, or 0 without a request."""
+def _kill(pid: int, descendants: bool) -> None:
+    """Kill a fork; its descendants first, of which those that wait for a fork end that one too."""
+    found = psutil.Process(pid).children(recursive=True) if descendants else []
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    os.kill(pid, signal.SIGKILL)
+
+
+def _read(caller: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """A request and the caller's streams; none if the caller died before it had asked."""
     try:
         head, streams, *_ = socket.recv_fds(caller, 8, 3)
         with caller.makefile("rb") as stream:
-            request = json.loads(stream.read(int.from_bytes(head, "big")))
-    except (OSError, ValueError):  # the caller died before it had asked
+            return json.loads(stream.read(int.from_bytes(head, "big"))), streams
+    except (OSError, ValueError):
         caller.close()
-        return 0
+        return {}, []
+
+
+def _fork(
+    request: dict[str, Any],
+    streams: list[int],
+    caller: socket.socket,
+    python: str,
+    mine: tuple[Any, ...],
+) -> int:
+    """Run a request in a child, which exits; the child's number."""
     if not _is_snakemake(request["argv"]):
         _load(JOBS)
     if pid := os.fork():

@@ -2,7 +2,8 @@
 
 Real daemons of the system's Slurm, started by their user without systemd, on free ports, in a
 folder of their own. No accounting and no cgroups: sacct has no answer there, and memory limits are
-granted but not enforced.
+granted but not enforced. Processes of a job are those of its process group: proctrack/linuxproc
+follows parents and loses a job's Snakemake once its shell has died of SIGTERM.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SlurmdSpoolDir={folder}/spool.%n
 StateSaveLocation={folder}/state
 MailProg=/bin/true
 MpiDefault=none
-ProctrackType=proctrack/linuxproc
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SwitchType=switch/none
@@ -55,6 +56,8 @@ ReturnToService=2
 MinJobAge=86400
 EnforcePartLimits=ALL
 KillWait=2
+# A node whose job is slow to die takes no more: 60 s are few while other tests load the machine.
+UnkillableStepTimeout=600
 NodeName=cpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=16000
 NodeName=gpu1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=16000 \
 Gres=gpu:2

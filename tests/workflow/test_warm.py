@@ -74,6 +74,29 @@ def test_a_signal_reaches_the_script_and_a_killed_caller_takes_it_along(start, t
         Path(tmp_path, "began").unlink()
 
 
+@pytest.mark.parametrize("job", [{}, {"SLURM_JOB_ID": "1"}])
+def test_a_killed_caller_takes_what_its_script_started_along_in_a_slurm_job(start, tmp_path, job):
+    """As it is without warm starts: Slurm ends a job's processes together, a kill ends one."""
+    inner = "import time; open('began', 'w'); time.sleep(600)"
+    outer = f"import subprocess; subprocess.run([{str(warm.shared().python)!r}, 'inner.py'])"
+    (tmp_path / "inner.py").write_text(inner)
+    process = start(outer, **job)
+    process.stdin.close()
+    wait_for(lambda: (tmp_path / "began").exists())
+    (inside,) = warm.shared().jobs("inner", tmp_path)
+    (outside,) = warm.shared().jobs("told", tmp_path)
+    process.kill()
+    process.wait(timeout=600)
+    wait_for(lambda: not outside.is_running() or outside.status() == "zombie")
+    if job:
+        wait_for(lambda: not inside.is_running() or inside.status() == "zombie")
+    else:
+        time.sleep(0.5)
+        assert inside.is_running()
+        assert inside.status() != "zombie"
+        inside.kill()
+
+
 def test_callers_that_die_while_they_ask_do_not_end_the_server(start, tmp_path):
     """One was killed between its request and the answer, and all later starts were refused."""
     asked = json.dumps({"argv": [str(tmp_path / "none.py")], "cwd": "/", "env": {}}).encode()
