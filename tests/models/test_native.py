@@ -9,9 +9,9 @@ import torch
 
 from abspos.activations.capture import NAME
 from abspos.activations.layers import layers_of
-from abspos.models.families import REFUSED
+from abspos.models.families import BY_LAYER, IN_ALL, REFUSED, WITH_WINDOW
 from abspos.models.loading import load
-from abspos.models.native import BY_LAYER, IN_ALL, WITH_WINDOW, native_config
+from abspos.models.native import native_config
 from abspos.models.sources import ModelError, fetch_random, initialise, require_measurable
 
 STANDARD = {"rope": None, "window": None, "untrained": False}

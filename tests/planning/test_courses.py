@@ -22,14 +22,13 @@ SMALL = {"layers": 1, "heads": 2, "kv_heads": 1, "head_dim": 8, "hidden_size": 1
 
 def layout(root: Path = Path(), number: int = 8, **source: Any) -> Layout:
     own = {"type": "trained", "from": "toy", "variant": "window", "steps": 200} | source
+    more = {"type": "trained", "from": "slid", "variant": "standard", "steps": 5}
+    more |= {key: own[key] for key in ("held_out",) if key in own}
     config = {
         "models": [
             {"name": "toy", "source": {"type": "random"} | SMALL},
             {"name": "slid", "source": own, "without": ["window"]},
-            {
-                "name": "more",
-                "source": {"type": "trained", "from": "slid", "variant": "standard", "steps": 5},
-            },
+            {"name": "more", "source": more, "without": ["window"]},
         ],
         "inputs": {"number": number, "length": 32},
         "bins": {"early": 8},

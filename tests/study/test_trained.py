@@ -156,8 +156,77 @@ def test_bos_needs_a_token():
 def test_the_same_change_is_not_made_twice(variant):
     found = mistakes(trained("a", variant=variant, without=["untrained"]))
     assert found == [
-        f"models[a].without: value ['untrained'] — {variant!r} among them: the weights are trained "
-        "with that change, as their own"
+        f"models[a].without: value ['untrained'] — {variant!r} among them: not applicable on top "
+        f"of {variant!r}, which the weights are trained with"
+    ]
+
+
+WIDER = {"name": "wider", "window": 9}
+LINEAR = {"name": "linear", "rope": {"rope_type": "linear", "factor": 2.0}}
+
+
+def with_variants(*models: dict[str, Any]) -> dict[str, Any]:
+    variants = [*config()["variants"], WIDER, LINEAR]
+    return config(*models, variants=variants)
+
+
+@pytest.mark.parametrize(
+    ("variant", "needed"),
+    [("window", "window wider"), ("wider", "wider"), ("ntk", "ntk"), ("linear", "ntk linear")],
+)
+def test_what_cannot_be_applied_on_top_of_a_trained_architecture_is_left_out(variant, needed):
+    """An extraction would refuse it, or change RoPE twice, after hours of training."""
+    load_study(with_variants(trained("a", variant=variant, without=needed.split())))
+    for one in needed.split():
+        fewer = [v for v in needed.split() if v != one]
+        with pytest.raises(ConfigError, match=f"{one!r} among them: not applicable"):
+            load_study(with_variants(trained("a", variant=variant, without=fewer)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("window", "window"), ("window", "wider"), ("ntk", "ntk"), ("linear", "ntk")],
+)
+def test_a_training_that_goes_on_does_not_change_the_same_again(before, after):
+    every = ["ntk", "window", "wider", "linear"]
+    models = [
+        trained("a", variant=before, without=every),
+        trained("b", **{"from": "a"}, without=every),
+        trained("c", **{"from": "b"}, variant=after, without=every),
+    ]
+    with pytest.raises(ConfigError) as error:
+        load_study(with_variants(*models))
+    assert list(error.value.mistakes) == [
+        f"models[c].source.variant: value {after!r} — another variant: it cannot be applied on top "
+        f"of {before!r}, which the starting weights are trained with; a variant without rope and "
+        "window keeps their architecture"
+    ]
+    load_study(with_variants(*models[:2]))
+
+
+def test_what_the_starting_weights_are_trained_with_is_left_out_too():
+    first = trained("a", variant="window", without=["window"])
+    with pytest.raises(ConfigError, match=r"models\[b\].without: .*'window' among them"):
+        load_study(config(first, trained("b", **{"from": "a"})))
+
+
+def test_dynamic_rope_is_no_architecture_to_train():
+    """It acts beyond the context alone, where the trained model's own standard is refused."""
+    dynamic = {"name": "dynamic", "rope": {"rope_type": "dynamic", "factor": 2.0}}
+    given = config(trained("a", variant="dynamic"), variants=[{"name": "standard"}, dynamic])
+    with pytest.raises(ConfigError) as error:
+        load_study(given)
+    assert list(error.value.mistakes) == [
+        "models[a].source.variant: value 'dynamic' — a variant without dynamic RoPE, which no "
+        "checkpoint here has as its own"
+    ]
+
+
+def test_texts_of_a_held_out_loss_are_held_out_of_the_training_before_too():
+    models = [trained("a", held_out=16), trained("b", **{"from": "a"}, held_out=20)]
+    assert mistakes(*models) == [
+        "models[b].source.held_out: value 20 — 16, as in a, which was trained on texts of this "
+        "held-out loss otherwise"
     ]
 
 

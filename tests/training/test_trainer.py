@@ -284,13 +284,40 @@ def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(trained, monke
     assert "\n" not in str(e.value)
 
 
+def test_a_gradient_that_is_not_finite_stops_the_training_before_the_weights_are_lost(
+    trained, monkeypatch, tmp_path
+):
+    loss = Run.loss
+
+    def steep(run, tokens):
+        """A finite loss whose gradient overflows, at the last step."""
+        value = loss(run, tokens)
+        return value + (value - value.detach()) * 1e38 * 10 if run.step == 2 else value
+
+    monkeypatch.setattr(Run, "loss", steep)
+    with pytest.raises(ModelError, match=r"^step 2: the norm of the gradient is (inf|nan); lower"):
+        trained(3, every=0.0)
+    (file,) = (tmp_path / state.STATES / "m").glob("*.safetensors")
+    assert file.name == "step2.safetensors"
+    assert all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
+
+
+def test_what_cannot_be_trained_is_refused_before_texts_are_read(trained, source, tmp_path):
+    made = Stored(tmp_path / "neox", tmp_path / "neox.manifest.json")
+    made.store.mkdir()
+    sources.fetch_random(source | {"family": "gpt_neox"}, "0", made.store)
+    write_manifest(*made)
+    with pytest.raises(ModelError, match="cannot be trained with a window"):
+        trained(1, of=made, variant=WINDOW, texts=tmp_path / "nowhere")
+
+
 def test_a_tokenizer_without_bos_is_refused_unless_the_texts_have_none(trained, source, tmp_path):
     made = Stored(tmp_path / "no-bos", tmp_path / "no-bos.manifest.json")
     made.store.mkdir()
     sources.fetch_random(source | {"bos": False}, "0", made.store)
     write_manifest(*made)
     with pytest.raises(InputError, match="no BOS token") as error:
-        trained(1, of=made)
+        trained(1, of=made, texts=tmp_path / "nowhere")
     assert "\n" not in str(error.value)
     assert trained(1, of=made, prepend_bos=False).is_dir()
 

@@ -81,6 +81,9 @@ def test_more_steps_train_on_and_plan_the_new_ones_alone(project) -> None:
     assert config["sliding_window"] == 12
     assert project.plan(*TARGETS).nothing
 
+    train(project, steps=4, at=[0, 1])
+    assert planned(project)[0] == {"step4": PER_STEP}  # step2 is measured no more
+
     before = project.manifests()
     train(project, steps=4, at=[0, 1, 2])
     by_step, others = planned(project)

@@ -14,18 +14,12 @@ from typing import Any
 
 from transformers import AutoConfig
 
+from abspos.models.families import BY_LAYER, IN_ALL, WITH_WINDOW, no_window
 from abspos.models.loading import variant_config
 from abspos.models.pretrained import by_layer_type
-from abspos.models.sources import ModelError
 
-#: Families without windows, and the family that is the same model with one in every layer.
-WITH_WINDOW = {"llama": "mistral"}
-#: Settings of the first that the second lacks.
+#: Settings of a family without windows that its family with one lacks.
 BIASES = ("attention_bias", "mlp_bias")
-#: Families whose config states a window for all layers.
-IN_ALL = ("mistral", "phi3", "starcoder2")
-#: Families whose config states which layers have it; they have one RoPE for all layers.
-BY_LAYER = ("qwen2", "qwen3", "gemma2")
 
 
 def native_config(folder: Path, variant: Mapping[str, Any], length: int) -> Any:
@@ -54,11 +48,7 @@ def with_window(config: Any, window: int) -> Any:
         kept = {key: value for key, value in config.to_dict().items() if key not in others}
         config = AutoConfig.for_model(WITH_WINDOW[kind], **kept)
     elif kind not in (*IN_ALL, *BY_LAYER) or by_layer_type(config.rope_parameters):
-        allowed = ", ".join(sorted({*WITH_WINDOW, *IN_ALL, *BY_LAYER}))
-        raise ModelError(
-            f"window {window}: a model_type {kind!r} cannot be trained with a window in every "
-            f"layer, since its config cannot state one; train one of {allowed}, without biases"
-        )
+        raise no_window(kind, window)
     config.sliding_window = window
     if kind in BY_LAYER:
         config.layer_types = ["sliding_attention"] * config.num_hidden_layers

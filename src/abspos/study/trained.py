@@ -49,9 +49,9 @@ def untrainable(view: View) -> Iterator[Mistake]:
         path = (*place, "source")
         if view.get(*path, "type") == "trained":
             yield from _base(view, name, path, names)
-            yield from _variant(view, place, variants)
+            yield from _variant(view, name, names, variants)
             yield from _steps(view, path)
-            yield from _held_out(view, path)
+            yield from _held_out(view, path, names)
 
 
 def _base(view: View, name: Any, path: Path, names: dict[Any, Path]) -> Iterator[Mistake]:
@@ -91,9 +91,11 @@ def _chain(view: View, name: Any, names: dict[Any, Path]) -> list[Any]:
     return chain
 
 
-def _variant(view: View, place: Path, variants: dict[Any, Path]) -> Iterator[Mistake]:
+def _variant(
+    view: View, name: Any, names: dict[Any, Path], variants: dict[Any, Path]
+) -> Iterator[Mistake]:
     """The variant has to be there; what it changes cannot be changed again in the same model."""
-    path = (*place, "source", "variant")
+    path = (*names[name], "source", "variant")
     variant = view.get(*path)
     if variant is None or None in variants:
         return
@@ -101,11 +103,52 @@ def _variant(view: View, place: Path, variants: dict[Any, Path]) -> Iterator[Mis
         why = f"a variant of this study: {', '.join(variants)}"
         yield refused(path, variant, why, nearest(variant, variants))
         return
-    changes = any(view.get(*variants[variant], key) is not None for key in ("rope", "window"))
-    without = [view.get(*item) for item in view.places(*place, "without")]
-    if changes and variant not in without and None not in without:
-        why = f"{variant!r} among them: the weights are trained with that change, as their own"
-        yield refused((*place, "without"), without, why)
+    if view.get(*variants[variant], "rope", "rope_type") == "dynamic":
+        why = "a variant without dynamic RoPE, which no checkpoint here has as its own"
+        yield refused(path, variant, why)
+        return
+    before = [v for v in _trained_under(view, name, names)[1:] if v in variants]
+    clashing = [v for v in before if _clash(view, variants[v], variants[variant])]
+    if clashing:
+        why = (
+            f"another variant: it cannot be applied on top of {clashing[0]!r}, which the starting "
+            "weights are trained with; a variant without rope and window keeps their architecture"
+        )
+        yield refused(path, variant, why)
+    without = [view.get(*item) for item in view.places(*names[name], "without")]
+    missing = {
+        v: own
+        for own in (variant, *before)
+        for v in variants
+        if v not in without and _clash(view, variants[own], variants[v])
+    }
+    if missing and None not in without:
+        added, trained = (dict.fromkeys(map(repr, part)) for part in (missing, missing.values()))
+        why = (
+            f"{', '.join(added)} among them: not applicable on top of {', '.join(trained)}, which "
+            "the weights are trained with"
+        )
+        yield refused((*names[name], "without"), without, why)
+
+
+def _trained_under(view: View, name: Any, names: dict[Any, Path]) -> list[Any]:
+    """The variants that a model is trained under: its own, that of its start, and so on."""
+    chain = [names[one] for one in dict.fromkeys(_chain(view, name, names)) if one in names]
+    trained = [place for place in chain if view.get(*place, "source", "type") == "trained"]
+    return [view.get(*place, "source", "variant") for place in trained]
+
+
+def _clash(view: View, own: Path, other: Path) -> bool:
+    """Whether weights that are trained under one variant cannot be given another.
+
+    RoPE that is scaled is not scaled again, a new base is not multiplied by the same factor again,
+    and a window is not widened (abspos.models.loading.variant_config).
+    """
+    ropes = [view.get(*place, "rope") for place in (own, other)]
+    windows = [view.get(*place, "window") for place in (own, other)]
+    scaled = view.get(*own, "rope", "rope_type") != "ntk"
+    turned = None not in ropes and (scaled or ropes[0] == ropes[1])
+    return turned or (None not in windows and windows[1] >= windows[0])
 
 
 def _steps(view: View, path: Path) -> Iterator[Mistake]:
@@ -122,9 +165,17 @@ def _steps(view: View, path: Path) -> Iterator[Mistake]:
         seen.add(step)
 
 
-def _held_out(view: View, path: Path) -> Iterator[Mistake]:
-    """Documents that are measured are not trained on."""
+def _held_out(view: View, path: Path, names: dict[Any, Path]) -> Iterator[Mistake]:
+    """Documents that are measured, or of the held-out loss, are not trained on, here or before."""
     held_out, number = view.get(*path, "held_out"), view.get("inputs", "number")
     if held_out is not None and number is not None and held_out < number:
         why = f"at least inputs.number ({number}): measured documents must not be trained on"
+        yield refused((*path, "held_out"), held_out, why)
+    base = view.get(*path, "from")
+    if base is None or base not in names or held_out is None:
+        return
+    source = (*names[base], "source")
+    before = view.get(*source, "held_out") if view.get(*source, "type") == "trained" else None
+    if before is not None and before != held_out:
+        why = f"{before}, as in {base}, which was trained on texts of this held-out loss otherwise"
         yield refused((*path, "held_out"), held_out, why)

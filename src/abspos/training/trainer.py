@@ -121,18 +121,19 @@ def train(
     check(*start)
     if has_code(start.store):
         raise ModelError(f"{start.store}: it has code of its own, which is not trained here")
+    config = native_config(start.store, settings.variant, settings.inputs["length"])
     tokenizer = tokenizer_of(start.store)
+    if settings.prepend_bos and tokenizer.bos_token_id is None:
+        raise InputError(
+            "source.prepend_bos: value True — false, since this tokenizer has no BOS token"
+        )
     texts = read_texts(corpus, tokenizer, settings.inputs, settings.held_out)
     if settings.prepend_bos:
-        if tokenizer.bos_token_id is None:
-            raise InputError(
-                "source.prepend_bos: value True — false, since this tokenizer has no BOS token"
-            )
         texts = texts.begun_with(tokenizer.bos_token_id)
     root = read_manifest(start.manifest)["root"]
     key = key_of(settings, root, texts.digest, device, torch.__version__, *code)
     with exactly(device):
-        run = Run(initial(start.store, settings).to(device), settings, texts)
+        run = Run(initial(start.store, config, settings).to(device), settings, texts)
         place = state.place(target.store)
         kept = state.find(place, key)
         further = kept is not None and kept.step > settings.step
@@ -164,9 +165,8 @@ def key_of(settings: Training, *others: str) -> str:
     return hashlib.sha256(json.dumps([stated, *others], sort_keys=True).encode()).hexdigest()
 
 
-def initial(folder: Path, settings: Training) -> CausalLM:
+def initial(folder: Path, config: Any, settings: Training) -> CausalLM:
     """The model at step 0, with the variant as its own architecture."""
-    config = native_config(folder, settings.variant, settings.inputs["length"])
     if settings.variant.get("untrained"):
         return initialise(config, settings.seed, torch.float32)
     return pretrained(
@@ -188,6 +188,15 @@ def exactly(device: str) -> Iterator[None]:
             yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def require_finite(step: int, name: str, value: Tensor) -> None:
+    """Stop a training that diverges before its weights are lost."""
+    if not bool(value.isfinite()):
+        raise ModelError(
+            f"step {step}: the {name} is {float(value.detach())}; lower the source's "
+            "learning_rate, or raise its warmup"
+        )
 
 
 class Run:
@@ -212,13 +221,10 @@ class Run:
             group["lr"] = settings.rate(step)
         self.model.train()
         loss = self.loss(self.texts.batch(step, settings.batch, settings.seed))
-        if not bool(loss.isfinite()):
-            raise ModelError(
-                f"step {step}: the loss is {float(loss.detach())}; lower the source's "
-                "learning_rate, or raise its warmup"
-            )
+        require_finite(step, "loss", loss)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), LARGEST_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), LARGEST_NORM)
+        require_finite(step, "norm of the gradient", norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.losses.append(row | {"loss": float(loss.detach())})
