@@ -54,8 +54,11 @@ const reached = element => {
 """
 #: Of all elements of a selector that show something: their number, and those out of reach.
 UNREACHED = """
+// A table that becomes cards has its head beside the page, for screen readers alone.
+const aside = e => [e.closest("thead")].some(
+  head => head && getComputedStyle(head).position === "absolute");
 const shows = e => e.tagName === "svg" || (e.checkVisibility({visibilityProperty: true})
-  && e.offsetHeight && e.innerText.trim());  // a table that scrolls has a second, flat head
+  && e.innerText.trim() && !aside(e));
 const shown = [...document.querySelectorAll(arguments[0])].filter(shows);
 return [shown.length, shown.filter(e => !reached(e)).map(e => e.outerHTML.slice(0, 200))];
 """
