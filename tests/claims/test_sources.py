@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from abspos.arrays import open_dataset
+from abspos.claims.between import which_is_smaller
 from abspos.claims.choices import some_inputs
 from abspos.claims.evidence import BOS, Evidence
 from abspos.claims.rows import decided, measured
 from abspos.claims.sources import FEWEST, OVER, WITHOUT, as_units, over_sources, with_sources
 from abspos.claims.verdicts import POSITIVE
 from abspos.statistics.arm_tables import ArmTables
-from abspos.statistics.replicates import over_model
+from abspos.statistics.replicates import no_halves, over_model, replicate_interval
 
 KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
 SOURCES = np.array([f"s{n % 4}" for n in range(16)])
@@ -103,3 +104,17 @@ def test_the_claim_table_gets_intervals_over_sources_where_there_are_any():
 def test_few_sources_are_not_left_out(store, evidence):
     few = np.array([f"s{n % (FEWEST - 1)}" for n in range(16)])
     assert over_sources(evidence, {BOS: store}, few, judge(evidence), judge) == []
+
+
+def test_the_smaller_of_two_differences_is_chosen_anew_without_each_source():
+    """By the lower end of its interval, which is as wide without a source as it was."""
+    rng = np.random.default_rng(0)
+    narrow, wide = np.full(31, 0.22), np.full(31, 0.3)
+    wide[1:] += 0.01 * rng.normal(size=30)
+    both = no_halves(np.array([narrow, wide]))
+    low = float(replicate_interval(both[1], 0.95).low)
+    assert 0.2 < low < 0.22
+    found = which_is_smaller(both, 0.95, "mean")[:31]
+    assert found[0] == 1
+    np.testing.assert_array_equal(found == 1, wide - wide[0] + low < 0.22)
+    assert set(found) == {0, 1}

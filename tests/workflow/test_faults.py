@@ -78,21 +78,29 @@ STAGES = {
 }
 
 
-def changed(project) -> dict[str, object]:
+def other_checkpoint(study) -> dict[str, object]:
     """Settings that reach all stages: another checkpoint of the same name, other statistics."""
-    (model,) = project.study["models"]
+    (model,) = study["models"]
     source = {**model["source"], "rope_theta": 500.0}
     statistics = {"sign_flips": 120, "confidence": 0.9}
     return {"models": [{**model, "source": source}], "statistics": statistics}
 
 
+def other_windows(study) -> dict[str, object]:
+    """Other windows of the same texts: all but the checkpoint changes."""
+    return {"inputs": {**study["inputs"], "start": "document"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"), [(other_checkpoint, STAGES), (other_windows, {"inputs", "statistics"})]
+)
 def test_after_a_change_a_failed_job_of_any_stage_leaves_no_old_number(
-    small, kill, tmp_path
+    small, kill, tmp_path, change, stages
 ) -> None:
     """What a failed job made is gone, though what was made of it before is still there."""
     project, fresh = small.copy(tmp_path / "copy"), tmp_path / "fresh"
-    project.configure(**changed(project))
-    left = set(STAGES)
+    project.configure(**change(project.study))
+    left = set(stages)
     while left:
         event = kill(project, left)
         assert event.killed, f"no job of {left} ran:\n{event.text}"

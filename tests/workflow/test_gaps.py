@@ -23,6 +23,7 @@ import warm
 from loopback import Hub
 
 from abspos import cli
+from abspos.audit.verify import verify
 from abspos.models.sources import fetch_random
 
 REPO, TOKEN = "org/tiny", "hf_token"
@@ -265,3 +266,25 @@ def test_what_leaves_out_mends_adds_or_moves_a_revision_plans_it_alone(sweep) ->
     assert f"moved: {REPO} at {SOUND}" in text
     assert sweep.pin("--anew", SOUND)[0] == cli.FINE
     assert sweep.planned()[0] == {ABSENT: PER_REVISION, SOUND: PER_REVISION}
+
+    # the hub is down when the new commit is fetched: its name stands beside no old number
+    project.environment["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    old = claims_of(project, SOUND)
+    for _ in range(2):
+        code, text = project.snakemake(*TARGETS)
+        assert code == 1
+        assert "Traceback" not in text
+        assert f"{REPO}" in text
+        assert verify(project.results, project.root).findings
+    project.environment["HF_ENDPOINT"] = hub.endpoint
+    project.run(*TARGETS)
+    assert sweep.measured() == {SOUND, ABSENT}
+    assert claims_of(project, SOUND).equals(old), "the same weights under another commit"
+    assert verify(project.results, project.root).findings == []
+    assert project.plan(*TARGETS).nothing
+
+
+def claims_of(project, revision: str) -> pd.DataFrame:
+    """The verdicts of one revision."""
+    table = pd.read_csv(project.results / "claims.csv")
+    return table[table["revision"] == revision].reset_index(drop=True)

@@ -190,3 +190,36 @@ def test_a_pair_needs_the_activations_of_bos(fresh) -> None:
     made = fresh.plan("results/tiny/components/toy/seed-0/standard/shift.zarr")
     assert made.arms("activations") == ["standard/bos", "standard/shift"]
     assert made.arms("components") == ["standard/shift"]
+
+
+def test_names_that_look_like_values_stay_as_they_are(new_project, small_study, tmp_path) -> None:
+    (model,) = small_study["models"]
+    project = new_project(
+        tmp_path / "names",
+        **small_study
+        | {
+            "models": [{**model, "name": "0042"}],
+            "variants": [
+                {"name": "standard", "conditions": ["bos"]},
+                {"name": "None", "rope": {"rope_type": "ntk", "factor": 8}, "conditions": ["bos"]},
+                {"name": "1e5", "window": 6, "conditions": ["bos"]},
+            ],
+        },
+    )
+    project.run()
+    tables = {
+        p: pd.read_csv(p, dtype=str, keep_default_na=False)
+        for p in sorted(project.results.rglob("*.csv"))
+    }
+    models = {name for table in tables.values() for name in table.get("model", [])}
+    variants = {name for table in tables.values() for name in table.get("variant", [])}
+    assert models == {"0042"}
+    assert variants == {"standard", "None", "1e5"}
+    named = {"None/bos", "1e5/bos"}
+    claims = tables[project.results / "claims.csv"]
+    assert named <= {part for arms in claims["arms"] for part in arms.split(" vs ")}
+    for shown in ("index.html", "front.rst", "figures/components_by_query.svg"):
+        text = (project.results / shown).read_text(encoding="utf-8")
+        assert "0042" in text, shown
+        assert "None" in text, shown
+        assert "100000" not in text, shown

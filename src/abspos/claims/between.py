@@ -10,15 +10,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from abspos.claims.evidence import Evidence
-from abspos.claims.rows import Row, measured, not_testable
+from abspos.claims.rows import REPLICATES, Row, measured, not_testable
 from abspos.claims.variants import changed, ntk_factors
 from abspos.claims.verdicts import REDUCTION
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
-from abspos.statistics.replicates import SUMMARIES, over_model, replicate_interval
+from abspos.statistics.replicates import over_model, replicate_interval
 from abspos.statistics.store import Arm
 
 
@@ -52,7 +51,7 @@ def ordered(evidence: Evidence, arms: list[Arm], lens: str, reading: str) -> Ite
     """
     ntk, window, standard = arms
     energies = [evidence.reading(arm, "early", lens, reading) for arm in arms]
-    for summary in SUMMARIES:
+    for summary in evidence.summaries:
         about: dict[str, Any] = {"lens": lens, "summary": summary, "reading": reading}
         low, high, middle = (over_model(x, summary) for x in energies)
         middle = middle.where(middle > 0)
@@ -63,19 +62,29 @@ def ordered(evidence: Evidence, arms: list[Arm], lens: str, reading: str) -> Ite
         for name, (pair, difference) in sides.items():
             number = f"{name}, share of its energy"
             yield measured(evidence, pair, number, difference, None, **about)
-        yield measured(
+        both = np.array([np.asarray(side[1], dtype=np.float64) for side in sides.values()])
+        smaller = which_is_smaller(both, evidence.confidence, summary)
+        row = measured(
             evidence,
             arms,
             "smaller of both differences, share of standard's energy",
-            min((side[1] for side in sides.values()), key=lambda x: lower(evidence, x, summary)),
+            both[smaller[0]],
             REDUCTION,
             primary=lens == "log" and summary == "median",
             reference=evidence.reference(standard, lens, summary, reading),
             **about,
         )
+        # Without a source the other difference may be the smaller.
+        yield row | {REPLICATES: both[smaller, np.arange(both.shape[1])]}
 
 
-def lower(evidence: Evidence, replicates: xr.DataArray, summary: str) -> float:
-    """Lower end of an interval at the study's confidence."""
-    values = np.asarray(replicates, dtype=np.float64)
-    return float(replicate_interval(values, evidence.confidence, summary).low)
+def which_is_smaller(numbers: np.ndarray, confidence: float, summary: str) -> np.ndarray:
+    """Which number (replicate) has the lowest end of its interval, about each replicate in turn.
+
+    Args:
+        numbers: replicates of each (number, replicate).
+        confidence: level of the intervals.
+        summary: over heads.
+    """
+    found = replicate_interval(numbers, confidence, summary)
+    return (numbers - (found.estimate - found.low)[:, None]).argmin(0)

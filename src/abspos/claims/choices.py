@@ -219,6 +219,7 @@ def judged(
 
 def numbers(changed: Evidence, choice: Choice) -> list[Row]:
     """The rows of `judged`, each at the confidence of the study."""
+    changed = replace(changed, summaries=("median",))
     return [
         row | {"choice": choice.name}
         for claim in registry.CLAIMS
@@ -288,13 +289,12 @@ def choose(
         seed: of the split into halves.
         threads: choices judged at the same time.
         base: what stands at position 0 where a claim names nothing else: ``bos`` or ``no-bos``.
-        random: whether the model's weights are random.
+        random: whether the model's weights are random: the table then has no rows.
         reading: that which decides the claims on this model.
 
     Raises:
         StoreError: a store is missing or altered.
     """
-    windows = open_dataset(inputs)
     evidence = Evidence(
         open_replicates(replicates, replicates_manifest),
         swap_tokens,
@@ -305,27 +305,47 @@ def choose(
         random=random,
         primary=reading,
     )
-    opened = {
-        arm: open_dataset(store, manifest)
-        for arm, store, manifest in zip((Arm(*a) for a in arms), stores, manifests, strict=True)
-        if evidence.has(arm)
-    }
-    first = next(iter(opened.values()))
-    # An arm on some of the inputs has the first of them.
-    sources = windows.attrs["sources"][: first.sizes["input"]]
-    found = choices_of(first, sources, seed)
+    rows: list[Row] = []
+    if not random:  # of random weights no verdict is passed
+        opened = {
+            arm: open_dataset(store, manifest)
+            for arm, store, manifest in zip((Arm(*a) for a in arms), stores, manifests, strict=True)
+            if evidence.has(arm)
+        }
+        first = next(iter(opened.values()))
+        # An arm on some of the inputs has the first of them.
+        sources = open_dataset(inputs).attrs["sources"][: first.sizes["input"]]
+        rows = under_choices(evidence, opened, sources, f"{model} {revision}: choices", threads)
+    frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
+    write_csv(frame, Path(table))
+
+
+def under_choices(
+    evidence: Evidence,
+    stores: Mapping[Arm, xr.Dataset],
+    sources: Sequence[str],
+    label: str,
+    threads: int,
+) -> list[Row]:
+    """Rows of every claim under every other choice, with the mean head and the sources as ones.
+
+    Args:
+        evidence: of the study.
+        stores: component stores of the arms with all inputs.
+        sources: which text of the corpus each input is from (input).
+        label: of the progress.
+        threads: choices judged at the same time.
+    """
+    found = choices_of(next(iter(stores.values())), sources, evidence.seed)
     published, levels = claim_rows(evidence)
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
-        done = pool.map(lambda choice: judged(evidence, choice, opened, levels), found)
-        label = f"{model} {revision}: choices"
+        done = pool.map(lambda choice: judged(evidence, choice, stores, levels), found)
         rows = [row for part in progress(done, len(found), label, "choices") for row in part]
     every = over_sources(
         evidence,
-        opened,
+        stores,
         np.array(sources),
         published,
         lambda changed, name: numbers(changed, Choice(name, "inputs")),
     )
-    rows += at_levels(every, levels) + mean_heads(published, levels)
-    frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
-    write_csv(frame, Path(table))
+    return rows + at_levels(every, levels) + mean_heads(published, levels)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from abspos.claims.verdicts import SHARE
 from abspos.components.readings import BY_NAME
-from abspos.statistics.replicates import over_model, pooled, replicate_interval
+from abspos.statistics.replicates import SUMMARIES, over_model, pooled, replicate_interval
 from abspos.statistics.store import Arm, Replicates
 
 #: The arm that most claims compare with.
@@ -61,6 +61,7 @@ class Evidence:
         primary: the reading that decides the claims on this model (abspos.components.readings).
         layers: which layers count (layer) bool, or None for all (see by_kind).
         kind: of these layers in the first arm; empty where ``layers`` is None.
+        summaries: over heads, of which rows are made.
     """
 
     arms: Replicates
@@ -74,6 +75,7 @@ class Evidence:
     primary: str = "R"
     layers: np.ndarray | None = None
     kind: str = ""
+    summaries: Sequence[str] = SUMMARIES
     _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

@@ -23,7 +23,7 @@ from abspos.statistics.fingerprint import (
     p_value,
     permuted,
 )
-from abspos.statistics.replicates import SUMMARIES, mean_replicates
+from abspos.statistics.replicates import mean_replicates
 from abspos.statistics.store import Arm
 
 
@@ -52,7 +52,7 @@ def design_rows(evidence: Evidence, design: Design, arms: list[Arm]) -> Iterator
     shares, chance = explained(writes), permuted(writes, PERMUTATIONS, evidence.seed)
     note = f"{readers.sum()} sink readers, chosen on other texts; {design.tokens} tokens"
     common = {"n_inputs": design.texts, "needed": MIN_INPUTS // 2}
-    for summary in SUMMARIES:
+    for summary in evidence.summaries:
         share, null = (over_readers(x, readers, summary).mean(0) for x in (shares, chance))
         row = measured(
             evidence,

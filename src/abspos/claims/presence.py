@@ -14,7 +14,7 @@ from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SHARE
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME, READINGS
-from abspos.statistics.replicates import SUMMARIES, over_model
+from abspos.statistics.replicates import over_model
 from abspos.statistics.store import Arm
 
 
@@ -70,7 +70,7 @@ def present(
     }
     part = "residual" if reading else "mask"
     tested = BY_NAME[reading].joint if reading else "mask"
-    for summary in SUMMARIES:
+    for summary in evidence.summaries:
         about: dict[str, Any] = {"lens": lens, "summary": summary, "reading": reading}
         first = lens == "log" and summary == "median" and arm.variant in evidence.trained()
         energy = over_model(energies[arm], summary)

@@ -18,7 +18,6 @@ from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
 from abspos.components.readings import BY_NAME
 from abspos.documents import MIN_INPUTS
-from abspos.statistics.replicates import SUMMARIES
 from abspos.statistics.store import Arm, among
 from abspos.study.conditions import SUBSTITUTES
 
@@ -110,7 +109,7 @@ def sink_readers(evidence: Evidence) -> Iterator[Row]:
                 SHARE,
             )
         exchanges = {}
-    for lens, reading, summary in product(LENSES, BY_NAME, SUMMARIES):
+    for lens, reading, summary in product(LENSES, BY_NAME, evidence.summaries):
         part = Part(evidence, lens, reading, summary)
         yield from carried_rows(part, exchanges)
         for condition, arm in arms.items():

@@ -30,9 +30,9 @@ UNDEFINED = "not finite: an energy in it is not positive"
 UNTRAINED = "untrained weights: no verdict"
 
 Row = dict[str, Any]
-#: What a row holds besides columns: its Claimed, and standard error with degrees of freedom. From
-#: these it can be decided at another level.
-WANTED, SPREAD = "wanted", "spread"
+#: What a row holds besides columns: its Claimed, and standard error with degrees of freedom, from
+#: which it can be decided at another level; and the replicates of its number.
+WANTED, SPREAD, REPLICATES = "wanted", "spread", "replicates"
 #: Columns that `decided` adds.
 DECIDED = ("level", "decided_low", "decided_high", "n_decides", "excludes_claimed")
 
@@ -112,6 +112,7 @@ def measured(
         **of_reading(evidence, reading),
         WANTED: claimed,
         SPREAD: (float(found.se), found.freedom),
+        REPLICATES: values,
     }
     return decided(row, evidence.confidence)
 

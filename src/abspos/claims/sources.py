@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos.claims.evidence import Evidence
-from abspos.claims.rows import SPREAD, Row, decided
+from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates
@@ -37,7 +37,8 @@ def over_sources(
     """Rows with sources as units, and with each source left out.
 
     The former have intervals over sources. The latter have the error that was published, which a
-    few inputs fewer hardly change: a verdict that flips hangs on one source.
+    few inputs fewer hardly change: a verdict that flips hangs on one source. Their estimates are
+    replicates of the former, for every number is a function of each replicate alone.
 
     Args:
         evidence: of the study.
@@ -53,18 +54,23 @@ def over_sources(
     if len(names) < FEWEST:
         return []
     arms = {arm: as_units(store, evidence.arms[arm], sources) for arm, store in stores.items()}
-    rows = judge(replace(evidence, arms=arms), OVER)
-    errors = {key_of(row): row for row in published if SPREAD in row}
-    for place, name in enumerate(names, 1):
-        left = {arm: moved(own, place) for arm, own in arms.items()}
-        for row in judge(replace(evidence, arms=left), f"{WITHOUT}{name}"):
-            error = errors.get(key_of(row))
-            if error and SPREAD in row:
-                shift = row["estimate"] - error["estimate"]
-                ends = {end: error[end] + shift for end in ("ci_low", "ci_high")}
-                same = {key: error[key] for key in (SPREAD, "n_inputs")}
-                rows.append(decided(row | ends | same, evidence.confidence))
-    return rows
+    over = judge(replace(evidence, arms=arms), OVER)
+    known = {key_of(row): row for row in published if SPREAD in row}
+    left = [
+        without(known[key_of(row)], float(row[REPLICATES][place]), evidence.confidence)
+        | {"choice": f"{WITHOUT}{name}"}
+        for place, name in enumerate(names, 1)
+        for row in over
+        if SPREAD in row and key_of(row) in known
+    ]
+    return over + left
+
+
+def without(row: Row, estimate: float, level: float) -> Row:
+    """A published row with another estimate and the same error, decided at a level."""
+    shift = estimate - row["estimate"]
+    ends = {end: row[end] + shift for end in ("ci_low", "ci_high")}
+    return decided(row | ends | {"estimate": estimate}, level)
 
 
 def with_sources(claims: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
@@ -118,15 +124,3 @@ def as_units(store: xr.Dataset, own: ArmReplicates, sources: np.ndarray) -> ArmR
         loss=xr.DataArray(loss, dims="replicate"),
         writes=None,
     )
-
-
-def moved(own: ArmReplicates, place: int) -> ArmReplicates:
-    """An arm with another replicate in the place of the estimate."""
-
-    def first(values: xr.DataArray) -> xr.DataArray:
-        order = np.arange(values.sizes["replicate"])
-        order[0] = place
-        return values.isel(replicate=order)
-
-    loss = None if own.loss is None else first(own.loss)
-    return replace(own, bins={which: first(bin_) for which, bin_ in own.bins.items()}, loss=loss)

@@ -18,7 +18,6 @@ from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SWAP
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS, Reading
-from abspos.statistics.replicates import SUMMARIES
 from abspos.statistics.store import Arm
 from abspos.study.conditions import CONDITIONS, TABLE, is_arm, split
 
@@ -61,7 +60,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
     if not evidence.has(BOS):
         return
     found = replacements(evidence)
-    kinds = list(product(LENSES, READINGS, SUMMARIES))
+    kinds = list(product(LENSES, READINGS, evidence.summaries))
     by_condition = {
         (condition, *kind): numbers_of(evidence, condition, *kind)
         for conditions in found.values()

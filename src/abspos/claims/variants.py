@@ -18,7 +18,7 @@ from abspos.claims.rows import Row, measured, not_testable, of_reading
 from abspos.claims.verdicts import POSITIVE, REDUCTION, Claimed
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
-from abspos.statistics.replicates import SUMMARIES, over_model
+from abspos.statistics.replicates import over_model
 from abspos.statistics.store import Arm
 
 SLOPES = "difference of slopes [energy per layer]"
@@ -98,7 +98,7 @@ def reduced(
         lens: of the energies.
         reading: its name where the component is one of R; empty for the mask.
     """
-    for summary in SUMMARIES:
+    for summary in evidence.summaries:
         yield measured(
             evidence,
             arms,
@@ -188,7 +188,7 @@ def compared_slopes(
             evidence.reading(a, evidence.beyond(a, window) or "", lens, reading.name)
             for a in (arm, other)
         ]
-        for summary in SUMMARIES:
+        for summary in evidence.summaries:
             slopes = [estimands.accumulation(x, layers, summary) for x in pair]
             yield measured(
                 evidence,

@@ -60,6 +60,22 @@ class ArmTables:
         """A table with the arm's keys in front and its number of inputs behind."""
         return pd.DataFrame({**self.keys, **columns, "n_inputs": self.number})
 
+    def joined(self, pieces: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+        """`frame` of the columns of all pieces, one below the other: an array of one length or a
+        single value each. Many small frames would take most of the time of the tables."""
+        lengths = [max(np.size(column) for column in piece.values()) for piece in pieces]
+        return self.frame(
+            {
+                name: np.concatenate(
+                    [
+                        np.broadcast_to(piece[name], length)
+                        for piece, length in zip(pieces, lengths, strict=True)
+                    ]
+                )
+                for name in pieces[0]
+            }
+        )
+
     def interval_columns(
         self, name: str, replicates: np.ndarray | xr.DataArray, summary: str = "mean"
     ) -> dict[str, Any]:
@@ -68,7 +84,7 @@ class ArmTables:
 
     def energies(self) -> None:
         """Energy, interval and sign-flip test of every head, bin, lens and component."""
-        frames = []
+        frames: list[dict[str, Any]] = []
         for which in self.store.attrs["bins"]:
             packed = sl.packed_grams(self.store, which)
             tests: dict[tuple[str, str], np.ndarray] = {}
@@ -89,30 +105,28 @@ class ArmTables:
             for lens, component in sl.pairs(self.bins[which]):
                 key = lens, component
                 frames.append(self.by_head(which, key, pieces[key], tests[key]))
-        self.tables["energies"] = pd.concat(frames, ignore_index=True)
+        self.tables["energies"] = self.joined(frames)
 
     def by_head(
         self, which: str, key: tuple[str, str], replicates: np.ndarray, p: np.ndarray
-    ) -> pd.DataFrame:
-        """Energies of all heads in one bin, lens and component, with their tests."""
+    ) -> dict[str, Any]:
+        """Energies of all heads in one bin, lens and component, with their tests, as columns."""
         own = sl.bin_columns(self.store, which)
         found = sl.replicate_interval(replicates, self.confidence)
         layer, head = (axis.ravel() for axis in np.indices(p.shape))
-        return self.frame(
-            {
-                "layer": layer,
-                "head": head,
-                "bin": own["bin"],
-                "lens": key[0],
-                "component": key[1],
-                **columns_of("energy", found),
-                "p_value": np.ravel(p),
-                "p_adjusted": np.ravel(benjamini_hochberg(p)),
-                "influence": np.ravel(found.influence),
-                "kind": self.kinds[layer],
-                "window": own["window"],
-            }
-        )
+        return {
+            "layer": layer,
+            "head": head,
+            "bin": own["bin"],
+            "lens": key[0],
+            "component": key[1],
+            **columns_of("energy", found),
+            "p_value": np.ravel(p),
+            "p_adjusted": np.ravel(benjamini_hochberg(p)),
+            "influence": np.ravel(found.influence),
+            "kind": self.kinds[layer],
+            "window": own["window"],
+        }
 
     def among(self, numbers: Sequence[int]) -> dict[str, xr.DataArray]:
         """Early R, its parts and their cross on some inputs, those of arms with chosen heads.
@@ -158,14 +172,14 @@ class ArmTables:
                     columns = self.interval_columns("energy", one, summary)
                     layer = {"layer": np.arange(len(one)), **common, **columns}
                     layer |= {"kind": self.kinds, "window": own["window"]}
-                    layers.append(self.frame(layer))
+                    layers.append(layer)
                     for kind, chosen in sl.by_kind(self.kinds).items():
                         mean = one.isel(layer=chosen).mean("layer")
                         columns = self.interval_columns("energy", mean, summary)
                         model = {**common, **columns, "kind": kind, "window": own["window"]}
-                        models.append(self.frame(model))
-        self.tables["layers"] = pd.concat(layers, ignore_index=True)
-        self.tables["summary"] = pd.concat(models, ignore_index=True)
+                        models.append(model)
+        self.tables["layers"] = self.joined(layers)
+        self.tables["summary"] = self.joined(models)
 
     def readings(self) -> None:
         """Early energy of each reading as a share of R's, by layer."""
@@ -190,8 +204,8 @@ class ArmTables:
                     **self.interval_columns("share", share, summary),
                     "kind": self.kinds,
                 }
-                frames.append(self.frame(columns))
-        self.tables["readings"] = pd.concat(frames, ignore_index=True)
+                frames.append(columns)
+        self.tables["readings"] = self.joined(frames)
 
     def profile(self) -> None:
         """Energies of narrow bins: curves over the query position."""
@@ -212,8 +226,8 @@ class ArmTables:
                     **self.interval_columns("energy", sl.over_model(found, summary), summary),
                     "kind": sl.pooled(self.kinds),
                 }
-                frames.append(self.frame(columns))
-        self.tables["profile"] = pd.concat(frames, ignore_index=True)
+                frames.append(columns)
+        self.tables["profile"] = self.joined(frames)
 
     def sinks(self) -> None:
         """Attention to position 0 by head."""
