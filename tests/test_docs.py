@@ -29,6 +29,7 @@ from abspos.statistics.aggregate import tabulate
 from abspos.statistics.replicates import SUMMARIES
 from abspos.study.conditions import SUBSTITUTES
 from abspos.study.config import Study, load_study
+from abspos.training import curves
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [p for p in (*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md") if p.is_file()]
@@ -245,6 +246,7 @@ KNOWN = {
     "sensitivity": sensitivity.COLUMNS,
     "choices": choices.COLUMNS,
     "checkpoints": checkpoints.COLUMNS,
+    "training": curves.COLUMNS,
     "factorial": factorial.COLUMNS,
     "fingerprint": fingerprint.COLUMNS[len(KEYS) :],
     "truth": TRUTH_COLUMNS,

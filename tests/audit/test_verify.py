@@ -102,6 +102,7 @@ def test_files_that_nobody_wrote_are_named_wherever_they_lie(study):
         "results/s/logs/.tables.log.lease",
         "results/s/benchmarks/b.tsv",
         "results/checkpoints/extra.bin",
+        "results/checkpoints/.training/m/extra.bin",
         "results/checkpoints/m/r2/model.safetensors",
         "results/checkpoints/ledger/notes.txt",
     )
@@ -118,8 +119,11 @@ def test_files_that_nobody_wrote_are_named_wherever_they_lie(study):
     assert found(study) == {("unaccounted", name) for name in wanted}
 
 
-def test_checkpoints_of_other_studies_notes_on_gaps_and_failed_logs_are_no_findings(study):
+def test_checkpoints_of_other_studies_notes_states_and_failed_logs_are_no_findings(study):
     study.models("results/checkpoints/other/r7")
+    (study.root / "results/checkpoints/.training/m").mkdir(parents=True)
+    for name in ("state.json", "step10.safetensors"):
+        (study.root / "results/checkpoints/.training/m" / name).write_text("{}")
     (study.root / "results/checkpoints/m/r2.gap.json").write_text("{}")
     (study.results / "logs/failed.log").write_text("Traceback")
     report = verify(study.results, study.root)

@@ -20,7 +20,8 @@ from abspos.models.families import ROPE_TYPES, ModelError
 from abspos.models.sources import byte_tokenizer, read_config
 from abspos.planning import misfits as module
 from abspos.planning.at_hand import at_hand
-from abspos.planning.forecast import Machine, plan
+from abspos.planning.costs import Machine
+from abspos.planning.forecast import plan
 from abspos.planning.layout import Layout
 from abspos.planning.misfits import misfits
 from abspos.study.config import ConfigError, load_study
@@ -248,6 +249,29 @@ def test_what_the_lock_says_is_enough(tmp_path):
         lock.write({"model": {"org/a": {"main": kept}}}, path)
         layout = Layout(layout.study, tmp_path)
         assert len(misfits(layout, tmp_path)) == lines
+
+
+def test_what_cannot_be_trained_is_told_before_the_model_it_starts_from_is_fetched(tmp_path):
+    said = {"config": {"model_type": "gpt_neox"}, "tokenizer_config": {"bos_token": None}}
+    pin = {"commit": "1" * 40, "files": {"config.json": {"bytes": 2, "sha1": "a" * 40}}}
+    window = {"name": "window", "window": 8, "conditions": ["no-bos"]}
+    without = ["bos", "window"]
+    trained = {"type": "trained", "from": "m", "variant": "window", "steps": 5}
+    models = [
+        {"name": "m", "without": without, "source": {"type": "hub", "repo": "org/a"}},
+        {"name": "slid", "without": without, "source": trained},
+    ]
+    study = config(models=models)
+    study |= {"variants": [*study["variants"], window]}
+    layout = Layout(load_study(study), tmp_path)
+    path = lock.path_of(layout.study.study, tmp_path)
+    lock.write({"model": {"org/a": {"main": pin | {"says": said}}}}, path)
+    assert misfits(layout, tmp_path) == [
+        "models[slid].source.prepend_bos: value True — false, since its tokenizer has no BOS token",
+        "models[slid].source.variant: window 8: a model_type 'gpt_neox' cannot be trained with a "
+        "window in every layer, since its config cannot state one; train one of gemma2, llama, "
+        "mistral, phi3, qwen2, qwen3, starcoder2, without biases",
+    ]
 
 
 def test_inputs_longer_than_the_context_are_told_before_any_job(checkpoint, tmp_path):

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from abspos.planning.forecast import Machine, plan
+from abspos.planning.costs import Machine
+from abspos.planning.forecast import plan
 from abspos.planning.layout import Layout
 from abspos.stores import differences
 from abspos.study.config import load_study

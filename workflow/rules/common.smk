@@ -7,12 +7,11 @@ from abspos.audit.code import shipped, sources
 from abspos.figures.facts import facts, sections
 from abspos.inputs.corpus import check_corpus
 from abspos.inputs.records import InputError, Keys
-from abspos.planning.at_hand import at_hand
+from abspos.planning.at_hand import load_at_hand
 from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
-from abspos.planning.loads import load_of
 from abspos.planning.requests import ON_DEVICE, refusals, request
 from abspos.planning.preflight import memory_mb, read_only, settle
 from abspos.planning.variations import other_studies
@@ -101,8 +100,7 @@ def shipped_corpus():
 
 def load(model, revision):
     """The work that one job of a model has."""
-    folder = at_hand(LAYOUT, model, revision, Path(CHECKPOINTS))
-    return load_of(STUDY, model, folder, len(LAYOUT.arms(model)))
+    return load_at_hand(LAYOUT, model, revision, Path(CHECKPOINTS))
 
 
 refused = misfits(LAYOUT, Path(CHECKPOINTS))
@@ -152,6 +150,36 @@ def per_model(*patterns):
 def per_synthetic(*patterns):
     """Paths of patterns for every synthetic model of the study."""
     return [p.format(model=m, revision=r) for m, r in LAYOUT.synthetic() for p in patterns]
+
+
+def trained(here=True):
+    """(model, revision) of the models that are trained here, or of all others."""
+    return [pair for pair in LAYOUT.models() if (pair[0] in LAYOUT.courses) == here]
+
+
+def per_trained(pattern):
+    """Paths of a pattern for the last step of every model that the study trains."""
+    return [pattern.format(model=m, revision=c.last) for m, c in LAYOUT.courses.items()]
+
+
+def start_of(suffix):
+    """An input function: the checkpoint that the training of a model starts from."""
+
+    def path(wildcards):
+        model, revision = LAYOUT.start(wildcards.model)
+        return checkpoint_path(f"{model}/{revision}{suffix}")
+
+    return path
+
+
+def earlier_of(suffix):
+    """An input function: the step before, of those that the study measures, or nothing."""
+
+    def paths(wildcards):
+        before = LAYOUT.courses[wildcards.model].before(wildcards.revision)
+        return [checkpoint_path(f"{wildcards.model}/{name}{suffix}") for name in before]
+
+    return paths
 
 
 def per_run(*patterns):

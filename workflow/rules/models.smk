@@ -7,6 +7,8 @@ rule models:
         manifest=checkpoint_path("{model}/{revision}.manifest.json"),
     log:
         checkpoint_path("logs/{model}/{revision}.log"),
+    wildcard_constraints:
+        model=one_of(trained(here=False)),
     localrule: STUDY.slurm_download == "local"
     conda:
         environment("models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ UNLEDGERED = ("report.html", "report.zip")
 
 #: A note on a revision that is broken where it comes from (abspos.models.gaps).
 GAP = ".gap.json"
+#: A state from which a training continues (abspos.training.state).
+STATE = re.compile(r"/\.training/[^/]+/(state\.json|step\d+\.safetensors)$")
 
 
 def unaccounted(chain: Chain) -> Iterator[tuple[Path, str]]:
@@ -71,4 +74,6 @@ def _expected(path: Path, top: str, own: bool) -> bool:
         return False
     if path.name in FOREIGN or (top == LOGS and path.suffix == ".log"):
         return True
-    return path.name == top and top in UNLEDGERED if own else path.name.endswith(GAP)
+    if own:
+        return path.name == top and top in UNLEDGERED
+    return path.name.endswith(GAP) or bool(STATE.search(path.as_posix()))

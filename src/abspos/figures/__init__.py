@@ -32,4 +32,4 @@ FIGURES = (
 )
 
 #: Figures of some studies only (abspos.planning.layout), and of targets that `all` does not make.
-OTHERS = ("training", "truth", "calibration")
+OTHERS = ("training", "adaptation", "truth", "calibration")

@@ -29,6 +29,14 @@ REFUSED = {
     "gpt_neo": "it has learned absolute positions instead of RoPE",
 }
 
+#: Families without windows, and the family that is the same model with one in every layer.
+WITH_WINDOW = {"llama": "mistral"}
+#: Families whose config states a window for all layers.
+IN_ALL = ("mistral", "phi3", "starcoder2")
+#: Families whose config states which layers have it; they have one RoPE for all layers.
+BY_LAYER = ("qwen2", "qwen3", "gemma2")
+WINDOWED = tuple(sorted({*WITH_WINDOW, *IN_ALL, *BY_LAYER}))
+
 #: File of a synthetic model's checkpoint folder, in place of config and weights: its source.
 WORLD = "world.json"
 
@@ -48,6 +56,14 @@ WHOLE = (
     "vocab_size",
 )
 WHOLE_OR_NONE = ("num_key_value_heads", "head_dim")
+
+
+def no_window(kind: Any, window: int) -> ModelError:
+    """The error of a family whose config cannot state a window in every layer."""
+    return ModelError(
+        f"window {window}: a model_type {kind!r} cannot be trained with a window in every layer, "
+        f"since its config cannot state one; train one of {', '.join(WINDOWED)}, without biases"
+    )
 
 
 def require_numbers(config: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from abspos.models import listed, local
 from abspos.planning.layout import Layout
+from abspos.planning.loads import Load, load_of
 
 
 def at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Path | None:
@@ -13,7 +14,8 @@ def at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Pat
 
     A folder in ``checkpoints`` counts if what is in it is of this very source: revisions of local
     and packaged models are named after their content, and those of the hub are held against the
-    lock. What other studies fetched under the same names says nothing here.
+    lock. What other studies fetched under the same names says nothing here. A model that is trained
+    here has the family, the sizes and the tokenizer of what its training starts from.
 
     Args:
         layout: of the study.
@@ -21,6 +23,8 @@ def at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Pat
         revision: one of its revisions.
         checkpoints: the folder of checkpoints, by model and revision.
     """
+    while model in layout.courses:
+        model, revision = layout.start(model)
     source = layout.study.model(model).source
     folder = checkpoints / model / revision
     if source.type == "local":
@@ -31,3 +35,11 @@ def at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Pat
         facts = layout.sweeps[model].pin(revision).get("files", {}).get("config.json")
         return folder if facts and listed.holds(folder / "config.json", facts) else None
     return None
+
+
+def load_at_hand(layout: Layout, model: str, revision: str, checkpoints: Path) -> Load:
+    """The work of a job of one checkpoint; every arm counts as one with all inputs."""
+    folder = at_hand(layout, model, revision, checkpoints)
+    course = layout.courses.get(model)
+    updates = course.updates(revision) if course else 0
+    return load_of(layout.study, model, folder, len(layout.runs(model)), updates)

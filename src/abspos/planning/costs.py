@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from abspos.activations.shapes import Shape, arrays
 from abspos.planning.loads import Load
@@ -36,6 +36,11 @@ LOGIT_BYTES = 2**26
 CHECKED_INPUTS, CHECKED_BYTES = 2, 2**26
 #: Copies of each that live at a time.
 CHECKED_COPIES = 6
+#: Training: forward passes that a step takes as long as, and copies of each layer's states, of its
+#: queries and of its inner states, and of output logits, that live at a time.
+PASSES, STATE_COPIES, HEAD_COPIES, INNER_COPIES, OUTPUT_COPIES = 3.5, 12, 4, 5, 6
+#: Texts of the held-out loss per step (abspos.training.trainer.LOSS_STRIDE, texts.CHECKS).
+CHECKED_TEXTS = 1.6
 #: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
 FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
 
@@ -83,6 +88,11 @@ class Machine:
 def checkpoint_bytes(s: Sizes) -> int:
     """Bytes of a checkpoint folder; weights keep their precision, at most 4 bytes each."""
     return 4 * s.parameters + 10**7
+
+
+def state_bytes(load: Load) -> int:
+    """Bytes of the state from which a training continues: weights and two moments."""
+    return 12 * load.sizes.parameters
 
 
 def input_bytes(load: Load) -> int:
@@ -144,6 +154,15 @@ def table_bytes(load: Load) -> int:
 def _models_memory(load: Load) -> float:
     weights = 4 * load.sizes.parameters
     return BASE_BYTES + (2.2 * weights if load.packed else 0.5 * weights)
+
+
+def _trained_memory(load: Load) -> float:
+    s = load.sizes
+    heads = (s.heads + 2 * s.kv_heads) * s.head_size
+    layer = STATE_COPIES * s.hidden + HEAD_COPIES * heads + INNER_COPIES * s.inner
+    token = s.layers * layer + OUTPUT_COPIES * s.vocabulary
+    # Weights, gradients and two moments; states are kept for the way back.
+    return BASE_BYTES + 16 * s.parameters + 4 * load.texts * load.length * token
 
 
 def _inputs_memory(load: Load) -> float:
@@ -212,6 +231,16 @@ def _models_seconds(load: Load, machine: Machine) -> float:
     return fetched + 8 * checkpoint_bytes(load.sizes) / machine.disk
 
 
+def _trained_seconds(load: Load, machine: Machine) -> float:
+    s = load.sizes
+    attention = 2 * load.length * s.heads * s.head_size * s.layers
+    text = load.length * (2.0 * (s.body + s.vocabulary * s.hidden) + attention)
+    flops = load.updates * text * (PASSES * load.texts + CHECKED_TEXTS)
+    moved = 3 * checkpoint_bytes(s) + 2 * state_bytes(load)
+    rate = machine.flops(replace(load, dtype="float32"))  # whatever models run in
+    return flops / rate + moved / machine.disk
+
+
 def _inputs_seconds(load: Load, machine: Machine) -> float:
     return 3.0
 
@@ -270,6 +299,7 @@ def population_seconds(runs: Sequence[Load], inputs: int, machine: Machine) -> f
 
 _MEMORY = {
     "models": _models_memory,
+    "trained": _trained_memory,
     "inputs": _inputs_memory,
     "activations": _activations_memory,
     "planted": _planted_memory,
@@ -278,6 +308,7 @@ _MEMORY = {
 }
 _SECONDS = {
     "models": _models_seconds,
+    "trained": _trained_seconds,
     "inputs": _inputs_seconds,
     "activations": _activations_seconds,
     "planted": _planted_seconds,
@@ -288,9 +319,11 @@ STAGES = tuple(_MEMORY)
 
 
 def stages(load: Load) -> tuple[str, ...]:
-    """Stages that a model goes through: its activations are computed, or planted."""
-    other = "activations" if load.source == "synthetic" else "planted"
-    return tuple(stage for stage in STAGES if stage != other)
+    """Stages that a model goes through: it is fetched or trained, and its activations are computed
+    or planted."""
+    others = {"activations" if load.source == "synthetic" else "planted"}
+    others.add("models" if load.source == "trained" else "trained")
+    return tuple(stage for stage in STAGES if stage not in others)
 
 
 def memory(stage: str, load: Load) -> float:

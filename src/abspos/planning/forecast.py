@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from abspos.planning.at_hand import at_hand
+from abspos.planning.at_hand import load_at_hand
 from abspos.planning.costs import (
     Machine,
     activation_bytes,
@@ -22,10 +22,11 @@ from abspos.planning.costs import (
     memory,
     population_seconds,
     seconds,
+    state_bytes,
     table_bytes,
 )
 from abspos.planning.layout import Layout
-from abspos.planning.loads import Load, load_of
+from abspos.planning.loads import Load
 from abspos.planning.requests import ON_DEVICE, ON_THREADS
 from abspos.study.conditions import PAIRS, chooses_heads, condition_of
 
@@ -87,8 +88,7 @@ def loads(layout: Layout, checkpoints: Path) -> dict[tuple[str, str], dict[tuple
     found: dict[tuple[str, str], dict[tuple[str, str], Load]] = {}
     for model, revision in layout.models():
         runs = layout.runs(model)
-        folder = at_hand(layout, model, revision, checkpoints)
-        whole = load_of(layout.study, model, folder, len(runs))
+        whole = load_at_hand(layout, model, revision, checkpoints)
         found[model, revision] = {
             (run.variant, run.condition): replace(
                 whole,
@@ -136,13 +136,14 @@ def jobs_of_model(runs: Sequence[Load], machine: Machine, keep: bool) -> list[Jo
     first = runs[0]
     stores = sum(component_bytes(load) for load in runs)
     given = "planted" if first.source == "synthetic" else "activations"
+    begun = "trained" if first.source == "trained" else "models"
     tabulation = job("statistics", first, machine, table_bytes(first))
     # Tables take as long as all stores together; a run's load knows only its own.
     share = stores / (first.arms * component_bytes(first))
     worked = (tabulation.seconds - machine.start) * share
     tabulation = replace(tabulation, seconds=machine.start + worked)
     return [
-        job("models", first, machine, checkpoint_bytes(first.sizes)),
+        job(begun, first, machine, checkpoint_bytes(first.sizes)),
         job("inputs", first, machine, input_bytes(first)),
         *(job(given, r, machine, activation_bytes(r) if keep else 0.0) for r in runs),
         *(job("components", r, machine, component_bytes(r)) for r in runs),
@@ -182,12 +183,15 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         "front": 1,
         "page": 1,
         "comparison": int(bool(known)),
+        "curves": int(bool(layout.courses)),
     }
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)
     if study.device == "cuda":
         slots = max(1, min(slots, gpus))
-    final = sum(made.disk for made in jobs)
+    last = {model: next(iter(runs.values())) for (model, _), runs in models.items()}
+    states = sum(state_bytes(last[model]) for model in layout.courses)
+    final = sum(made.disk for made in jobs) + states
     stores = sorted((n for runs in models.values() for n in held(layout, runs)), reverse=True)
     # Decompositions go first, so that each slot holds the stores that it writes or reads; that of
     # bos waits for its pair.
@@ -195,12 +199,14 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
     summed = rows(jobs)
     return Plan(
         rows=summed,
-        wall=wall(jobs, cores, gpus),
+        wall=wall(jobs, cores, gpus, chain=longest_training(models, machine)),
         memory=OWN_BYTES + max(row.memory * min(row.jobs, slots) for row in summed),
         peak=final + passing,
         final=final,
         guessed=tuple(
-            m for (m, _), runs in models.items() if next(iter(runs.values())).sizes.guessed
+            model
+            for model, load in last.items()
+            if load.sizes.guessed and model not in layout.courses
         ),
     )
 
@@ -223,14 +229,28 @@ def rows(jobs: Sequence[Job]) -> tuple[Row, ...]:
     )
 
 
-def wall(jobs: Sequence[Job], cores: int, gpus: int) -> float:
+def longest_training(
+    models: Mapping[tuple[str, str], Mapping[tuple[str, str], Load]], machine: Machine
+) -> float:
+    """Seconds of the longest training: its steps are jobs that wait for one another."""
+    found: dict[str, float] = {}
+    for (model, _), runs in models.items():
+        load = next(iter(runs.values()))
+        if load.source == "trained":
+            each = job("trained", load, machine, 0.0).seconds
+            found[model] = found.get(model, 0.0) + each
+    return max(found.values(), default=0.0)
+
+
+def wall(jobs: Sequence[Job], cores: int, gpus: int, chain: float = 0.0) -> float:
     """Seconds from start to end: the busiest of cores and GPUs, and no less than the chain of one
-    job of each rule."""
+    job of each rule, with all jobs of the longest training."""
     cpu = sum(j.seconds * min(j.cores, cores) for j in jobs if not j.gpu) / cores
     gpu = sum(j.seconds for j in jobs if j.gpu) / max(1, gpus)
     longest: dict[str, float] = {}
     for made in jobs:
         longest[made.rule] = max(longest.get(made.rule, 0.0), made.seconds)
+    longest["trained"] = chain
     return OWN_SECONDS + max(cpu + gpu, sum(longest.values()))
 
 

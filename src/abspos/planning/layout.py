@@ -17,9 +17,10 @@ from abspos.inputs.corpus import folder_of
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
 from abspos.planning.corpora import Corpus
+from abspos.planning.courses import Course
 from abspos.study.conditions import PAIRS, REPEATS, SUBSTITUTES, TABLE, condition_of, token_of
 from abspos.study.config import Run, Study
-from abspos.study.fields import HubSource, SyntheticSource
+from abspos.study.fields import HubSource, SyntheticSource, TrainedSource
 
 #: Figures that show nothing without one of these conditions.
 ONLY_WITH = {
@@ -74,14 +75,33 @@ class Layout:
             if isinstance(model.source, HubSource)
         }
 
+    @cached_property
+    def courses(self) -> dict[str, Course]:
+        """The models that are trained here."""
+        return {
+            model.name: Course(model.source, self.study.inputs.length)
+            for model in self.study.models
+            if isinstance(model.source, TrainedSource)
+        }
+
+    @property
+    def along(self) -> dict[str, Sweep | Course]:
+        """The models whose revisions lie along a training, from the hub or from here."""
+        return {**self.sweeps, **self.courses}
+
+    def start(self, model: str) -> tuple[str, str]:
+        """(model, revision) that the training of a model starts from."""
+        base = self.courses[model].source.base
+        return base, self.revisions(base)[-1]
+
     def revisions(self, model: str) -> tuple[str, ...]:
         """Revisions of a model that are measured, as paths have them.
 
-        Those of a hub repository are called as there, gaps are left out; other sources have one,
-        whose name follows from what it is.
+        Those of a hub repository are called as there, gaps are left out; those of a model that is
+        trained here are its steps; other sources have one, whose name follows from what it is.
         """
-        if model in self.sweeps:
-            return self.sweeps[model].measured
+        if model in self.along:
+            return self.along[model].measured
         if model not in self._single:
             source = self.study.model(model).source.model_dump(mode="json")
             self._single[model] = local.revision_of(source, self.root)
@@ -99,10 +119,10 @@ class Layout:
         cannot be measured.
         """
         return [
-            {"model": model.name, "revision": revision, **(sweep.row(revision) if sweep else {})}
+            {"model": model.name, "revision": revision, **(along.row(revision) if along else {})}
             for model in self.study.models
-            for sweep in [self.sweeps.get(model.name)]
-            for revision in (sweep.names if sweep else self.revisions(model.name))
+            for along in [self.along.get(model.name)]
+            for revision in (along.names if along else self.revisions(model.name))
         ]
 
     def models(self) -> list[tuple[str, str]]:
@@ -166,6 +186,11 @@ class Layout:
         """Where a checkpoint comes from, as plain values, and nothing of other revisions."""
         if model in self.sweeps:
             return self.sweeps[model].checkpoint(revision)
+        if model in self.courses:
+            course = self.courses[model]
+            own = {"variant": self.variant(course.source.variant), "inputs": self.inputs()}
+            del own["inputs"]["number"]  # training leaves out documents of `held_out` inputs
+            return course.settings(revision) | own
         found = self.study.model(model).source.model_dump(mode="json", exclude={"left"})
         return {k: v for k, v in found.items() if k not in ("parts", "terms") or v}
 
@@ -291,8 +316,7 @@ class Layout:
 
     def computed(self) -> list[tuple[str, str]]:
         """(model, revision) of all others, whose activations a forward pass gives."""
-        planted = set(self.synthetic())
-        return [pair for pair in self.models() if pair not in planted]
+        return [pair for pair in self.models() if pair not in self.synthetic()]
 
     def population(self, model: str) -> dict[str, Any]:
         """Settings that determine the true energies of a synthetic model."""
@@ -324,12 +348,12 @@ class Layout:
 
     def figures(self) -> tuple[str, ...]:
         """The study's figures: those that it has arms for, that of training where a model has
-        checkpoints along it, and that of the truth where it is known."""
+        published checkpoints along it, that of training here, and that of a known truth."""
         conditions = {condition.name for v in self.study.variants for condition in v.conditions}
         found = [f for f in FIGURES if f not in ONLY_WITH or conditions & set(ONLY_WITH[f])]
         trained = any(len(sweep.trained) > 1 for sweep in self.sweeps.values())
-        known = ["truth"] if self.synthetic() else []
-        return (*found, *(["training"] if trained else []), *known)
+        known = {"training": trained, "adaptation": self.courses, "truth": self.synthetic()}
+        return (*found, *(name for name, there in known.items() if there))
 
     def figure_tables(self, figure: str) -> list[str]:
         """Tables that a figure reads."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from abspos.planning.sizes import Sizes, sizes
 from abspos.study import grid
 from abspos.study.config import Study
+from abspos.study.trained import origin
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Load:
         paired: whether it is one arm of a pair, whose combinations are stored.
         crossed: whether what heads write from position 0 is stored.
         by_head: whether keys are stored as each query head reads them.
+        texts: texts per training step, of a model that is trained here.
+        updates: training steps from the checkpoint before to this one.
     """
 
     sizes: Sizes
@@ -56,6 +59,8 @@ class Load:
     paired: bool = False
     crossed: bool = False
     by_head: bool = False
+    texts: int = 0
+    updates: int = 0
 
     @property
     def key_heads(self) -> int:
@@ -94,7 +99,7 @@ class Load:
         return early * (early + 1) // 2 - 1
 
 
-def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
+def load_of(study: Study, model: str, folder: Path | None, arms: int, updates: int = 0) -> Load:
     """The work of a job of one model of a study; every arm counts as one with all inputs.
 
     Args:
@@ -102,8 +107,9 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
         model: its name.
         folder: where its small files are at hand (abspos.planning.layout.Layout.at_hand), or None.
         arms: runs of the model.
+        updates: training steps from the checkpoint before to this one.
     """
-    source = study.model(model).source.model_dump(mode="json")
+    own, source = study.model(model).source, origin(study, model).source.model_dump(mode="json")
     windows = {v.window for v in study.variants if v.window}
     inputs = study.inputs
     return Load(
@@ -118,6 +124,8 @@ def load_of(study: Study, model: str, folder: Path | None, arms: int) -> Load:
         bins=2 + len(windows),
         early=study.bins.early,
         anchored=study.anchor < inputs.length // 2 - 1,
-        source=source["type"],
-        packed=source["type"] == "packaged" or str(source.get("path")).endswith(".gguf"),
+        source=own.type,
+        packed=own.type == "packaged" or str(source.get("path")).endswith(".gguf"),
+        texts=own.batch if own.type == "trained" else 0,
+        updates=updates,
     )

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from abspos.models import gguf_file, local
-from abspos.models.families import REFUSED, ModelError, read, require_numbers, require_rope, says
+from abspos.models.families import (
+    REFUSED,
+    WINDOWED,
+    ModelError,
+    no_window,
+    read,
+    require_numbers,
+    require_rope,
+    says,
+)
 from abspos.models.revisions import unclear
 from abspos.models.tokenizer import TokenizerError, has_code, single_token, tokenizer_of
 from abspos.planning.at_hand import at_hand
@@ -62,9 +71,13 @@ def statements(
 ) -> Iterator[Mapping[str, Any]]:
     """Facts of a checkpoint's config and tokenizer, from its local files or from the lock.
 
+    Those of a model that is trained here are those of the model that its training began from.
+
     Raises:
         ModelError: what is here states no sizes that a model can have.
     """
+    while model in layout.courses:
+        model, revision = layout.start(model)
     if model in layout.sweeps:
         yield layout.sweeps[model].pin(revision).get("says", {})
     place = at_hand(layout, model, revision, checkpoints)
@@ -103,6 +116,15 @@ def misfits_of(layout: Layout, model: str, said: Mapping[str, Any]) -> Iterator[
             f"inputs.length: value {length} — models[{model}] has a context of {context} "
             "positions; lower it, or take a variant of dynamic RoPE alone"
         )
+    course = layout.courses.get(model)
+    if course and course.source.prepend_bos and tokenizer.get("bos_token", "unknown") is None:
+        yield (
+            f"models[{model}].source.prepend_bos: value True — false, since its tokenizer has no "
+            "BOS token"
+        )
+    window = layout.study.variant(course.source.variant).window if course else None
+    if window is not None and kind is not None and kind not in (*REFUSED, *WINDOWED):
+        yield f"models[{model}].source.variant: {no_window(kind, window)}"
 
 
 def unfit(folder: Path, swap_tokens: Sequence[str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from abspos.planning.loads import Load
 from abspos.planning.partitions import Limit, Request, ResourceError, within
 
 #: Stages whose jobs run on the study's device; all others run on CPUs.
-ON_DEVICE = ("activations", "components")
+ON_DEVICE = ("trained", "activations", "components")
 #: Stages whose jobs use all threads of the study.
 ON_THREADS = (*ON_DEVICE, "planted", "statistics")
 #: Every further attempt asks for this many times the memory and time of the one before.

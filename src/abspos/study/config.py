@@ -30,14 +30,15 @@ from abspos.study.fields import (
     Part,
     Path,
     ReadingName,
-    Rope,
     Seed,
     Size,
     Source,
     Text,
 )
 from abspos.study.reference import Allowed, json_schema, sections, table
+from abspos.study.ropes import Rope
 from abspos.study.synthetic import unfit
+from abspos.study.trained import untrainable
 
 if TYPE_CHECKING:
     ConditionName = str
@@ -186,9 +187,7 @@ class Calibration(Part):
         default=500, description="Simulated studies in each world."
     )
     inputs: tuple[Annotated[Int, Field(ge=3)], ...] = Field(
-        default=(8, 16, 32, 64, 128),
-        min_length=1,
-        description="Numbers of inputs to simulate.",
+        default=(8, 16, 32, 64, 128), min_length=1, description="Numbers of inputs to simulate."
     )
     population: Annotated[Int, Field(ge=100)] = Field(
         default=20000,
@@ -201,9 +200,7 @@ class Figures(Part):
     """Files of the figures."""
 
     formats: tuple[Literal["pdf", "svg", "png"], ...] = Field(
-        default=("pdf", "svg"),
-        min_length=1,
-        description="File formats.",
+        default=("pdf", "svg"), min_length=1, description="File formats."
     )
 
 
@@ -348,7 +345,8 @@ def load_study(config: Mapping[str, Any]) -> Study:
         study = Study.model_validate(config)
     except ValidationError as error:
         mistakes = mistakes_of(error, Study, config)
-    mistakes += cross_checks(View(Study, config, mistakes))
+    view = View(Study, config, mistakes)
+    mistakes += [*cross_checks(view), *untrainable(view)]
     if study is not None and not mistakes:
         mistakes = [*idle(study), *unread(study), *unfit(study)]
     if study is None or mistakes:

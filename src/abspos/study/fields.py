@@ -1,10 +1,11 @@
-"""The smaller parts of a config: kinds of values, sources of models, changes of RoPE."""
+"""The smaller parts of a config: kinds of values, and sources of models."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from abspos.documents import MIN_INPUTS
 from abspos.study.conditions import split
 from abspos.study.reference import Allowed
 
@@ -269,106 +270,51 @@ class SyntheticSource(Part):
         return math.prod(1.0 if part is None else part for part in parts)
 
 
+class TrainedSource(Part):
+    """A model that is trained here, from another one of the study, under one variant.
+
+    Its revisions are steps of that training: `step0`, `step10` and so on. The checkpoints have the
+    variant's architecture as their own, which is what the variant without any change measures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    type: Literal["trained"] = Field(description="The kind of source.")
+    base: Name = Field(
+        alias="from",
+        description="The model of this study that training starts from, at its last revision.",
+    )
+    variant: Name = Field(
+        description="The variant of this study that it is trained under; with `untrained: true` in "
+        "it, training starts from random weights of the model's shape."
+    )
+    steps: Size = Field(
+        description="Number of training steps. A larger number continues from the last step."
+    )
+    at: tuple[Annotated[Int, Field(ge=0)], ...] | None = Field(
+        default=None,
+        description="Steps whose checkpoints are measured, in addition to the last one; null: 0, "
+        "10, 30, 100, 300 and so on.",
+    )
+    batch: Size = Field(default=8, description="Texts of inputs.length tokens per step.")
+    learning_rate: Positive = Field(
+        default=1e-4, description="Learning rate of AdamW, constant after the warm-up."
+    )
+    warmup: Annotated[Int, Field(ge=0)] = Field(
+        default=10, description="Steps over which the learning rate grows linearly from 0."
+    )
+    prepend_bos: Bool = Field(
+        default=True,
+        description="Whether position 0 of every training text holds BOS, as in the condition bos.",
+    )
+    seed: Seed = Field(default=0, description="Seed of the order of texts and of random weights.")
+    held_out: Size = Field(
+        default=MIN_INPUTS,
+        description="Documents of so many inputs are never trained on: at least inputs.number.",
+    )
+
+
 Source = Annotated[
-    PackagedSource | HubSource | LocalSource | RandomSource | SyntheticSource,
+    PackagedSource | HubSource | LocalSource | RandomSource | SyntheticSource | TrainedSource,
     Field(discriminator="type"),
-]
-
-
-class RopeChange(Part):
-    """A change of the rotary frequencies."""
-
-    def parameters(self) -> dict[str, Any]:
-        """The keys that are set or have a default, as plain values, with `rope_type`."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
-class NtkRope(RopeChange):
-    """NTK-aware scaling at every length: base b f^(d / (d - 2)) for factor f and head size d."""
-
-    rope_type: Literal["ntk"] = Field(description="The kind of scaling.")
-    factor: Positive = Field(
-        description="Scaling factor; below 1 is the control with the opposite sign."
-    )
-
-
-class LinearRope(RopeChange):
-    """Divides all frequencies by the factor."""
-
-    rope_type: Literal["linear"] = Field(description="The kind of scaling.")
-    factor: Positive = Field(description="Scaling factor.")
-
-
-class DynamicRope(RopeChange):
-    """NTK-aware scaling that grows with the sequence; acts only beyond the model's context."""
-
-    rope_type: Literal["dynamic"] = Field(description="The kind of scaling.")
-    factor: Positive = Field(description="Scaling factor.")
-
-
-class YarnRope(RopeChange):
-    """YaRN: low frequencies are interpolated, high ones kept, logits rescaled."""
-
-    rope_type: Literal["yarn"] = Field(description="The kind of scaling.")
-    factor: Positive = Field(description="Scaling factor.")
-    attention_factor: Positive | None = Field(
-        default=None, description="Scale of the attention; null: from factor."
-    )
-    beta_fast: Positive | None = Field(
-        default=None, description="Upper bound of the ramp; null: 32."
-    )
-    beta_slow: Positive | None = Field(
-        default=None, description="Lower bound of the ramp; null: 1."
-    )
-    mscale: Positive | None = Field(default=None, description="Numerator of the attention's scale.")
-    mscale_all_dim: Positive | None = Field(
-        default=None, description="Denominator of the attention's scale."
-    )
-    truncate: Bool | None = Field(
-        default=None, description="Whether the ramp's ends are rounded; null: true."
-    )
-    original_max_position_embeddings: Size | None = Field(
-        default=None, description="Context before scaling, in tokens; null: the model's own."
-    )
-
-
-class Llama3Rope(RopeChange):
-    """Llama 3.1's scaling: low frequencies divided by the factor, high ones kept."""
-
-    rope_type: Literal["llama3"] = Field(description="The kind of scaling.")
-    factor: Positive = Field(description="Scaling factor.")
-    low_freq_factor: Positive = Field(default=1.0, description="Where the ramp begins.")
-    high_freq_factor: Positive = Field(
-        default=4.0, description="Where the ramp ends; above low_freq_factor."
-    )
-    original_max_position_embeddings: Size | None = Field(
-        default=None, description="Context before scaling, in tokens; null: the model's own."
-    )
-
-
-class LongRope(RopeChange):
-    """LongRoPE: one divisor per frequency, in one list for short and one for long sequences."""
-
-    rope_type: Literal["longrope"] = Field(description="The kind of scaling.")
-    short_factor: tuple[Positive, ...] = Field(
-        min_length=1, description="Divisors within the original context."
-    )
-    long_factor: tuple[Positive, ...] = Field(
-        min_length=1,
-        description="Divisors beyond the original context, as many as in short_factor.",
-    )
-    factor: Positive | None = Field(
-        default=None, description="Ratio of the contexts after and before."
-    )
-    attention_factor: Positive | None = Field(
-        default=None, description="Scale of the attention; null: from factor."
-    )
-    original_max_position_embeddings: Size | None = Field(
-        default=None, description="Context before scaling, in tokens; null: the model's own."
-    )
-
-
-Rope = Annotated[
-    NtkRope | LinearRope | DynamicRope | YarnRope | Llama3Rope | LongRope,
-    Field(discriminator="rope_type"),
 ]

@@ -35,8 +35,8 @@ class Node:
 
     def child(self, step: str | int) -> "Node":
         """The node of a mapping's key or a list's item; an untyped node for anything else."""
-        if self.is_model and step in self.kind.model_fields:
-            return node_of_field(self.kind.model_fields[step])
+        if self.is_model and step in self.keys:
+            return node_of_field(fields_of(self.kind)[str(step)])
         if self.is_list and isinstance(step, int):
             return node_of(typing.get_args(self.kind)[0])
         if typing.get_origin(self.kind) is dict:
@@ -67,12 +67,17 @@ class Node:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of the mapping; none where there is no mapping."""
-        return tuple(self.kind.model_fields) if self.is_model else ()
+        return tuple(fields_of(self.kind)) if self.is_model else ()
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The names to choose from, where the node is a choice."""
         return typing.get_args(self.kind) if typing.get_origin(self.kind) is typing.Literal else ()
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by their keys in the config: one is a word of Python's, `from`."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def node_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> Node:
@@ -165,7 +170,7 @@ def sections(model: type[BaseModel], title: str = "", path: str = "") -> Iterato
     """
     rows: list[tuple[str, ...]] = []
     below: list[tuple[str, type[BaseModel], str]] = []
-    for key, info in model.model_fields.items():
+    for key, info in fields_of(model).items():
         node = node_of_field(info)
         rows.append((f"`{key}`", allowed(node), _default(info), info.description or ""))
         place = f"{path}.{key}" if path else key
