@@ -138,11 +138,14 @@ def open_dataset(folder: Path, manifest: Path | None = None) -> xr.Dataset:
 def save_groups(groups: Mapping[str, xr.Dataset], target: Path, manifest: Path) -> None:
     """Write datasets by path as the groups of one store, as `save_dataset` writes a dataset."""
     import xarray as xr
+    import zarr
 
     tree = xr.DataTree.from_dict({path: text_as_strings(d) for path, d in groups.items()})
     encoding = {node.path: encoding_of(node.to_dataset(inherit=False)) for node in tree.subtree}
     with whole_folder(target, manifest) as folder, consolidating():
-        tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=True, encoding=encoding)
+        # Once at the end: xarray would consolidate the whole store anew after every group.
+        tree.to_zarr(folder, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+        zarr.consolidate_metadata(folder, zarr_format=3)
 
 
 def open_groups(folder: Path, manifest: Path | None = None) -> dict[str, xr.Dataset]:

@@ -111,14 +111,16 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.text()
+    | st.text(max_size=8)
     | st.just(PurePosixPath("a")),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=4,
 )
 
 
-@given(st.dictionaries(st.text(), VALUES))
+@given(st.dictionaries(st.text(max_size=3), VALUES, max_size=3))
 def test_any_entry_is_one_text(entry):
     text = ledger.render(ledger.plain(entry))
     assert ledger.render(ledger.json.loads(text)) == text

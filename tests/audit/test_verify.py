@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abspos.arrays import save_dataset
@@ -50,6 +50,7 @@ def test_a_finished_study_is_as_recorded(study):
     assert [note.partition(",")[0] for note in report.notes] == ["temporary stores"]
 
 
+@settings(max_examples=50)
 @given(data=st.data())
 def test_one_flipped_byte_anywhere_is_found(finished, data):
     path = data.draw(st.sampled_from(everything(finished)))
@@ -407,6 +408,7 @@ def places(value, path=()):
             yield from places(inner, (*path, key))
 
 
+@settings(max_examples=50)
 @given(data=st.data())
 def test_forged_entries_of_any_kind_give_findings_and_no_crash(finished, data):
     file = finished.root / ledger.place("results/s/claims.csv")

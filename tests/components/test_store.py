@@ -482,7 +482,8 @@ def test_results_do_not_depend_on_blocks(
     monkeypatch.setattr(component_store, "READ_BYTES", held)
     monkeypatch.setattr(component_store, "BLOCK_BYTES", {"cpu": block})
     monkeypatch.setattr(grid, "NARROWEST", 4)
-    for name in RUNS:
+    # Smallest blocks are slow: for them the arm that has most bins.
+    for name in RUNS if block > 1 else ["window"]:
         (tmp_path / name).mkdir()
         made = opened(decompose_into(tmp_path / name, activations[name]))
         for field in made.data_vars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,14 @@ def said(given: pd.DataFrame, **others: pd.DataFrame) -> list[str]:
     return found
 
 
+@cache
+def usual() -> tuple[str, ...]:
+    """The sentences where all is reproduced."""
+    return tuple(said(claims()))
+
+
 def test_what_holds_is_said_with_its_numbers():
-    assert said(claims()) == [
+    assert list(usual()) == [
         "Both components are present in every variant of the trained weights. At early queries of "
         "the standard model the mask has 25.0 % [20.0, 30.0] of their joint energy and the "
         "residual stream 75.0 % [70.0, 80.0].",
@@ -138,7 +145,7 @@ def test_what_holds_is_said_with_its_numbers():
     ],
 )
 def test_a_sentence_that_its_numbers_do_not_carry_is_not_said(changed, before, after):
-    assert any(before in text for text in said(claims()))
+    assert any(before in text for text in usual())
     found = said(claims(**changed))
     assert not any(before in text for text in found)
     assert any(after in text for text in found)
@@ -320,6 +327,7 @@ def test_every_sentence_can_be_said():
     given += [({}, table) for table in tables]
     for changed, others in given:
         all_tables = {"claims": claims(**changed), **others}
-        texts |= {one.text for one in SENTENCES if one.stated(all_tables)}
+        unsaid = (one for one in SENTENCES if one.text not in texts)
+        texts |= {one.text for one in unsaid if one.stated(all_tables)}
     assert texts == {one.text for one in SENTENCES}
     assert set(claims()["verdict"]) <= set(VERDICTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from textwrap import fill
@@ -199,11 +199,14 @@ def draw_side(
         ax.set_xticks([])
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
-    for text, group in rows.groupby("label", sort=False):
-        y = labels.index(str(text))
+    of_label: dict[str, list[dict[Any, Any]]] = {}
+    for row in rows.to_dict("records"):
+        of_label.setdefault(str(row["label"]), []).append(row)
+    for text, group in of_label.items():
+        y = labels.index(text)
         for run, color in colors.items():
             shift = 0.7 * ((list(colors).index(run) + 0.5) / len(colors) - 0.5)
-            for row in tidy.of(group, run).to_dict("records"):
+            for row in (r for r in group if (r["model"], r["revision"]) == run):
                 look = style.VERDICTS.get(verdict_of(row), style.NO_VERDICT)
                 middle, low, high = (float(str(row[k])) for k in ("estimate", "ci_low", "ci_high"))
                 own = style.READINGS.get(str(row.get("reading"))) if len(colors) == 1 else None
@@ -220,26 +223,26 @@ def verdict_of(row: Mapping[Any, Any]) -> str:
     return row["verdict"] if isinstance(row["verdict"], str) and row["verdict"] else BESIDE
 
 
-def draw_claim(ax: Axes, group: pd.DataFrame, y: int) -> None:
+def draw_claim(ax: Axes, group: Sequence[Mapping[Any, Any]], y: int) -> None:
     """Draw the claimed value of a number, or the reason for a missing estimate."""
-    measured = group[np.isfinite(group["estimate"].astype(float))]
+    measured = [row for row in group if math.isfinite(float(row["estimate"]))]
     at = ax.get_yaxis_transform()
-    if measured.empty:
-        reasons = "; ".join(dict.fromkeys(group["note"].dropna().astype(str)))
+    if not measured:
+        reasons = "; ".join(dict.fromkeys(str(r["note"]) for r in group if pd.notna(r["note"])))
         text = fill(reasons, REASON)
         ax.text(0.01, y, text, transform=at, va="center", fontsize=7, color=style.DIM)
         return
-    claimed, sign = parse_claimed(str(measured["claimed"].iloc[0]))
+    claimed, sign = parse_claimed(str(measured[0]["claimed"]))
     if math.isfinite(claimed):
         (mark,) = ax.plot(claimed, y, marker=sign, color=style.ORANGE, zorder=2)
         mark.set(markersize=13 if sign == "|" else 6, markeredgewidth=2)
 
 
-def draw_verdicts(ax: Axes, group: pd.DataFrame, y: int) -> None:
+def draw_verdicts(ax: Axes, group: Sequence[Mapping[Any, Any]], y: int) -> None:
     """The verdict of one number beside its row; of several models how many have which."""
-    found = Counter(verdict_of(row) for row in group.to_dict("records"))
+    found = Counter(map(verdict_of, group))
     texts = [f"{n} {name}" if len(found) > 1 else name for name, n in found.most_common()]
-    weight = "bold" if group["primary"].astype(str).eq("True").any() else "normal"
+    weight = "bold" if any(str(row["primary"]) == "True" for row in group) else "normal"
     ax.text(
         *(1.02, y, fill("; ".join(texts), VERDICT)),
         transform=ax.get_yaxis_transform(),

@@ -6,6 +6,8 @@ Source: docs/method.md, section 3.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -14,15 +16,18 @@ SPLITS = ORDER - 1  # its rows but the first, which splits nothing
 GRAMS = 8  # Gram matrices to a step
 
 
+@lru_cache(maxsize=16)
 def in_first_half(units: int) -> Bool[np.ndarray, "split {units}"]:
     """Balanced halves: whether each unit stands in the first half, (SPLITS, units) bool.
 
     Columns of a Hadamard matrix: over all splits any two units stand together as often as apart,
     so that the halves of a mean differ by exactly its variance. Beyond ORDER units, every
-    ORDER-th stays together.
+    ORDER-th stays together. Read-only: every interval over so many units shares it.
     """
     rows, columns = np.arange(1, ORDER)[:, None], np.arange(units)[None, :] % ORDER
-    return np.bitwise_count(rows & columns) % 2 == 0
+    found = np.bitwise_count(rows & columns) % 2 == 0
+    found.setflags(write=False)
+    return found
 
 
 def energies_of_halves(
