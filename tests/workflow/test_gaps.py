@@ -280,7 +280,8 @@ def test_what_leaves_out_mends_adds_or_moves_a_revision_plans_it_alone(sweep) ->
     project.run(*TARGETS)
     assert sweep.measured() == {SOUND, ABSENT}
     assert claims_of(project, SOUND).equals(old), "the same weights under another commit"
-    assert verify(project.results, project.root).findings == []
+    found = verify(project.results, project.root).findings
+    assert [f"{one.kind}: {one.what}: {one.detail}" for one in found] == []
     assert project.plan(*TARGETS).nothing
 
 
