@@ -20,6 +20,8 @@ COMMIT = "b179c9523d0e6a0f98a330c7562b682750a6f8c8"
 FULL, WINDOWED = ("standard", "ntk", "untrained"), ("window", "untrained-window")
 LAYERS, HEADS, HALF, EARLY, WINDOW = 6, 4, 64, 32, 32
 EDGES = [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 16, 19, 22, 26, 32, 38, 45, 53, 64]
+#: Tables whose rows name the kind of their layers.
+OF_LAYERS = ("profile", "layers", "energies", "sinks", "balance")
 #: Numbers of a silence, in the columns of an exchange.
 SILENCED = {
     "share of energy": "energy reduction",
@@ -497,7 +499,9 @@ class Factory:
             "factorial",
             "loss",
         )
-        return {name: getattr(self, name)() for name in names}
+        made = {name: getattr(self, name)() for name in names}
+        # As in a study's own tables: a figure that takes a column for granted is seen to.
+        return {n: t.assign(kind="full") if n in OF_LAYERS else t for n, t in made.items()}
 
     def store(self) -> xr.Dataset:
         """Mean fields of a component store."""

@@ -167,7 +167,8 @@ def draw(
                 if not line.empty:
                     style.curve(ax, line, *axes, look, name)
             scales.zero(ax)
-            scales.shade(ax, tidy.hybrid_sliding(own))
+            if axes[0] == "layer":
+                scales.shade(ax, tidy.hybrid_sliding(own))
         last(panels[-1])
     for axes_of, of_axes, _ in lines(sheet, tables, shown):
         scale(axes_of, of_axes)
