@@ -155,15 +155,18 @@ def test_one_table_of_a_model(components, windows, tmp_path, monkeypatch):
         "standard": {"rope": None, "window": None, "untrained": False},
         "window": {"rope": None, "window": 12, "untrained": False},
     }
-    choose(
-        replicates=replicates,
-        replicates_manifest=manifest,
-        inputs=windows.store,
-        table=tmp_path / "choices.csv",
-        variants=variants,
-        swap_tokens=[],
-        **given,
-    )
+    given |= {
+        "replicates": replicates,
+        "replicates_manifest": manifest,
+        "inputs": windows.store,
+        "table": tmp_path / "choices.csv",
+        "variants": variants,
+        "swap_tokens": [],
+    }
+    # Of random weights there is no row, and no store is read for it.
+    choose(**given | {"random": True, "stores": [tmp_path / "none"] * len(ARMS)})
+    assert pd.read_csv(tmp_path / "choices.csv").empty
+    choose(**given)
     table = pd.read_csv(tmp_path / "choices.csv", dtype={"revision": str})
     assert list(table.columns) == choices.COLUMNS
     heads = table["choice"].eq("mean head").map({True: "mean", False: "median"})
