@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from abspos.arrays import open_dataset
-from abspos.claims.between import which_is_smaller
+from abspos.claims.between import standard_between, which_is_smaller
 from abspos.claims.choices import some_inputs
 from abspos.claims.evidence import BOS, Evidence
-from abspos.claims.rows import decided, measured
+from abspos.claims.rows import REPLICATES, decided, measured
 from abspos.claims.sources import FEWEST, OVER, WITHOUT, as_units, over_sources, with_sources
 from abspos.claims.verdicts import POSITIVE
+from abspos.components.lenses import LENSES
+from abspos.components.readings import READINGS
 from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.half_samples import SPLITS
 from abspos.statistics.replicates import no_halves, over_model, replicate_interval
+from abspos.statistics.store import Arm, ArmReplicates
 
 KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
 SOURCES = np.array([f"s{n % 4}" for n in range(16)])
@@ -118,3 +123,33 @@ def test_the_smaller_of_two_differences_is_chosen_anew_without_each_source():
     assert found[0] == 1
     np.testing.assert_array_equal(found == 1, wide - wide[0] + low < 0.22)
     assert set(found) == {0, 1}
+
+
+def test_standard_between_keeps_the_smaller_difference_of_every_replicate():
+    rng = np.random.default_rng(0)
+    narrow, wide = np.full(31, 0.22), np.full(31, 0.3)
+    wide[1:] += 0.01 * rng.normal(size=30)
+    parts = sorted({"mask", *(part for reading in READINGS for part in reading.parts)})
+    labels = {"lens": list(LENSES), "component": parts}
+    dims = ("lens", "component", "layer", "head", "replicate")
+
+    def arm(values):
+        energies = np.broadcast_to(no_halves(values), (2, len(parts), 1, 1, 31 + 2 * SPLITS))
+        facts = {"inputs": 30, "kind": ["full"]}
+        return ArmReplicates(facts, {"early": xr.DataArray(energies, labels, dims)})
+
+    arms = {
+        Arm("standard", "bos"): arm(np.ones(31)),
+        Arm("ntk", "bos"): arm(1 - narrow),
+        Arm("window", "bos"): arm(1 + wide),
+    }
+    rope = {"rope_type": "ntk", "factor": 8}
+    variants = {"standard": {}, "ntk": {"rope": rope}, "window": {"window": 8}}
+    rows = list(standard_between(Evidence(arms, [], variants, 0.95, 0)))
+    smaller = [r for r in rows if (r["reading"], r["summary"]) == ("R", "mean")][2]
+    assert smaller["number"].startswith("smaller of both")
+    kept = smaller[REPLICATES][:31]
+    assert kept[0] == pytest.approx(0.3)
+    assert 0 < np.isclose(kept, 0.22, rtol=0, atol=1e-12).sum() < 30
+    chosen = which_is_smaller(no_halves(np.array([narrow, wide])), 0.95, "mean")[:31]
+    np.testing.assert_allclose(kept, np.where(chosen == 0, narrow, wide))
