@@ -150,6 +150,14 @@ def test_a_study_is_meant_by_its_file(project, capsys, monkeypatch, file, text, 
         assert seen == [Path("results/s")]
 
 
+def test_every_mistake_of_a_config_is_a_line(project, capsys):
+    Path("wrong.yaml").write_text("study: s\nmodls: []\ninputs: {nubmer: 8}\n")
+    assert run("plan", "--configfile", "wrong.yaml") == cli.USAGE
+    lines = capsys.readouterr().err.splitlines()
+    assert {"inputs.nubmer", "modls"} < {line.split(":")[2].strip() for line in lines}
+    assert all(line.startswith("error: config: ") for line in lines)
+
+
 def test_a_study_file_that_is_not_there_is_told_by_every_command(project, capsys):
     for command in (["name"], ["plan"], ["pin"], ["verify"], ["explain", "x"], ["crate"]):
         assert run(*command, "--configfile", "no such.yaml") == cli.USAGE

@@ -22,7 +22,7 @@ FINE, FINDINGS, USAGE = 0, 1, 2
 
 
 class UsageError(RuntimeError):
-    """A command that cannot be carried out as given."""
+    """A command that cannot be carried out as given; each argument is a line of its own."""
 
 
 def say(line: object, file: TextIO | None = None) -> None:
@@ -137,7 +137,7 @@ def plan(options: argparse.Namespace) -> int:
     layout = layout_of(options, study)
     checkpoints = layout.root / "results/checkpoints"
     if refused := misfits(layout, checkpoints):
-        raise UsageError("\nerror: ".join(refused))
+        raise UsageError(*refused)
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
     for line in lines(found, machine, options.cores, options.gpus):
         if line.startswith("wall time") or not options.brief:
@@ -238,7 +238,7 @@ def from_config(options: argparse.Namespace, make: Callable[[Sequence[Path]], T]
     try:
         return make([base_config(folder_of(options), code_of(options)), *options.configfile])
     except ConfigError as error:
-        raise UsageError("config: " + "\nerror: config: ".join(error.mistakes)) from None
+        raise UsageError(*(f"config: {mistake}" for mistake in error.mistakes)) from None
 
 
 def name(options: argparse.Namespace) -> int:
@@ -316,7 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command](options)
     except UsageError as error:
-        say(f"error: {error}", file=sys.stderr)
+        for line in error.args:
+            say(f"error: {line}", file=sys.stderr)
         return USAGE
     except ModuleNotFoundError as error:
         from abspos.extras import extra_of, missing

@@ -61,7 +61,8 @@ def _base(view: View, name: Any, path: Path, names: dict[Any, Path]) -> Iterator
         return
     if base not in names:
         others = [other for other in names if other != name]
-        why = f"another model of this study: {', '.join(others)}"
+        listed = ", ".join(others) or "none is there; list the model to start from"
+        why = f"another model of this study: {listed}"
         yield refused((*path, "from"), base, why, nearest(base, others))
         return
     chain = _chain(view, name, names)
