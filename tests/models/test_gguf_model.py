@@ -67,8 +67,21 @@ def permuted(rows, heads):
     return rows.reshape(heads, 2, -1, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def write(model, path, architecture, metadata=(), tensors=(), base=10000.0, norm=0.0, eps="rms"):
-    """A model as a GGUF file with further metadata, by keys without the architecture."""
+def write(
+    model,
+    path,
+    architecture,
+    metadata=(),
+    tensors=(),
+    base=10000.0,
+    norm=0.0,
+    eps="rms",
+    changed=(),
+):
+    """A model as a GGUF file with further metadata, by keys without the architecture.
+
+    ``changed`` goes over all of it; None leaves a key out.
+    """
     config, tokens = model.config, byte_tokenizer()
     w = GGUFWriter(path, architecture)
     w.add_context_length(CONTEXT)
@@ -82,8 +95,11 @@ def write(model, path, architecture, metadata=(), tensors=(), base=10000.0, norm
     if base:
         w.add_rope_freq_base(base)
     w.add_vocab_size(config.vocab_size)
-    for key, value in dict(metadata).items():
+    for key, value in {**dict(metadata), **dict(changed)}.items():
         whole = f"{architecture}.{key}"
+        w.kv_data[0].pop(whole, None)
+        if value is None:
+            continue
         if isinstance(value, list):
             w.add_array(whole, value)
         else:
@@ -230,6 +246,7 @@ CASES = {
         WHOLE
         | {
             "rope.scaling.attn_factor": 1.25,
+            "attention.sliding_window": 0,
             "rope.scaling.original_context_length": 128,
         },
         {
@@ -335,10 +352,95 @@ def test_what_has_no_place_is_refused_by_name(architecture, metadata, tensors, n
     assert list((tmp_path / "x").iterdir()) == []
 
 
+#: Of a case above: keys that are left out (None) or other, and what the refusal names. The loader
+#: took a default of the family, or the value without the rest, and gave other logits.
+INCOMPLETE = {
+    "no base": ("heads of another size", {"rope.freq_base": None}, r"state qwen3\.rope\.freq_base"),
+    "no term": ("llama", {"attention.layer_norm_rms_epsilon": None}, "layer_norm_rms_epsilon"),
+    "two terms": ("stablelm", {"attention.layer_norm_rms_epsilon": 0.5}, "rms_epsilon"),
+    "no heads": ("llama", {"attention.head_count": None}, r"llama\.attention\.head_count"),
+    "no context": ("yarn", {"context_length": None}, r"llama\.context_length"),
+    "no type": ("yarn", {"rope.scaling.type": None}, r"no llama\.rope\.scaling\.type"),
+    "no factor": ("linear", {"rope.scaling.factor": None}, r"no llama\.rope\.scaling\.factor"),
+    "no original context": (
+        "yarn",
+        {"rope.scaling.original_context_length": None},
+        r"no llama\.rope\.scaling\.original_context_length",
+    ),
+    "no bound": ("gemma2", {"attn_logit_softcapping": None}, "attn_logit_softcapping"),
+    "a bound of 0": ("gemma2", {"attn_logit_softcapping": 0.0}, r"attn_logit_softcapping 0\.0"),
+    "a scale between": ("gemma2", {"attention.scale": 0.3}, r"attention\.scale 0\.3"),
+    "no window": ("gemma3", {"attention.sliding_window": None}, "sliding_window"),
+    "a window of 0": ("gemma3", {"attention.sliding_window": 0}, "sliding_window 0"),
+    "a pattern too long": (
+        "gemma3",
+        {"attention.sliding_window_pattern": [True] * 3},
+        r"sliding_window_pattern \[True, True, True\]",
+    ),
+    "no rotated features": ("stablelm", {"rope.dimension_count": None}, r"rope\.dimension_count"),
+    "no attention factor": ("longrope", {"rope.scaling.attn_factor": None}, "attn_factor"),
+    "a factor too many": (
+        "longrope",
+        {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0},
+        r"rope\.scaling\.factor 4\.0",
+    ),
+    "a type as a list": ("llama", {"rope.scaling.type": ["yarn"]}, r"rope\.scaling\.type a list"),
+    "an unknown list": ("llama", {"rope.new": ["yarn"]}, r"rope\.new a list"),
+    "a base as text": ("llama", {"rope.freq_base": "10000.0"}, r"rope\.freq_base '10000\.0'"),
+    "a layer more": ("llama", {"block_count": LAYERS + 1}, r"block_count 3"),
+}
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+def test_what_is_left_out_or_of_another_kind_is_refused_by_name(case, tmp_path):
+    of, changed, named = INCOMPLETE[case]
+    family, settings, architecture, metadata, how = CASES[of]
+    path = tmp_path / "model.gguf"
+    model = model_of(family, **settings)
+    write(model, path, architecture, metadata, **how, changed=changed)
+    with pytest.raises(ModelError, match=named) as error:
+        fetched(path, tmp_path / "x")
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("llama.attention.key_length", "llama.attention.head_count"),
+        ("blk.0.attn_q.weight", "blk.0.attn_k.weight"),
+    ],
+)
+def test_what_stands_twice_is_refused(name, other, tmp_path):
+    path = tmp_path / "model.gguf"
+    write(model_of("llama"), path, "llama", WHOLE | KEYS)
+    path.write_bytes(path.read_bytes().replace(name.encode(), other.encode(), 1))
+    with pytest.raises(ModelError, match=f"{other} stands in it twice"):
+        head(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("general.architecture", 3), ("split.count", "2"), ("split.count", 2)]
+)
+def test_a_general_key_that_cannot_be_true_is_refused(key, value, tmp_path):
+    path = tmp_path / "model.gguf"
+    w = GGUFWriter(path, "llama")
+    kind = gguf.GGUFValueType.get_type(value)
+    w.kv_data[0][key] = gguf.gguf_writer.GGUFValue(value=value, type=kind)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    with pytest.raises(ModelError, match=key) as error:
+        head(path)
+    assert "\n" not in str(error.value)
+
+
 def test_a_scale_that_a_file_does_not_state_is_not_guessed(tmp_path):
     """Transformers takes that of the smaller models, llama.cpp another by the number of layers."""
     path = tmp_path / "model.gguf"
-    write(model_of("gemma2", **GEMMA), path, "gemma2", GEMMA_KEYS, norm=1.0)
+    stated = GEMMA_KEYS | {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+    write(model_of("gemma2", **GEMMA), path, "gemma2", stated, norm=1.0)
     with pytest.raises(ModelError, match=r"heads have size 16, it does not state .*scale"):
         fetched(path, tmp_path / "x")
 

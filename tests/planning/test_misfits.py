@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from gguf import GGUFWriter
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -190,6 +191,7 @@ def test_a_checkpoint_of_another_source_says_nothing(checkpoint, tmp_path):
         ("max_position_embeddings", "512", "max_position_embeddings '512' is not a whole number"),
         ("max_position_embeddings", None, "max_position_embeddings None is not a whole number"),
         ("num_hidden_layers", [2, 2], r"num_hidden_layers \[2, 2\] is not a whole number"),
+        ("num_hidden_layers", 10**400, r"num_hidden_layers 10+\.\.\. is .* and below 2\^31"),
         ("hidden_size", -8, "hidden_size -8 is not a whole number"),
         ("vocab_size", True, "vocab_size True is not a whole number"),
         ("model_type", ["llama"], r"model_type \['llama'\] is not a string"),
@@ -233,6 +235,29 @@ def test_a_path_that_holds_no_model_is_told_before_any_job(tmp_path):
     layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
     (line,) = misfits(layout, tmp_path)
     assert line.startswith(f"models[m]: {tmp_path}/absent: no such folder")
+
+
+def test_what_a_gguf_file_cannot_mean_is_told_before_any_job(tmp_path):
+    w = GGUFWriter(tmp_path / "model.gguf", "llama")
+    w.add_context_length(512)
+    w.add_block_count(2**32 - 1)
+    w.add_embedding_length(8)
+    w.add_feed_forward_length(8)
+    w.add_head_count(2)
+    w.add_layer_norm_rms_eps(1e-5)
+    w.add_rope_freq_base(10000.0)
+    w.add_tensor("token_embd.weight", np.zeros((4, 8), np.float32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    source = {"type": "local", "path": "model.gguf"}
+    layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
+    (line,) = misfits(layout, tmp_path)
+    assert line.startswith(
+        f"models[m]: {tmp_path}/model.gguf: states llama.block_count 4294967295, but its tensors "
+        "are of 0 blocks"
+    )
 
 
 def test_what_the_lock_says_is_enough(tmp_path):

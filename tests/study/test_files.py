@@ -68,6 +68,11 @@ UNREADABLE: list[tuple[str | bytes, str]] = [
         "seed: " + "9" * 6000 + "\n",
         "line 1: value '9+...9+' of 6000 characters cannot be",
     ),
+    ("seed: 1" + "0" * 400 + "\n", "line 1: value '10+...0+' of 401 characters cannot be"),
+    (
+        '{"study": "a",\n "seed": 1' + "0" * 400 + "}",
+        "line 2: value '10+...0+' of 401 characters cannot be",
+    ),
     ("seed: 0x" + "f" * 60000 + "\n", "line 1: value .* of 60002 characters cannot be read"),
     ("seed: 1:" + ":".join(["59"] * 9000) + "\n", "line 1: value .* cannot be read as a whole"),
     (

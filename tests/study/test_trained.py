@@ -105,6 +105,14 @@ def test_every_mistake_is_told_at_once():
     ]
 
 
+def test_where_no_other_model_is_there_the_cure_is_to_list_one():
+    (line,) = mistakes(models=[trained("a", **{"from": "toy"})])
+    assert line == (
+        "models[a].source.from: value 'toy' — another model of this study: none is there; list "
+        "the model to start from"
+    )
+
+
 def test_a_circle_is_refused_in_each_of_its_models():
     found = mistakes(
         trained("a", **{"from": "b"}), trained("b", **{"from": "a"}), trained("c", **{"from": "c"})

@@ -79,9 +79,10 @@ def require_numbers(config: Mapping[str, Any]) -> None:
         if key not in config or (config[key] is None and key in WHOLE_OR_NONE):
             continue
         value = config[key]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+            most = " and below 2^31" if isinstance(value, int) and value > 0 else ""
             raise ModelError(
-                f"config.json: {key} {shown(value)} is not a whole number above 0; correct it"
+                f"config.json: {key} {shown(value)} is not a whole number above 0{most}; correct it"
             )
 
 

@@ -70,12 +70,12 @@ def _head(path: Path, size: int, changed: int) -> Head:
             f"{path}: cannot be read as a GGUF file ({error or type(error).__name__}); download it "
             "again"
         ) from None
-    if not made.architecture:
+    if not isinstance(made.metadata.get("general.architecture"), str) or not made.architecture:
         raise ModelError(f"{path}: no general.architecture in it; download the file again")
-    if made.metadata.get("split.count", 1) > 1:
+    if made.metadata.get("split.count", 1) not in (0, 1):
         raise ModelError(
-            f"{path}: one part of {made.metadata['split.count']}; join them to one file first "
-            "(llama-gguf-split --merge)"
+            f"{path}: one part of split.count {made.metadata['split.count']}; join them to one "
+            "file first (llama-gguf-split --merge)"
         )
     return made
 
@@ -96,18 +96,25 @@ class _Reader:
         made = Head()
         for _ in range(keys):
             key, kind = self.text(), self.number("<I")
+            if key in made.metadata or key in made.lengths:
+                raise ValueError(f"{key} stands in it twice")
             if kind == ARRAY:
                 self.array(key, made)
             else:
                 made.metadata[key] = self.text() if kind == TEXT else self.number(NUMBERS[kind])
+        last = 0
         for _ in range(tensors):
             name, dimensions = self.text(), self.number("<I")
             if dimensions > DIMENSIONS:
                 raise ValueError(f"a tensor of {dimensions} dimensions")
             # The file has the fastest dimension first.
             shape = tuple(self.number("<Q") for _ in range(dimensions))[::-1]
-            self.skip(4 + 8)
+            self.skip(4)
+            last = max(last, self.number("<Q"))
+            if name in made.tensors:
+                raise ValueError(f"tensor {name} stands in it twice")
             made.tensors[name] = shape
+        self.skip(last)  # where the last tensor begins
         return made
 
     def array(self, key: str, made: Head) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -27,8 +27,23 @@ from transformers.modeling_gguf_pytorch_utils import (
     get_gguf_hf_weights_map,
 )
 
-from abspos.models.families import REFUSED, ModelError
-from abspos.models.gguf_file import Head, head
+from abspos.models.families import REFUSED, ModelError, shown
+from abspos.models.gguf_file import Head
+from abspos.models.gguf_keys import (
+    BOUNDS,
+    CURE,
+    EPSILON,
+    FACTORS,
+    LONG,
+    MATTERS,
+    NEUTRAL,
+    PATTERN,
+    READ,
+    RMS_EPSILON,
+    SCALING,
+    SHORT,
+    sound,
+)
 from abspos.models.pretrained import CausalLM, by_layer_type, pretrained
 
 log = logging.getLogger("abspos")
@@ -37,45 +52,6 @@ log = logging.getLogger("abspos")
 WINDOW_IN_ALL = ("mistral", "phi3", "starcoder2")
 #: Names of the term that norms add to a variance.
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_epsilon", "norm_eps")
-#: Keys, without the architecture before them, that the functions below read.
-READ = {
-    "attention.head_count",
-    "attention.head_count_kv",
-    "attention.key_length",
-    "attention.value_length",
-    "attention.layer_norm_epsilon",
-    "attention.layer_norm_rms_epsilon",
-    "attention.scale",
-    "attention.sliding_window",
-    "attention.sliding_window_pattern",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
-    "rope.dimension_count",
-    "rope.freq_base",
-    "rope.freq_base_swa",
-    "rope.scale_linear",
-    "rope.scaling.attn_factor",
-    "rope.scaling.factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.type",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-}
-#: Keys that change nothing, at these values.
-NEUTRAL = {
-    "attention.causal": (True,),
-    "rope.scaling.finetuned": (True, False),
-    "rope.scaling.yarn_ext_factor": (1.0, -1.0),
-    "rope.scaling.yarn_attn_factor": (1.0,),
-}
-#: Other keys that change what a model computes from its weights.
-MATTERS = re.compile(
-    r"(rope|attention)\..*|.*softcapping|(logit|residual|embedding)_scale|swin_norm"
-    r"|full_attention_interval"
-)
-#: Tensors of factors by which frequencies of RoPE are divided.
-FACTORS = "rope_freqs.weight"
-LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
 
 @contextmanager
@@ -99,7 +75,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     Raises:
         ModelError: it cannot be read, or states what transformers has no place for; in one line.
     """
-    found = head(file)
+    found = sound(file)
     log.info("converting %s to a float32 checkpoint", file.name)
     options: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     try:
@@ -159,7 +135,8 @@ def as_stated(config: Any, found: Head, tensors: Mapping[str, list[float]]) -> N
     Raises:
         ModelError: transformers has no place for something; names the key and its value.
     """
-    for key, value in sorted(found.metadata.items()):
+    lists = dict.fromkeys(found.lengths, True)  # those that are left out of the metadata
+    for key, value in sorted((lists | found.metadata).items()):
         name = key.removeprefix(f"{found.architecture}.")
         if name == key or name in READ or not MATTERS.fullmatch(name):
             continue
@@ -175,8 +152,9 @@ def as_stated(config: Any, found: Head, tensors: Mapping[str, list[float]]) -> N
 def refuse(config: Any, found: Head, key: str, why: str = "") -> None:
     """Refuse a file for a key that it states."""
     why = why or f"transformers has no place for it in {config.model_type!r}"
+    value = "a list" if found.of(key) is None else shown(found.of(key))
     raise ModelError(
-        f"states {found.architecture}.{key} {found.of(key)!r}, but {why}: the attention would "
+        f"states {found.architecture}.{key} {value}, but {why}: the attention would "
         "differ; give the model as a transformers folder"
     )
 
@@ -215,12 +193,14 @@ def apply_shape(config: Any, found: Head) -> None:
     ):
         if found.of(key) is not None and getattr(config, name, None) != found.of(key):
             refuse(config, found, key, f"the model has {getattr(config, name, None)}")
+    if found.of("attention.head_count_kv") is None:  # llama.cpp: as many as query heads
+        config.num_key_value_heads = config.num_attention_heads
     biases = [f"blk.0.attn_{part}.bias" for part in ("q", "k", "v", "output")]
     if found.tensors.keys() >= set(biases) and "attention_bias" in declared(config):
         config.attention_bias = True
     for name in EPSILONS:
         if name in declared(config):
-            for key in ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"):
+            for key in (EPSILON, RMS_EPSILON):
                 put(config, found, key, name)
 
 
@@ -261,17 +241,22 @@ def scaling(
     config: Any, found: Head, size: int, tensors: Mapping[str, list[float]]
 ) -> dict[str, Any]:
     """RoPE parameters of the scaling that a file states; empty where it states none."""
-    factor = found.of("rope.scaling.factor") or found.of("rope.scale_linear") or 1.0
-    kind = found.of("rope.scaling.type") or ("linear" if factor != 1.0 else "none")
+    newer, older = found.of("rope.scaling.factor"), found.of("rope.scale_linear")
+    factor = (older if newer is None else newer) or 1.0
+    kind = found.of(SCALING) or ("linear" if factor != 1.0 else "none")
     attention = found.of("rope.scaling.attn_factor") or 1.0
     context = config.max_position_embeddings
     original = found.of("rope.scaling.original_context_length") or context
     for name, values in tensors.items():
         if len(values) != size // 2:
             raise ModelError(f"{name} has {len(values)} factors for {size // 2} frequencies")
+        if not all(0 < value < math.inf for value in values):
+            raise ModelError(f"{name} has factors that are not numbers above 0; {CURE}")
     if LONG in tensors or SHORT in tensors:
         if tensors.keys() != {LONG, SHORT} or kind not in ("none", "linear", "longrope"):
             raise ModelError(f"{LONG} and {SHORT} with scaling {kind!r} are not supported together")
+        if factor != 1.0:
+            refuse(config, found, "rope.scaling.factor", f"it has {LONG} too")
         if "original_max_position_embeddings" in declared(config):
             config.original_max_position_embeddings = original
         return longrope(tensors[SHORT], tensors[LONG], attention, original)
@@ -317,6 +302,8 @@ def apply_window(config: Any, found: Head) -> None:
     kind = config.model_type
     types = getattr(config, "layer_types", None)
     if not window:
+        if types and "sliding_attention" in types:
+            refuse(config, found, "attention.sliding_window", "the model has sliding layers")
         if kind in WINDOW_IN_ALL:
             config.sliding_window = None
         return
@@ -328,10 +315,13 @@ def apply_window(config: Any, found: Head) -> None:
             else [pattern == 0 or i % pattern < pattern - 1 for i in range(number)]
         )
         stated = [("full", "sliding")[slide] + "_attention" for slide in slides]
-        if types is not None and len(stated) == number:
+        if len(stated) != number:
+            why = f"the model has {number} layers"
+            refuse(config, found, PATTERN, why)
+        if types is not None:
             config.layer_types = types = stated
         elif not all(slides):
-            refuse(config, found, "attention.sliding_window_pattern")
+            refuse(config, found, PATTERN)
     if kind in WINDOW_IN_ALL or (types and "sliding_attention" in types):
         put(config, found, "attention.sliding_window", "sliding_window")
     elif kind == "llama":
@@ -342,16 +332,20 @@ def apply_window(config: Any, found: Head) -> None:
 
 def apply_logits(config: Any, found: Head) -> None:
     """Scale and bounds of logits."""
-    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+    for key in BOUNDS:
         if found.of(key):
             put(config, found, key, key)
+        elif found.of(key) == 0 and getattr(config, key, None):
+            refuse(config, found, key, f"the family has {getattr(config, key)}")
     scalar = getattr(config, "query_pre_attn_scalar", None)
     scale, size = found.of("attention.scale"), head_size(config)
     if scale:
         if abs(scale * (scalar or size) ** 0.5 - 1) > 1e-5:
             if scalar is None:
                 refuse(config, found, "attention.scale", f"the model has {size**-0.5:.6g}")
-            config.query_pre_attn_scalar = round(scale**-2)
+            config.query_pre_attn_scalar = whole = round(scale**-2)
+            if not whole or abs(scale * whole**0.5 - 1) > 1e-5:
+                refuse(config, found, "attention.scale", "it is 1 over no root of a whole number")
     elif scalar not in (None, size):
         raise ModelError(
             f"its heads have size {size}, it does not state {found.architecture}.attention.scale, "

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abspos.models import gguf_file, local
+from abspos.models import gguf_file, gguf_keys, local
 from abspos.models.families import (
     REFUSED,
     WINDOWED,
@@ -83,7 +83,7 @@ def statements(
     place = at_hand(layout, model, revision, checkpoints)
     if place is not None:
         gguf = local.is_gguf(place)
-        said = gguf_file.says(gguf_file.head(place)) if gguf else says(place)
+        said = gguf_file.says(gguf_keys.sound(place)) if gguf else says(place)
         if not gguf:
             require_rope(read(place / "config.json"))
             local.require_whole(place)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from abspos.study.reference import allowed, node_of_field
 #: Values of a config file at the most, with every alias written out. The default study has 100.
 MOST_VALUES = 100_000
 #: Characters of a number at the most.
-LONGEST_NUMBER = 1000
+LONGEST_NUMBER = 40
 
 KINDS = {
     "tag:yaml.org,2002:int": "a whole number",
@@ -103,7 +103,7 @@ def read(path: str | Path) -> ConfigFile:
     try:
         text = _text(path)
         try:
-            content = json.loads(text)
+            content = json.loads(text, parse_int=_short(int), parse_float=_short(float))
             text = text.replace("\t", " ")  # which YAML refuses between values, and JSON does not
         except ValueError:
             content = None
@@ -128,6 +128,17 @@ def read(path: str | Path) -> ConfigFile:
         why, line = "nested too deep to be a config", None
     place = f"{name}, line {line}" if line else name
     return ConfigFile(path, {}, (f"{place}: {' '.join(why.split())}",), unreadable=True)
+
+
+def _short(kind: type[int | float]) -> Callable[[str], int | float]:
+    """Reads a number of JSON; refuses a long one, which the YAML reader reports with its line."""
+
+    def read_number(text: str) -> int | float:
+        if len(text) > LONGEST_NUMBER:
+            raise ValueError
+        return kind(text)
+
+    return read_number
 
 
 def _written(path: Path) -> str:
