@@ -86,6 +86,8 @@ FURTHER: dict[str, tuple[str, ...]] = {
     "phi3": ("rope.dimension_count", "attention.sliding_window"),
     "stablelm": ("rope.dimension_count",),
 }
+#: Numbers of layers of the published models whose files leave out which layers are sliding.
+PUBLISHED = {"gemma3": (18, 26, 34, 48, 62)}
 
 #: What helps where a file's own values contradict each other, or lack.
 CURE = "download it again, or give the model as a transformers folder"
@@ -101,8 +103,8 @@ def sound(path: Path) -> Head:
     try:
         if found.architecture.replace("-", "_") not in REFUSED:
             require_kinds(found)
-            require_scaling(found)
         if found.architecture in FURTHER:
+            require_scaling(found)
             require_stated(found)
             require_blocks(found)
             require_shapes(found)
@@ -129,10 +131,12 @@ def needs(name: str, value: Any) -> str:
     """The kind of value that a key needs, where a value is of another; else empty."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     number = (whole or isinstance(value, float)) and math.isfinite(value)
-    if name in SIZES and not (whole and value > 0):
-        return "one whole number above 0"
+    if name in SIZES and not (whole and 0 < value < 2**31):
+        return "one whole number above 0 and below 2^31"
     if name in COUNTS and not (whole and value >= 0):
         return "one whole number from 0 on"
+    if name in (EPSILON, RMS_EPSILON) and not (number and 0 < value < 1):
+        return "one number between 0 and 1"
     if name in POSITIVE and not (number and value > 0):
         return "one number above 0"
     if name in NUMBERS and not (number and value >= 0):
@@ -153,6 +157,13 @@ def require_stated(found: Head) -> None:
                 f"does not state {found.architecture}.{name}, and no default is right for every "
                 f"model; {CURE}"
             )
+    layers = found.of("block_count")
+    if found.of(PATTERN) is None and layers not in PUBLISHED.get(found.architecture, (layers,)):
+        raise ModelError(
+            f"does not state {found.architecture}.{PATTERN}, which only models of "
+            f"{', '.join(map(str, PUBLISHED[found.architecture]))} layers may leave out, and has "
+            f"{layers}; {CURE}"
+        )
     terms = [found.of(name) for name in (EPSILON, RMS_EPSILON)]
     if terms == [None, None] or (None not in terms and terms[0] != terms[1]):
         found_terms = "none" if terms == [None, None] else f"{terms[0]} and {terms[1]}"
@@ -201,6 +212,11 @@ def require_shapes(found: Head) -> None:
     kv_heads = found.of("attention.head_count_kv") or heads
     keys = found.of("attention.key_length") or hidden // heads
     values = found.of("attention.value_length") or hidden // heads
+    if (found.of("rope.dimension_count") or 0) > keys:
+        raise ModelError(
+            f"states {found.architecture}.rope.dimension_count {found.of('rope.dimension_count')} "
+            f"for heads of size {keys}; {CURE}"
+        )
     # By the name of a tensor without its block: its shape, rows first, and the keys it follows
     # from; None where any number fits.
     inputs = ("embedding_length",)
@@ -226,7 +242,7 @@ def require_shapes(found: Head) -> None:
         if len(shape) != 2 or any(a not in (b, None) for a, b in zip(wanted, shape, strict=True)):
             if not names:
                 continue
-            stated = ", ".join(f"{n} {found.of(n)}" for n in names if found.of(n) is not None)
+            stated = ", ".join(f"{n} {found.of(n) or 'not at all'}" for n in names)
             raise ModelError(
                 f"states {found.architecture}.{stated}, but {name} is "
                 f"{' x '.join(map(str, shape))}; {CURE}"

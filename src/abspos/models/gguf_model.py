@@ -135,7 +135,7 @@ def as_stated(config: Any, found: Head, tensors: Mapping[str, list[float]]) -> N
     Raises:
         ModelError: transformers has no place for something; names the key and its value.
     """
-    lists = dict.fromkeys(found.lengths, True)  # those that are left out of the metadata
+    lists = dict.fromkeys(found.lengths, "a list")  # also those that the metadata leave out
     for key, value in sorted((lists | found.metadata).items()):
         name = key.removeprefix(f"{found.architecture}.")
         if name == key or name in READ or not MATTERS.fullmatch(name):
@@ -171,7 +171,7 @@ def put(config: Any, found: Head, key: str, name: str) -> None:
         return
     if name not in declared(config):
         refuse(config, found, key)
-    setattr(config, name, value)
+    setattr(config, name, float(value) if name in EPSILONS else value)
 
 
 def head_size(config: Any) -> int:
@@ -182,9 +182,11 @@ def head_size(config: Any) -> int:
 
 def apply_shape(config: Any, found: Head) -> None:
     """Sizes of heads, biases and the terms in norms."""
-    length = found.of("attention.key_length")
-    if length is not None and length != head_size(config):
-        put(config, found, "attention.key_length", "head_dim")
+    length = found.of("attention.key_length") or config.hidden_size // config.num_attention_heads
+    if length != head_size(config):
+        if "head_dim" not in declared(config):
+            refuse(config, found, "attention.key_length")
+        config.head_dim = length
     if found.of("attention.value_length") not in (None, head_size(config)):
         refuse(config, found, "attention.value_length", f"keys have size {head_size(config)}")
     for key, name in (
@@ -249,7 +251,10 @@ def scaling(
     original = found.of("rope.scaling.original_context_length") or context
     for name, values in tensors.items():
         if len(values) != size // 2:
-            raise ModelError(f"{name} has {len(values)} factors for {size // 2} frequencies")
+            raise ModelError(
+                f"{name} has {len(values)} factors for {size // 2} frequencies, half of "
+                f"rope.dimension_count; {CURE}"
+            )
         if not all(0 < value < math.inf for value in values):
             raise ModelError(f"{name} has factors that are not numbers above 0; {CURE}")
     if LONG in tensors or SHORT in tensors:
