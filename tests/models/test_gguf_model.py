@@ -388,6 +388,11 @@ INCOMPLETE = {
     "a neutral key as a list": ("llama", {"attention.causal": ["yes"]}, r"causal a list"),
     "a size beyond all": ("llama", {"context_length": 2**32 - 1}, r"llama\.context_length 42949"),
     "more rotated than there are": ("phi3", {"rope.dimension_count": 99}, "dimension_count 99"),
+    "no window of StarCoder 2": (
+        "starcoder2",
+        {"attention.sliding_window": None},
+        r"starcoder2\.attention\.sliding_window",
+    ),
     "no pattern": ("gemma3", {"attention.sliding_window_pattern": None}, "window_pattern"),
     "a term as a number of layers": (
         "llama",

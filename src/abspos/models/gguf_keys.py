@@ -79,12 +79,13 @@ NEEDED = (
 #: Further keys that files of an architecture state, where the defaults of transformers and
 #: llama.cpp differ or follow a published model. Its keys are the architectures that are checked.
 FURTHER: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "starcoder2"), ()),
+    **dict.fromkeys(("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"), ()),
     "gemma2": ("attention.sliding_window", *BOUNDS),
     "gemma3": ("attention.sliding_window",),
     "nemotron": ("rope.dimension_count",),
     "phi3": ("rope.dimension_count", "attention.sliding_window"),
     "stablelm": ("rope.dimension_count",),
+    "starcoder2": ("attention.sliding_window",),
 }
 #: Numbers of layers of the published models whose files leave out which layers are sliding.
 PUBLISHED = {"gemma3": (18, 26, 34, 48, 62)}
@@ -215,7 +216,8 @@ def require_shapes(found: Head) -> None:
     if (found.of("rope.dimension_count") or 0) > keys:
         raise ModelError(
             f"states {found.architecture}.rope.dimension_count {found.of('rope.dimension_count')} "
-            f"for heads of size {keys}; {CURE}"
+            f"for heads of size {keys} (embedding_length {hidden}, attention.head_count {heads}); "
+            f"{CURE}"
         )
     # By the name of a tensor without its block: its shape, rows first, and the keys it follows
     # from; None where any number fits.
