@@ -424,3 +424,17 @@ def test_room_is_that_of_different_texts(tmp_path):
     check_corpus(tmp_path, 2, 10)
     with pytest.raises(InputError, match=r"\(4 of its documents are copies of others\) has room "):
         check_corpus(tmp_path, 3, 10)
+
+
+def test_a_column_that_a_parquet_file_has_twice_is_refused(tmp_path):
+    columns = [pa.array(["a b"]), pa.array(["c d"])]
+    table = pa.Table.from_arrays(columns, names=["text", "text"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert refused(tmp_path).endswith("a.parquet: several columns 'text'; rename all but one")
+
+
+@pytest.mark.parametrize("name", ["A.TXT", "a.Jsonl", "a.txt.GZ", "a.PARQUET"])
+def test_a_text_whose_ending_is_in_capitals_is_not_left_out_silently(name, tmp_path):
+    (tmp_path / "b.txt").write_text("b", encoding="utf-8")
+    (tmp_path / name).write_text("a", encoding="utf-8")
+    assert f"{name}: write its ending in small letters" in refused(tmp_path)

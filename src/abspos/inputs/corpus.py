@@ -94,6 +94,8 @@ def files_below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
             continue
         if TEXTS.search(entry.name):
             yield name, path
+        elif TEXTS.search(entry.name.lower()):
+            raise InputError(f"{path}: write its ending in small letters, as in {FORMATS}")
         elif entry.is_dir(follow_symlinks=False):
             yield from files_below(path, f"{name}/")
         elif entry.is_dir():

@@ -260,7 +260,7 @@ def records(file: Any, keys: Keys) -> Iterator[dict[str, Any]]:
 
 
 def require_columns(schema: Any, where: str, keys: Keys) -> None:
-    """Refuse a Parquet file that lacks a column of ``keys``, or has no text where it should."""
+    """Refuse a Parquet file without one column of each of ``keys``, or without text in its."""
     import pyarrow as pa
 
     def is_text(kind: Any) -> bool:
@@ -274,6 +274,8 @@ def require_columns(schema: Any, where: str, keys: Keys) -> None:
                 f"{where}: no column {key!r}; {keys.setting(key)} names one of "
                 f"{', '.join(schema.names)}"
             )
+        if schema.names.count(key) > 1:
+            raise InputError(f"{where}: several columns {key!r}; rename all but one")
     kind = schema.field(keys.text).type
     if not is_text(kind):
         wanted = [field.name for field in schema if is_text(field.type)]
