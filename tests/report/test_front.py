@@ -356,6 +356,19 @@ def test_the_settings_can_be_read_back():
 def test_estimates(values, wanted):
     given = dict(zip(("estimate", "ci_low", "ci_high"), values, strict=True))
     assert front.estimate(given) == wanted
+    assert front.with_sources(given) == wanted
+    sources = given | {"source_low": -0.25, "source_high": np.nan}
+    assert front.with_sources(sources) == wanted
+
+
+def test_the_interval_over_sources_stands_behind_that_over_inputs():
+    values = {"estimate": 0.2, "ci_low": 0.1, "ci_high": 0.3, "source_low": -0.06789}
+    row = values | {"source_high": 0.45}
+    assert front.with_sources(row) == "0.2 [0.1, 0.3], sources [-0.0679, 0.45]"
+    deciding = table().assign(source_low=-0.06789, source_high=0.45)
+    page = plain(render(front.page(deciding, SETTINGS)))
+    assert "sources [-0.0679, 0.45]" in page
+    assert "takes the sources of text as units" in page
 
 
 # text that docutils could take for markup

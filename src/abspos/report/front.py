@@ -32,6 +32,12 @@ OURS = (
     "corpus."
 )
 
+#: What the second interval of a number covers.
+SOURCES = (
+    "An interval behind *sources* takes the sources of text as units: it covers what other sources "
+    "of this variety would give, and decides no verdict."
+)
+
 #: A cell that looks empty but that docutils accepts.
 BLANK = "|nbsp|"
 
@@ -76,6 +82,15 @@ def estimate(row: Mapping[Any, Any]) -> str:
     return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
 
 
+def with_sources(row: Mapping[Any, Any]) -> str:
+    """An estimate with its interval over inputs and, where there is one, that over sources."""
+    text = estimate(row)
+    low, high = (row.get(end, float("nan")) for end in ("source_low", "source_high"))
+    if not text or pd.isna(low) or pd.isna(high):
+        return text
+    return f"{text}, sources [{low:.3g}, {high:.3g}]"
+
+
 #: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
 #: If a claim has several verdicts, the first of these counts.
@@ -107,7 +122,8 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    return marked(row["verdict"], [*needed(row), *(m for m in MARKS if row[m])]), estimate(row)
+    marks = [*needed(row), *(m for m in MARKS if row[m])]
+    return marked(row["verdict"], marks), with_sources(row)
 
 
 def needed(row: Mapping[Any, Any]) -> list[str]:
@@ -339,8 +355,8 @@ The claims
 
 Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
 {settings["inputs"]["length"]} tokens. Intervals are at
-{100 * settings["statistics"]["confidence"]:g} %, over inputs. The rows below decide each claim
-(log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
+{100 * settings["statistics"]["confidence"]:g} %, over inputs. {SOURCES}
+The rows below decide each claim (log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
 other number. Energies are mean squared nats (log) or summed squared probability.
 
 {list_table(["claim", "statement", "verdict, log lens", "probability lens"], overall(claims))}

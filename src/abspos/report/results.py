@@ -20,7 +20,7 @@ from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.figures import tidy
-from abspos.report.front import OURS, claim_rows, estimate
+from abspos.report.front import OURS, SOURCES, claim_rows, estimate
 from abspos.report.in_words import in_words
 
 HEAD = [
@@ -236,7 +236,7 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log
-lens) or summed squared probability (probability lens).
+lens) or summed squared probability (probability lens). {SOURCES}
 
 {claims_table(claims)}
 
