@@ -17,7 +17,7 @@ from abspos.claims import verdicts
 from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv, write_csv
-from abspos.report.front import with_sources
+from abspos.report.numbers import with_sources
 from abspos.report.page import SIGNS, judged, page, write
 from abspos.report.pictures import picture
 

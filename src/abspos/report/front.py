@@ -17,6 +17,7 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import tidy
 from abspos.report.in_words import in_words
+from abspos.report.numbers import SOURCES, estimate, with_sources
 from abspos.report.pictures import directive
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
@@ -30,12 +31,6 @@ OURS = (
     "paper's full text was not at hand. Intervals, least effects and the rules of verdicts were "
     "revised later. Each verdict holds *under these definitions*, for these checkpoints and this "
     "corpus."
-)
-
-#: What the second interval of a number covers.
-SOURCES = (
-    "An interval behind *sources* takes the sources of text as units: it covers what other sources "
-    "of this variety would give, and decides no verdict."
 )
 
 #: A cell that looks empty but that docutils accepts.
@@ -71,24 +66,6 @@ def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: st
         for i, value in enumerate(row):
             lines.append(f"   {'* -' if i == 0 else '  -'} {cell(value) or BLANK}")
     return "\n".join(lines)
-
-
-def estimate(row: Mapping[Any, Any]) -> str:
-    """An estimate with its interval, to three digits."""
-    if pd.isna(row["estimate"]):
-        return ""
-    if pd.isna(row["ci_low"]):
-        return f"{row['estimate'] + 0.0:.2g}"
-    return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-
-
-def with_sources(row: Mapping[Any, Any]) -> str:
-    """An estimate with its interval over inputs and, where there is one, that over sources."""
-    text = estimate(row)
-    low, high = (row.get(end, float("nan")) for end in ("source_low", "source_high"))
-    if not text or pd.isna(low) or pd.isna(high):
-        return text
-    return f"{text}, sources [{low:.3g}, {high:.3g}]"
 
 
 #: Columns that qualify a verdict, and the words that mark it.
@@ -356,8 +333,9 @@ The claims
 Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
 {settings["inputs"]["length"]} tokens. Intervals are at
 {100 * settings["statistics"]["confidence"]:g} %, over inputs. {SOURCES}
-The rows below decide each claim (log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
-other number. Energies are mean squared nats (log) or summed squared probability.
+The rows below decide each claim (log lens, median head), with the same number in the probability
+lens. ``claims.csv`` has every other number. Energies are mean squared nats (log) or summed squared
+probability.
 
 {list_table(["claim", "statement", "verdict, log lens", "probability lens"], overall(claims))}
 {scope(claims)}

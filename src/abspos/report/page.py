@@ -25,10 +25,11 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import style, tidy
 from abspos.figures.attention_rows import LOOKS
-from abspos.report.front import MARKS, OURS, SOURCES, guarded, needed, notes, overall, with_sources
+from abspos.report.front import MARKS, OURS, guarded, needed, notes, overall
 from abspos.report.head_energies import as_json, early_energies
 from abspos.report.heads import head_map
 from abspos.report.in_words import headline, in_words
+from abspos.report.numbers import SOURCES, with_sources
 from abspos.report.page_template import PAGE
 from abspos.report.pictures import Picture, picture
 from abspos.report.readme import PLAIN

@@ -20,8 +20,9 @@ from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.figures import tidy
-from abspos.report.front import OURS, SOURCES, claim_rows, estimate
+from abspos.report.front import OURS, claim_rows
 from abspos.report.in_words import in_words
+from abspos.report.numbers import SOURCES, estimate
 
 HEAD = [
     "claim",
