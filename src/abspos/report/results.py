@@ -143,7 +143,7 @@ def exchanges_table(claims: pd.DataFrame) -> str:
             r["lens"],
             r["summary"],
             percent(r),
-            r["n_inputs"],
+            int(r["n_inputs"]),
             "" if pd.isna(r["verdict"]) else r["verdict"],
         ]
         for r in chosen.to_dict("records")
