@@ -178,8 +178,8 @@ def test_a_sentence_that_its_numbers_do_not_carry_is_not_said(changed, before, a
             (0.9, 0.52, 0.48),
             "is the larger of the two up to anchor 15, "
             "the query at which the mask's part is set to zero: it has 90.0 % [85.0, 95.0] "
-            "of their joint energy there, at anchor 31 "
-            "52.0 % [47.0, 57.0], an interval that covers one half.",
+            "of their joint energy there, and 52.0 % [47.0, 57.0] at anchor 31, where the interval "
+            "covers one half.",
         ),
         (
             (0.4, 0.52, 0.3),

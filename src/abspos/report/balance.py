@@ -62,11 +62,13 @@ def section(folder: Path) -> str:
     .venv/bin/{command(folder)}
 
 Made by `python -m abspos.report.balance {folder.as_posix()}`; run on {made["date"]},
-{made["machine"]}, torch {made["torch"]}. The residual stream's share of the joint energy of mask
-and residual stream, R / (R + mask), early queries, log lens, median head, with 95 % intervals over
-inputs; the anchor is the query at which the mask's part is set to zero.
+{made["machine"]}, torch {made["torch"]}.
+The table has R / (R + mask) for early queries: log lens, median head, 95 % intervals over inputs.
+At one anchor it differs between lengths, because the reference queries differ.
 
 {said}
+
+![Share of the residual stream by anchor](figures/balance.svg)
 
 {table(balance)}
 """

@@ -61,7 +61,8 @@ SENTENCES: tuple[Sentence, ...] = (
         number="balance",
     ),
     Sentence(
-        f"{LARGER}, at anchor {{level.anchor}} {{level:%}}, an interval that covers one half.",
+        f"{LARGER}, and {{level:%}} at anchor {{level.anchor}}, where the interval covers one "
+        "half.",
         balances("standard", ABOVE, LEVEL),
         lambda every, **_: course(every) == (ABOVE, LEVEL),
         number="balance",
