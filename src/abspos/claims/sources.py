@@ -25,7 +25,7 @@ FEWEST = 4
 #: Names of choices among sources: one alone, without one, all as the units of intervals.
 ONE, WITHOUT, OVER = "source ", "without ", "over sources"
 #: What a row is known by among those of one model.
-ROW = ("claim", "arms", "number", "lens", "summary", "reading")
+ROW = ("claim", "arms", "number", "lens", "summary", "reading", "kind")
 
 
 def over_sources(
