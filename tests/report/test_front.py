@@ -20,7 +20,7 @@ from abspos.claims import judgement as claims
 from abspos.claims import registry, sensitivity
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import write_csv
-from abspos.report import checkpoints, front
+from abspos.report import checkpoints, front, readme, results
 from abspos.study.config import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -270,6 +270,10 @@ def test_several_models_are_counted_and_nothing_is_said_of_architectures():
     assert found[2] == "reproduced: 2 of 3; inconclusive: 1 of 3"
     assert "Each of the 3 models is one checkpoint" in " ".join(page.split())
     assert "one checkpoint" not in render(front.page(parts[0], SETTINGS))
+    lines = readme.claim_lines(f"\n{results.claims_table(several)}\n")
+    models = [line["model"][0] for line in lines if line["claim"] == "both-present"]
+    assert models == ["a", "a", "b", "b", "c", "c"]
+    assert "model" not in readme.claim_lines(f"\n{results.claims_table(parts[0])}\n")[0]
 
 
 @pytest.mark.parametrize(
