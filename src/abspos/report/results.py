@@ -20,8 +20,9 @@ from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.figures import tidy
-from abspos.report.front import OURS, claim_rows, estimate
+from abspos.report.front import OURS, claim_rows
 from abspos.report.in_words import in_words
+from abspos.report.numbers import SOURCES, estimate
 
 HEAD = [
     "claim",
@@ -156,7 +157,7 @@ def exchanges_table(claims: pd.DataFrame) -> str:
             r["lens"],
             r["summary"],
             percent(r),
-            r["n_inputs"],
+            int(r["n_inputs"]),
             "" if pd.isna(r["verdict"]) else r["verdict"],
         ]
         for r in chosen.to_dict("records")
@@ -251,7 +252,7 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log
-lens) or summed squared probability (probability lens).
+lens) or summed squared probability (probability lens). {SOURCES}
 
 {claims_table(claims)}
 
