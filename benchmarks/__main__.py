@@ -2,7 +2,7 @@
 
     python -m benchmarks [--checkpoint DIR] [--repeats 5] [--only NAME ...]
 
-NAME is speed, scaling, profile, memory, peers, planning or start.
+NAME is speed, scaling, profile, memory, peers, whole, planning or start.
 
 Times are ratios to the bare forward pass of the same process, whose runs alternate with those
 measured; peaks are those of whole processes that do one thing once. Peers are left out where
@@ -182,6 +182,13 @@ def beside(checkpoint: Path, repeats: int, case: tuple[int, int, int], name: str
     return rows
 
 
+def whole(checkpoint: Path, repeats: int) -> list[Row]:
+    """From a checkpoint to energies with intervals: all of abspos beside its peers, once each."""
+    from benchmarks.whole import measure
+
+    return measure(checkpoint)
+
+
 def planning(checkpoint: Path, repeats: int) -> list[Row]:
     """Seconds that Snakemake plans."""
     from benchmarks.planning import measure
@@ -202,6 +209,7 @@ MEASURES: dict[str, Callable[[Path, int], list[Row]]] = {
     "profile": profile,
     "memory": memory,
     "peers": peers,
+    "whole": whole,
     "planning": planning,
     "start": start,
 }

@@ -115,7 +115,6 @@ def test_choices_are_those_that_the_inputs_allow(store):
     one, other = parts["half 1"], parts["half 2"]
     assert (one ^ other).all()
     np.testing.assert_array_equal(one, holdout(16, 0, store["document"].values)[0])
-    assert "halves exchanged" in found
     assert "source a" in found
     assert not {"source b", "source c"} & set(found), "too few inputs for a choice of their own"
     assert not any("source" in c.name for c in choices_of(store, ["a"] * 16, 0))
@@ -128,9 +127,9 @@ def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
     ]
     rows += [{"verdict": "not testable"}, {"verdict": "", "summary": ""}]
     rows = [{"note": "", **row} for row in rows]
-    claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"halves": ()}, False)
+    claim = Claim("c", "a statement", "measured", lambda given: iter(rows), {"inputs": ()}, False)
     monkeypatch.setattr(registry, "CLAIMS", (claim,))
-    choice = choices.Choice("other", "halves")
+    choice = choices.Choice("other", "inputs")
     evidence = Evidence({}, [], {}, 0.95, 0, kind="full")
     found = choices.judged(evidence, choice, {}, {})
     more = {"claim": "c", "kind": "full", "choice": "other"}

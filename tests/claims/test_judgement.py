@@ -1019,13 +1019,23 @@ def test_a_state_that_varies_under_bos_is_seen():
     assert (row["estimate"], row["verdict"]) == (1e-12, "violated")
 
 
-def test_the_halves_of_fingerprint_can_be_exchanged():
+def test_fingerprint_measured_on_some_texts_chooses_its_readers_on_all_others():
     given = evidence(study())
     _, measured_on = holdout(N, 0, list(range(N)))
     given.arms[named("standard:bos")].writes["a_1_64"].values[..., measured_on] = 0
     assert list(fingerprint(given))[1]["verdict"] == "reproduced"
-    rows = list(fingerprint(replace(given, exchanged=True)))
-    assert "0 sink readers" in rows[-1]["note"], "chosen where none reads"
+
+    def on(kept: np.ndarray) -> list[dict]:
+        arms = {
+            arm: replace(own, writes=own.writes.assign(measured=("input", kept)))
+            for arm, own in given.arms.items()
+            if own.writes is not None
+        }
+        return list(fingerprint(replace(given, arms=arms)))
+
+    assert "0 sink readers" in on(~measured_on)[-1]["note"], "chosen where none reads"
+    some = measured_on & (np.cumsum(measured_on) <= 10)
+    assert [row["n_inputs"] for row in on(some)[1:]] == [10] * 3
 
 
 # what cannot be tested says why

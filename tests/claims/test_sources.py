@@ -106,6 +106,28 @@ def test_the_claim_table_gets_intervals_over_sources_where_there_are_any():
     pd.testing.assert_frame_equal(found[claims.columns], claims)
 
 
+def test_kinds_of_layers_have_intervals_of_their_own(store, evidence):
+    """The rows of a hybrid differ in their kind alone."""
+
+    def by_kind(changed, name=""):
+        row = judge(changed, name)[0]
+        ends = ("estimate", "ci_low", "ci_high")
+        return [
+            row | {"kind": kind} | {end: row[end] + shift for end in ends}
+            for kind, shift in (("full", 0.0), ("sliding", 10.0))
+        ]
+
+    published = by_kind(evidence)
+    found = over_sources(evidence, {BOS: store}, SOURCES, published, by_kind)
+    claims, choices = (pd.DataFrame(r).assign(model="m", revision="1") for r in (published, found))
+    table = with_sources(claims, choices)
+    np.testing.assert_allclose(table["source_low"].diff()[1], 10)
+    # A source left out moves the published interval of its own kind, not that of another.
+    left = choices[choices["choice"] == f"{WITHOUT}s1"]
+    assert left["kind"].tolist() == ["full", "sliding"]
+    np.testing.assert_allclose(left["ci_low"] + left["ci_high"], 2 * left["estimate"], rtol=1e-6)
+
+
 def test_few_sources_are_not_left_out(store, evidence):
     few = np.array([f"s{n % (FEWEST - 1)}" for n in range(16)])
     assert over_sources(evidence, {BOS: store}, few, judge(evidence), judge) == []

@@ -538,7 +538,7 @@ def test_numbers_without_a_verdict_are_shown_beside(draw, tables_of, tmp_path):
 
 def test_a_verdict_without_a_lens_stands_left(draw, tables_of):
     tables = tables_of()
-    table = tables["sensitivity"].iloc[:1].assign(lens=np.nan, choice="halves exchanged")
+    table = tables["sensitivity"].iloc[:1].assign(lens=np.nan, choice="half 1")
     figure = draw("verdicts", tables | {"sensitivity": table})
     left, right = figure.findobj(Axes)
     assert (len(left.get_lines()), len(right.get_lines())) == (3, 1)  # two marks and the rule

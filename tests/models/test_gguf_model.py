@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from abspos.models.families import ModelError
 from abspos.models.gguf_file import Head, head
-from abspos.models.gguf_model import as_stated
+from abspos.models.gguf_model import as_stated, convert_gguf
 from abspos.models.sources import byte_tokenizer, fetch
 
 LAYERS, HEADS, KV_HEADS, HIDDEN, SIZE, CONTEXT, LENGTH = 2, 4, 2, 64, 16, 512, 160
@@ -457,6 +457,16 @@ def test_a_scale_that_a_file_does_not_state_is_not_guessed(tmp_path):
     write(model_of("gemma2", **GEMMA), path, "gemma2", stated, norm=1.0)
     with pytest.raises(ModelError, match=r"heads have size 16, it does not state .*scale"):
         fetched(path, tmp_path / "x")
+
+
+def test_a_file_is_parsed_once(tmp_path, monkeypatch):
+    """A large vocabulary takes half a minute and a gigabyte each time."""
+    path, parsed, real = tmp_path / "model.gguf", [], gguf.GGUFReader
+    write(model_of("llama"), path, "llama", LINEAR, {"rope_freqs.weight": [1.0] * 8})
+    monkeypatch.setattr(gguf, "GGUFReader", lambda file: parsed.append(file) or real(file))
+    (tmp_path / "x").mkdir()
+    convert_gguf(path, tmp_path / "x")
+    assert len(parsed) == 1
 
 
 def test_the_head_of_a_file_is_the_readers(tmp_path):

@@ -20,7 +20,7 @@ from abspos.claims import judgement as claims
 from abspos.claims import registry, sensitivity
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import write_csv
-from abspos.report import checkpoints, front
+from abspos.report import checkpoints, front, readme, results
 from abspos.study.config import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -270,6 +270,10 @@ def test_several_models_are_counted_and_nothing_is_said_of_architectures():
     assert found[2] == "reproduced: 2 of 3; inconclusive: 1 of 3"
     assert "Each of the 3 models is one checkpoint" in " ".join(page.split())
     assert "one checkpoint" not in render(front.page(parts[0], SETTINGS))
+    lines = readme.claim_lines(f"\n{results.claims_table(several)}\n")
+    models = [line["model"][0] for line in lines if line["claim"] == "both-present"]
+    assert models == ["a", "a", "b", "b", "c", "c"]
+    assert "model" not in readme.claim_lines(f"\n{results.claims_table(parts[0])}\n")[0]
 
 
 @pytest.mark.parametrize(
@@ -342,20 +346,11 @@ def test_the_settings_can_be_read_back():
     assert yaml.safe_load(plain(block)) == SETTINGS
 
 
-@pytest.mark.parametrize(
-    ("values", "wanted"),
-    [
-        ((0.123456, 0.1, 0.2), "0.123 [0.1, 0.2]"),
-        ((-1.5e-5, -2e-5, 3), "-1.5e-05 [-2e-05, 3]"),
-        ((1e-6, np.nan, np.nan), "1e-06"),
-        ((0.0, np.nan, np.nan), "0"),
-        ((np.nan, np.nan, np.nan), ""),
-        ((1.0, np.nan, 1.0), "1"),
-    ],
-)
-def test_estimates(values, wanted):
-    given = dict(zip(("estimate", "ci_low", "ci_high"), values, strict=True))
-    assert front.estimate(given) == wanted
+def test_intervals_over_sources_stand_in_the_table_and_are_explained():
+    deciding = table().assign(source_low=-0.06789, source_high=0.45)
+    page = plain(render(front.page(deciding, SETTINGS)))
+    assert "sources [-0.0679, 0.45]" in page
+    assert "takes the sources of text as units" in page
 
 
 # text that docutils could take for markup

@@ -17,7 +17,7 @@ from abspos.claims import verdicts
 from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv, write_csv
-from abspos.report.front import estimate
+from abspos.report.numbers import with_sources
 from abspos.report.page import SIGNS, judged, page, write
 from abspos.report.pictures import picture
 
@@ -106,6 +106,8 @@ def tables(seed: int = 0, models: tuple[str, ...] = ("m",)) -> dict[str, pd.Data
                 "estimate": value,
                 "ci_low": value - 0.1 * abs(rng.normal()),
                 "ci_high": value + 0.1 * abs(rng.normal()),
+                "source_low": value - 0.2 if reading == "R" else np.nan,
+                "source_high": value + 0.2 if reading == "R" else np.nan,
                 "claimed": "> 0.1",
                 "verdict": str(rng.choice(measured)),
                 "primary": lens == "log" and reading == "R",
@@ -171,7 +173,7 @@ def test_each_number_and_verdict_stands_on_the_line_of_claims_csv_that_it_names(
     for element in shown:
         line = int(element["data-line"])
         row = written.iloc[line - 2].to_dict()
-        assert element["text"].startswith(estimate(row))
+        assert element["text"].startswith(with_sources(row))
         assert ("decides" in element["class"]) == row["primary"]
     explained = re.findall(
         r"abspos explain results/mine/claims\.csv:(\d+)</code></dd>", page(found, SETTINGS)
@@ -305,7 +307,7 @@ def test_every_row_of_the_claims_is_in_the_table_of_all_numbers() -> None:
         zip(rows, found["claims"].to_dict("records"), strict=True), 2
     ):
         assert text.split()[0] == str(line)
-        assert estimate(row) in text
+        assert with_sources(row) in text
         assert row["verdict"] in text
 
 

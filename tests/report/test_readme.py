@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from abspos.report import readme
-from abspos.report.results import HEAD, markdown_table
+from abspos.report.results import HEAD, SEVERAL, markdown_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,6 +44,22 @@ def test_a_claim_has_its_weakest_verdict_and_all_marks() -> None:
     )
     assert row[1] == ("log lens: inconclusive (preliminary, fragile); probability lens: opposite")
     assert row[2] == "0"
+
+
+def test_each_model_has_its_line_below_the_statement() -> None:
+    lines = [
+        [claim, model, *line(claim, verdict, verdict)[1:]]
+        for claim in ("bos-swap", "fingerprint")
+        for model, verdict in (("a", "absent"), ("b", "opposite"), ("b", "reproduced"))
+    ]
+    page = f"# Page\n\n{markdown_table(SEVERAL, lines)}\n"
+    head, _, *rows = [
+        [c.strip() for c in row.split("|")[1:-1]]
+        for row in readme.verdicts_table(page).splitlines()
+    ]
+    assert head[:3] == ["claim", "model", "verdict"]
+    assert [row[1:3] for row in rows] == [["a", "absent"], ["b", "opposite"]] * 2
+    assert [row[0] != "" for row in rows] == [True, False] * 2
 
 
 def test_lenses_that_agree_are_one_verdict() -> None:

@@ -121,6 +121,7 @@ def test_a_control_stands_beside_the_effect_it_guards() -> None:
 
 def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:
     row = {
+        "model": "m",
         "lens": "log",
         "summary": "median",
         "estimate": 0.5,
@@ -139,6 +140,17 @@ def test_exchanges_show_what_is_beside_the_claim_and_no_other_claim() -> None:
         "| all: share of energy | log | median | 50.00 % [40.00, 60.00] | 64 |  |",
         "| readers less others | log | median | 50.00 % [40.00, 60.00] | 64 | x |",
     ]
+    two = pd.concat([claims, claims.assign(model="n")])
+    assert [line.split(" | ")[0] for line in results.exchanges_table(two).splitlines()] == [
+        *("| model", "| ---", "| m", "| m", "| n", "| n")
+    ]
+
+
+def test_models_are_named_where_there_are_several() -> None:
+    one = pd.DataFrame([{"model": "m", "variant": "v", "loss": 1.0}])
+    assert list(results.of_models(one, "variant", "loss")) == ["variant", "loss"]
+    two = pd.concat([one, one.assign(model="n")])
+    assert list(results.of_models(two, "variant", "loss")) == ["model", "variant", "loss"]
 
 
 def test_a_page_names_the_command_of_its_study() -> None:

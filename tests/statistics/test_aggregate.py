@@ -18,7 +18,7 @@ from abspos.statistics import aggregate
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
 from abspos.statistics.aggregate import tabulate
-from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.arm_tables import ArmTables, anchors_of
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.half_samples import SPLITS, in_first_half
 from abspos.statistics.replicates import replicate_interval
@@ -459,6 +459,20 @@ def test_loss(read, stores, arm):
 
 
 # balance
+
+
+@pytest.mark.parametrize(
+    ("own", "half", "wanted"),
+    [
+        (15, 16, [15]),
+        (63, 64, [15, 31, 47, 63]),
+        (63, 192, [15, 31, 47, 63, 95, 127, 191]),
+        (100, 512, [15, 31, 47, 63, 95, 100, 127, 191, 255, 383, 511]),
+        (63, 640, [15, 31, 47, 63, 95, 127, 191, 255, 383, 511, 639]),
+    ],
+)
+def test_anchors_lie_below_half_and_reach_its_last_query(own, half, wanted):
+    assert anchors_of(own, half) == wanted
 
 
 @pytest.mark.parametrize("arm", ARMS.values())

@@ -21,6 +21,7 @@ from abspos.statistics.fingerprint import (
     p_value,
     permuted,
 )
+from abspos.statistics.half_samples import SPLITS
 from abspos.statistics.replicates import replicate_interval
 
 HEADS, TEXTS, TOKENS, AXES = 3, 24, 4, 5
@@ -221,11 +222,46 @@ def test_readers_are_chosen_on_texts_that_are_not_measured():
     share = given["bos"]["a_1_64"].values
     share[..., measured] = 0.9
     np.testing.assert_array_equal(design_of(given, 0).readers, design.readers)
-    swapped = design_of(given, 0, swapped=True)
-    assert swapped.readers.tolist() == [[True, True, True]] * 2
+    given["bos"] = given["bos"].assign(measured=("input", choosing))
+    exchanged = design_of(given, 0)
+    assert exchanged.readers.tolist() == [[True, True, True]] * 2
     np.testing.assert_array_equal(
-        swapped.attention[0], given["bos"]["to_first"].values[..., choosing]
+        exchanged.attention[0], given["bos"]["to_first"].values[..., choosing]
     )
+
+
+def test_where_sources_are_units_texts_stand_in_their_order():
+    """In which they first appear among all inputs; the order of texts changes no estimate."""
+    given = arms(np.random.default_rng(14))
+    _, measured = holdout(32, 0, np.arange(32))
+    plain = explained(design_of(given, 0).writes())[..., 0]
+    names = np.array(["b", "c", "a", "d"])[np.arange(32) % 4]
+    given["bos"] = given["bos"].assign(source=("input", names))
+    design = design_of(given, 0)
+    assert list(dict.fromkeys(design.sources)) == [0, 1, 2, 3]
+    assert (design.units, design.texts, design.lacks()) == (4, 16, "")
+    for code, name in enumerate(("b", "c", "a", "d")):
+        own = given["bos"]["to_first"].values[..., measured & (names == name)]
+        np.testing.assert_array_equal(design.attention[0][..., design.sources == code], own)
+    np.testing.assert_allclose(explained(design.writes(), design.sources)[..., 0], plain)
+    given["bos"]["source"].values[~measured] = "e"
+    assert design_of(given, 0).lacks() == "no measured text of 1 sources"
+
+
+def test_without_a_source_the_share_is_that_of_the_other_texts():
+    """A token explains all in the texts of the first source, and nothing in those of the others."""
+    rng = np.random.default_rng(15)
+    sources = np.repeat([0, 1, 2, 3], TEXTS // 4)
+    writes = planted(rng, both=1)
+    writes[:, sources == 0] = writes[:, :1]
+    found = explained(writes, sources)
+    assert found.shape[1] == 1 + 4 + 2 * SPLITS
+    np.testing.assert_allclose(found[:, 0], explained(writes)[:, 0])
+    for source in range(4):
+        others = explained(writes[:, sources != source])[:, 0]
+        np.testing.assert_allclose(found[:, 1 + source], others)
+    np.testing.assert_allclose(explained(writes[:, sources == 0])[:, 0], 1)
+    assert (found[:, 0] > found[:, 1] + 0.02).all()
 
 
 def test_one_text_of_a_document_counts():

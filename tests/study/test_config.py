@@ -30,6 +30,7 @@ from abspos.study.config import (
 from abspos.study.nearest import nearest
 
 ROOT = Path(__file__).parents[2]
+MODEL = "smollm2-135m"
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 KEY = r"""(?:[\w.\-\[\]#]+|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")+"""  # odd keys are quoted
 KEY_FIRST = re.compile(rf"^{KEY}: (value .+ — .+|missing — .+|unknown key — .+)$", re.ASCII)
@@ -63,7 +64,7 @@ def tiny(**keys: Any) -> dict[str, Any]:
 
 def test_default_study_plans_the_arms_of_the_method() -> None:
     study = load_study(DEFAULT)
-    arms = [(run.variant, run.condition) for run in study.runs() if run.model == "smollm2-135m"]
+    arms = [(run.variant, run.condition) for run in study.runs() if run.model == MODEL]
     swaps = [("standard", f"swap-token-{k}") for k in (1, 2, 3, 4)]
     few = ("control-noop", "control-repeat", "control-repeat-bos")
     assert arms == [
@@ -84,12 +85,24 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
         ("untrained", "bos"),
         ("untrained-window", "bos"),
     ]
-    fewer = {run.condition: run.inputs for run in study.runs() if run.inputs < 128}
-    chosen = {"exchange-readers": 64, "exchange-others": 64}
-    assert fewer == dict.fromkeys(few, 8) | chosen | {"shift": 32} | {
-        condition: 32 for _, condition in arms if condition.startswith(("silence", "unsink"))
-    }
+    inputs = {(r.variant, r.condition): r.inputs for r in study.runs() if r.model == MODEL}
+    fewer = dict.fromkeys((("standard", name) for name in few), 8) | {("standard", "shift"): 32}
+    fewer |= {a: 32 for a in arms if a[1].startswith(("silence", "unsink"))}
+    half = [("standard", "no-bos"), ("untrained", "bos"), ("untrained-window", "bos")]
+    fewer |= dict.fromkeys([*half, *(a for a in arms if a[1].startswith("exchange"))], 64)
+    assert inputs == dict.fromkeys(arms, 128) | fewer
     assert not study.preliminary
+
+
+def test_the_second_model_of_the_default_study_has_what_its_claims_need() -> None:
+    study = load_study(DEFAULT)
+    first, second = (
+        {(r.variant, r.condition) for r in study.runs() if r.model == m.name} for m in study.models
+    )
+    assert first - second == {("standard", "ablate-zero"), ("standard", "swap-mean")} | {
+        ("window", "ablate-zero")
+    }
+    assert second < first
 
 
 def test_a_bos_policy_is_for_the_condition_that_reads_it() -> None:
@@ -118,6 +131,8 @@ def test_quick_study_merges_over_the_default() -> None:
     assert quick.preliminary
     assert (quick.study, quick.inputs.number) == ("quick", 16)
     same = {"study": default.study, "inputs": default.inputs, "threads": default.threads}
+    same["models"] = default.models
+    assert quick.models == default.models[:1]
     assert quick.model_copy(update=same) == default
 
 

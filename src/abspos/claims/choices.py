@@ -22,10 +22,12 @@ from threadpoolctl import threadpool_limits
 from abspos.arrays import open_dataset
 from abspos.claims import registry
 from abspos.claims.evidence import Evidence
+from abspos.claims.exchanges import DECIDING, exchanges_of
 from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
-from abspos.claims.rows import Row
-from abspos.claims.sources import ONE, over_sources
+from abspos.claims.rows import SPREAD, WANTED, Row
+from abspos.claims.sources import ONE, key_of, over_sources
+from abspos.claims.verdicts import NOT_TESTABLE
 from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
@@ -76,14 +78,14 @@ class Choice:
         kind: decides which claims are judged under it (abspos.claims.registry).
         alter: what it makes of an arm, from its component store and its own replicates.
         lenses: in which it changes anything; None: in all, and in numbers without a lens.
-        exchanged: whether it exchanges the halves that choose and measure sink readers.
+        kept: the inputs (input) bool, where it is on some of them.
     """
 
     name: str
     kind: ChoiceKind
     alter: Callable[[xr.Dataset, ArmReplicates], ArmReplicates] = unchanged
     lenses: tuple[str, ...] | None = None
-    exchanged: bool = False
+    kept: np.ndarray | None = None
 
 
 def other_early(store: xr.Dataset, own: ArmReplicates, stop: int) -> ArmReplicates:
@@ -141,7 +143,8 @@ def other_anchor(store: xr.Dataset, own: ArmReplicates, anchor: int) -> ArmRepli
 
 
 def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmReplicates:
-    """An arm on some of the inputs (input) bool: every bin, the cross-arm products, the loss."""
+    """An arm on some of the inputs (input) bool: every bin, the cross-arm products, the loss. The
+    crossed design is measured on them and chooses its heads on all others."""
     bins = {
         which: bin_among(store, which, kept) for which in store.attrs["bins"] if which != "late"
     }
@@ -158,7 +161,7 @@ def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmR
         facts=own.facts | {"inputs": int(kept.sum())},
         bins=bins,
         loss=xr.DataArray(loss, dims="replicate"),
-        writes=None,
+        writes=None if own.writes is None else own.writes.assign(measured=("input", kept)),
     )
 
 
@@ -182,9 +185,8 @@ def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choic
         for a in ANCHORS
         if a < half - 1
     ]
-    found.append(Choice("halves exchanged", "halves", exchanged=True))
     found += [
-        Choice(name, "inputs", partial(some_inputs, kept=kept))
+        Choice(name, "inputs", partial(some_inputs, kept=kept), kept=kept)
         for name, kept in parts_of(bos, sources, seed).items()
         if kept.sum() >= FEWEST
     ]
@@ -201,8 +203,17 @@ def parts_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> dict[str, np
 
 def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> Evidence:
     """The evidence of the arms in ``stores`` under one choice."""
-    arms = {arm: choice.alter(store, evidence.arms[arm]) for arm, store in stores.items()}
-    return replace(evidence, arms=arms, exchanged=choice.exchanged)
+    arms = {
+        arm: choice.alter(store, evidence.arms[arm])
+        for arm, store in stores.items()
+        if evidence.has(arm)
+    }
+    if choice.kept is not None and (exchanges := exchanges_of(evidence.arms, stores)):
+        chosen = choice.kept[exchanges.numbers]
+        if chosen.sum() >= FEWEST:
+            view = partial(sl.some_replicates, kept=chosen, documents=exchanges.documents)
+            arms = exchanges.joined(arms, view, int(chosen.sum()))
+    return replace(evidence, arms=arms)
 
 
 def judged(
@@ -310,11 +321,10 @@ def choose(
         opened = {
             arm: open_dataset(store, manifest)
             for arm, store, manifest in zip((Arm(*a) for a in arms), stores, manifests, strict=True)
-            if evidence.has(arm)
+            if evidence.has(arm) or arm in DECIDING
         }
-        first = next(iter(opened.values()))
         # An arm on some of the inputs has the first of them.
-        sources = open_dataset(inputs).attrs["sources"][: first.sizes["input"]]
+        sources = open_dataset(inputs).attrs["sources"][: whole(evidence, opened).sizes["input"]]
         rows = under_choices(evidence, opened, sources, f"{model} {revision}: choices", threads)
     frame = pd.DataFrame(rows).assign(model=model, revision=revision).reindex(columns=COLUMNS)
     write_csv(frame, Path(table))
@@ -331,12 +341,12 @@ def under_choices(
 
     Args:
         evidence: of the study.
-        stores: component stores of the arms with all inputs.
+        stores: component stores of the arms with all inputs, and of the deciding exchanges.
         sources: which text of the corpus each input is from (input).
         label: of the progress.
         threads: choices judged at the same time.
     """
-    found = choices_of(next(iter(stores.values())), sources, evidence.seed)
+    found = choices_of(whole(evidence, stores), sources, evidence.seed)
     published, levels = claim_rows(evidence)
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
         done = pool.map(lambda choice: judged(evidence, choice, stores, levels), found)
@@ -348,4 +358,35 @@ def under_choices(
         published,
         lambda changed, name: numbers(changed, Choice(name, "inputs")),
     )
-    return rows + at_levels(every, levels) + mean_heads(published, levels)
+    few = [row for choice in found for row in too_few(choice, published, rows)]
+    return rows + few + at_levels(every, levels) + mean_heads(published, levels)
+
+
+def whole(evidence: Evidence, stores: Mapping[Arm, xr.Dataset]) -> xr.Dataset:
+    """The first of the stores that has all inputs."""
+    return next(store for arm, store in stores.items() if evidence.has(arm))
+
+
+def too_few(choice: Choice, published: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Rows *not testable* of numbers that have a verdict on all inputs, and none under a choice of
+    one source: it has too few of the inputs that the number is measured on.
+
+    Args:
+        choice: any.
+        published: rows of all claims.
+        rows: under all choices.
+    """
+    if choice.kept is None or not choice.name.startswith(ONE):
+        return []
+    judged_on = {key_of(row) for row in rows if row["choice"] == choice.name}
+    inputs = int(choice.kept.sum())
+    can = {claim.name for claim in registry.CLAIMS if choice.kind in claim.choices}
+    return [
+        row
+        | dict.fromkeys(("estimate", "ci_low", "ci_high"), np.nan)
+        # No SPREAD: no level decides it.
+        | {"choice": choice.name, "verdict": NOT_TESTABLE, "n_inputs": inputs, WANTED: None}
+        for row in published
+        if SPREAD in row and row["claim"] in can and row["verdict"]
+        if row.get("summary") in ("median", "") and key_of(row) not in judged_on
+    ]

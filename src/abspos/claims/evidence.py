@@ -56,7 +56,6 @@ class Evidence:
         seed: of the split into halves.
         base: what stands at position 0 where a claim names nothing else: ``bos``, or ``no-bos``
             for a model without BOS.
-        exchanged: whether the halves that choose and measure sink readers are exchanged.
         random: whether the model's own weights are random.
         primary: the reading that decides the claims on this model (abspos.components.readings).
         layers: which layers count (layer) bool, or None for all (see by_kind).
@@ -70,7 +69,6 @@ class Evidence:
     confidence: float
     seed: int
     base: str = "bos"
-    exchanged: bool = False
     random: bool = False
     primary: str = "R"
     layers: np.ndarray | None = None

@@ -38,7 +38,7 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         for arm, own in evidence.arms.items()
         if arm.variant == "standard" and own.writes is not None and evidence.has(arm)
     }
-    design = design_of(arms, evidence.seed, evidence.exchanged)
+    design = design_of(arms, evidence.seed)
     if why := design.lacks():
         yield not_testable(f"crossed design of bos and swap-token: {why}", claimed=SHARE)
         return
@@ -49,9 +49,10 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
 def design_rows(evidence: Evidence, design: Design, arms: list[Arm]) -> Iterator[Row]:
     """The token's share of the variance of writes, and its decoding from all sink readers."""
     writes, readers = design.writes(), design.readers
-    shares, chance = explained(writes), permuted(writes, PERMUTATIONS, evidence.seed)
+    shares = explained(writes, design.sources)
+    chance = permuted(writes, PERMUTATIONS, evidence.seed)
     note = f"{readers.sum()} sink readers, chosen on other texts; {design.tokens} tokens"
-    common = {"n_inputs": design.texts, "needed": MIN_INPUTS // 2}
+    common = {"n_inputs": design.units, "needed": MIN_INPUTS // 2}
     for summary in evidence.summaries:
         share, null = (over_readers(x, readers, summary).mean(0) for x in (shares, chance))
         row = measured(
@@ -72,7 +73,7 @@ def design_rows(evidence: Evidence, design: Design, arms: list[Arm]) -> Iterator
         evidence,
         arms,
         "decoding accuracy above chance",
-        mean_replicates(right, None) - 1 / design.tokens,
+        mean_replicates(right, design.sources) - 1 / design.tokens,
         SHARE,
         note=f"{note}; all sink readers together; chance: {1 / design.tokens:.0%}",
     )

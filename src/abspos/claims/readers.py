@@ -41,8 +41,9 @@ class Part:
 
     def against_bos(self, arm: Arm, number: int) -> Numbers:
         """The four numbers of bos-swap of an arm, on the inputs that no head is chosen on."""
-        own = among(number) if self.evidence.facts[arm]["inputs"] > number else None
-        treated, cross = (f"{own}", f"{own}-cross") if own else ("early", "cross")
+        own = among(number)
+        some = own in self.evidence.arms[arm].bins
+        treated, cross = (own, f"{own}-cross") if some else ("early", "cross")
         return estimands.swap_replicates(
             self.evidence.reading(arm, treated, self.lens, self.reading),
             self.evidence.reading(BOS, among(number), self.lens, self.reading),

@@ -21,8 +21,8 @@ from abspos.claims.theorems import closed_trajectory, mask_denominator
 from abspos.claims.variants import ntk_suppresses, window_accumulates
 
 #: Choices other than the study's that need no other study (abspos.claims.choices): another end of
-#: the early bin, another anchor, the halves of selection exchanged, some of the inputs.
-ChoiceKind = Literal["early bin", "anchor", "halves", "inputs"]
+#: the early bin, another anchor, some of the inputs.
+ChoiceKind = Literal["early bin", "anchor", "inputs"]
 #: The numbers of a choice that can change every number of a claim.
 ALL_NUMBERS: tuple[str, ...] = ()
 
@@ -106,8 +106,7 @@ CLAIMS = (
         statement="later attention reads that trajectory through sink-reading heads",
         kind="measured",
         rows=sink_readers,
-        choices={},
-        no_choices="its heads are chosen and measured on fixed halves of all inputs",
+        choices={"inputs": ALL_NUMBERS},
         from_energies=False,
     ),
     Claim(
@@ -147,7 +146,7 @@ CLAIMS = (
         statement="the sink passes on a fingerprint of the token at position 0",
         kind="measured",
         rows=fingerprint,
-        choices={"halves": ALL_NUMBERS},
+        choices={"inputs": ALL_NUMBERS},
         from_energies=False,
     ),
 )

@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos.claims.evidence import Evidence
+from abspos.claims.exchanges import exchanges_of
 from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
@@ -24,7 +25,7 @@ FEWEST = 4
 #: Names of choices among sources: one alone, without one, all as the units of intervals.
 ONE, WITHOUT, OVER = "source ", "without ", "over sources"
 #: What a row is known by among those of one model.
-ROW = ("claim", "arms", "number", "lens", "summary", "reading")
+ROW = ("claim", "arms", "number", "lens", "summary", "reading", "kind")
 
 
 def over_sources(
@@ -53,7 +54,19 @@ def over_sources(
     names = list(dict.fromkeys(sources.tolist()))  # as replicates leave them out
     if len(names) < FEWEST:
         return []
-    arms = {arm: as_units(store, evidence.arms[arm], sources) for arm, store in stores.items()}
+    arms = {
+        arm: as_units(store, evidence.arms[arm], sources)
+        for arm, store in stores.items()
+        if evidence.has(arm)
+    }
+    exchanges = exchanges_of(evidence.arms, stores)
+    if exchanges and set(labels := sources[exchanges.numbers].tolist()) == set(names):
+        # In the order in which replicates of all inputs leave sources out.
+        order = np.argsort([names.index(label) for label in labels], kind="stable")
+        view = partial(
+            of_sources, order=order, sources=np.array(labels), documents=exchanges.documents
+        )
+        arms = exchanges.joined(arms, view, len(names))
     over = judge(replace(evidence, arms=arms), OVER)
     known = {key_of(row): row for row in published if SPREAD in row}
     left = [
@@ -64,6 +77,13 @@ def over_sources(
         if SPREAD in row and key_of(row) in known
     ]
     return over + left
+
+
+def of_sources(
+    gram: np.ndarray, order: np.ndarray, sources: np.ndarray, documents: np.ndarray
+) -> np.ndarray:
+    """Energies with sources as units (see source_replicates), of inputs in another order."""
+    return source_replicates(gram[..., order, :][..., order], sources[order], documents[order])
 
 
 def without(row: Row, estimate: float, level: float) -> Row:
@@ -122,5 +142,5 @@ def as_units(store: xr.Dataset, own: ArmReplicates, sources: np.ndarray) -> ArmR
         facts=own.facts | {"inputs": len(set(sources.tolist()))},
         bins=bins,
         loss=xr.DataArray(loss, dims="replicate"),
-        writes=None,
+        writes=None if own.writes is None else own.writes.assign(source=("input", sources)),
     )

@@ -19,8 +19,8 @@ from abspos.figures import compared, scales, style, tidy
         "Residual energy as a share of residual and mask energy together, early queries under "
         "BOS, against the anchor: the query at which the mask's part is set to zero. The mask's "
         "energy depends on the anchor and the residual's does not, so variants are comparable "
-        "only at one anchor. A lens with fewer than two anchors is not shown. Bands are intervals "
-        "over inputs."
+        "only at one anchor. Above the dotted line, at one half, the residual's is the larger. "
+        "A lens with fewer than two anchors is not shown. Bands are intervals over inputs."
     ),
 )
 def draw(data: style.Data) -> Figure:
@@ -45,7 +45,8 @@ def draw(data: style.Data) -> Figure:
     for run, panels in zip(found, sheet.panels, strict=True):
         for ax, lens in zip(panels, lenses, strict=True):
             draw_panel(ax, tidy.of(rows, run, lens=lens), looks)
-        panels[-1].set_xlabel("anchor (query position)")
+        own = tidy.of(rows, run)["anchor"]
+        scales.query_axis(panels[-1], own.max(), "anchor (query position)", own.min())
     style.key(sheet.figure, looks, columns=3)
     return sheet.figure
 
@@ -55,6 +56,7 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, style.Look]) ->
     for name, look in looks.items():
         style.curve(ax, tidy.of(rows, variant=name), "anchor", "balance", look, name)
     scales.zero(ax)
+    ax.axhline(0.5, color=style.LINE, linewidth=0.8, linestyle=":", zorder=0)
     ax.set_ylim(min(-0.02, ax.get_ylim()[0]), max(1.02, min(1.5, ax.get_ylim()[1])))
     scales.cut(ax, rows)
 

@@ -128,10 +128,10 @@ def layer_axis(ax: Axes, label: str = "layer") -> None:
     ax.set_xlabel(label)
 
 
-def query_axis(ax: Axes, last: float, label: str) -> None:
+def query_axis(ax: Axes, last: float, label: str, first: float = 1) -> None:
     """A logarithmic axis of queries with whole numbers as ticks."""
     ax.set_xscale("log", base=2)
-    ticks = [t for t in 2 ** np.arange(12) if t <= last * 1.05]
+    ticks = [t for t in 2 ** np.arange(12) if first <= t <= last * 1.05]
     ax.set_xticks(ticks, [str(t) for t in ticks])
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_minor_locator(NullLocator())

@@ -62,7 +62,9 @@ def parsed_once() -> Iterator[None]:
     nearly all of them for the vocabulary.
     """
     real = gguf.GGUFReader
-    gguf.GGUFReader = cache(real)  # type: ignore[misc, assignment]
+    once = cache(real)
+    # Of one file, whether its path comes as text or not.
+    gguf.GGUFReader = lambda path: once(str(path))  # type: ignore[misc, assignment]
     try:
         yield
     finally:
@@ -116,7 +118,7 @@ def with_window(settings: Mapping[str, Any]) -> Any:
 
 def factors(file: Path) -> dict[str, list[float]]:
     """Factors of RoPE that a file has as tensors, by their names."""
-    reader = gguf.GGUFReader(file)
+    reader = gguf.GGUFReader(file)  # in convert_gguf, the one that transformers reads
     return {
         tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type).ravel().astype(float).tolist()
         for tensor in reader.tensors

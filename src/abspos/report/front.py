@@ -17,6 +17,7 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import tidy
 from abspos.report.in_words import in_words
+from abspos.report.numbers import SOURCES, estimate, with_sources
 from abspos.report.pictures import directive
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
@@ -67,15 +68,6 @@ def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: st
     return "\n".join(lines)
 
 
-def estimate(row: Mapping[Any, Any]) -> str:
-    """An estimate with its interval, to three digits."""
-    if pd.isna(row["estimate"]):
-        return ""
-    if pd.isna(row["ci_low"]):
-        return f"{row['estimate'] + 0.0:.2g}"
-    return f"{row['estimate']:.3g} [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-
-
 #: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
 #: If a claim has several verdicts, the first of these counts.
@@ -107,7 +99,8 @@ def judged(row: Mapping[str, Any] | None) -> tuple[str, str]:
     """Verdict and estimate of one lens of a line; empty where the claim lacks that lens."""
     if row is None:
         return "", ""
-    return marked(row["verdict"], [*needed(row), *(m for m in MARKS if row[m])]), estimate(row)
+    marks = [*needed(row), *(m for m in MARKS if row[m])]
+    return marked(row["verdict"], marks), with_sources(row)
 
 
 def needed(row: Mapping[Any, Any]) -> list[str]:
@@ -339,9 +332,10 @@ The claims
 
 Study *{cell(settings["study"])}* on {cell(", ".join(models))}; {number} inputs of
 {settings["inputs"]["length"]} tokens. Intervals are at
-{100 * settings["statistics"]["confidence"]:g} %, over inputs. The rows below decide each claim
-(log lens, median head), with the same number in the probability lens. ``claims.csv`` has every
-other number. Energies are mean squared nats (log) or summed squared probability.
+{100 * settings["statistics"]["confidence"]:g} %, over inputs. {SOURCES}
+The rows below decide each claim (log lens, median head), with the same number in the probability
+lens. ``claims.csv`` has every other number. Energies are mean squared nats (log) or summed squared
+probability.
 
 {list_table(["claim", "statement", "verdict, log lens", "probability lens"], overall(claims))}
 {scope(claims)}

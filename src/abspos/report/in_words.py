@@ -14,15 +14,18 @@ from abspos.claims import verdicts
 from abspos.claims.registry import CLAIMS, statements
 from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.report.sentences import (
+    ABOVE,
+    BELOW,
+    LEVEL,
     Sentence,
     Shown,
     Tables,
+    balances,
     by_verdict,
     chosen,
-    clear,
+    course,
     covering_forty,
     deciding,
-    extremes,
     probability,
     sorted_by_verdict,
     weakest,
@@ -30,6 +33,11 @@ from abspos.report.sentences import (
 
 R = "the residual-stream component"
 SWAP = "Replacing the embedding of BOS by another token's"
+ANCHOR = "the query at which the mask's part is set to zero"
+LARGER = (
+    f"{R.capitalize()} is the larger of the two up to anchor {{above.anchor}}, {ANCHOR}: it has "
+    "{above:%} of their joint energy there"
+)
 OTHER = "; in the probability lens it removes {other:%}."
 
 SENTENCES: tuple[Sentence, ...] = (
@@ -46,25 +54,37 @@ SENTENCES: tuple[Sentence, ...] = (
     ),
     Sentence(
         f"{R.capitalize()} is the larger of the two at every anchor up to {{last.anchor}}, "
-        "the query at which the mask's part is set to zero: it has {least:%} of their joint energy "
-        "at anchor {least.anchor}, {most:%} at anchor {most.anchor}.",
-        extremes("standard"),
-        clear(above=True, below=False),
+        f"{ANCHOR}: it has {{least:%}} of their joint energy at anchor {{least.anchor}}, "
+        "{most:%} at anchor {most.anchor}.",
+        balances("standard", "least", "most", "last"),
+        lambda every, **_: course(every) == (ABOVE,),
         number="balance",
     ),
     Sentence(
-        "Which of the two is larger depends on the anchor, the query at which the mask's part is "
-        "set to zero: the residual stream has {least:%} of their joint energy at anchor "
-        "{least.anchor}, {most:%} at anchor {most.anchor}.",
-        extremes("standard"),
-        clear(above=True, below=True),
+        f"{LARGER}, and {{level:%}} at anchor {{level.anchor}}, where the interval covers one "
+        "half.",
+        balances("standard", ABOVE, LEVEL),
+        lambda every, **_: course(every) == (ABOVE, LEVEL),
+        number="balance",
+    ),
+    Sentence(
+        f"{LARGER}, and less than half from anchor {{below.anchor}} on, {{below:%}} there.",
+        balances("standard", ABOVE, BELOW),
+        lambda every, **_: course(every) in ((ABOVE, BELOW), (ABOVE, LEVEL, BELOW)),
+        number="balance",
+    ),
+    Sentence(
+        f"At no anchor up to {{last.anchor}}, {ANCHOR}, is {R} shown to be the larger of the two: "
+        "it has at most {most:%} of their joint energy, at anchor {most.anchor}.",
+        balances("standard", "most", "last"),
+        lambda every, **_: ABOVE not in course(every),
         number="balance",
     ),
     Sentence(
         "With random weights the mask component is the larger at every anchor up to {last.anchor}: "
         "the residual stream has at most {most:%}.",
-        extremes("untrained"),
-        clear(above=False, below=True),
+        balances("untrained", "most", "last"),
+        lambda every, **_: course(every) == (BELOW,),
         number="balance",
     ),
     *by_verdict(

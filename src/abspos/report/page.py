@@ -25,10 +25,11 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import style, tidy
 from abspos.figures.attention_rows import LOOKS
-from abspos.report.front import MARKS, OURS, estimate, guarded, needed, notes, overall
+from abspos.report.front import MARKS, OURS, guarded, needed, notes, overall
 from abspos.report.head_energies import as_json, early_energies
 from abspos.report.heads import head_map
 from abspos.report.in_words import headline, in_words
+from abspos.report.numbers import SOURCES, with_sources
 from abspos.report.page_template import PAGE
 from abspos.report.pictures import Picture, picture
 from abspos.report.readme import PLAIN
@@ -71,7 +72,7 @@ class Number:
     """One number of the verdict table.
 
     Attributes:
-        text: estimate with its interval.
+        text: estimate with its interval over inputs, and over sources.
         line: of claims.csv; line 1 is its header.
         verdict: of this number; empty for a number shown beside a claim.
         sign, colour: see SIGNS.
@@ -130,7 +131,7 @@ def number(row: Mapping[str, Any] | None) -> Number | None:
     said = "" if pd.isna(row["verdict"]) else str(row["verdict"])
     sign, colour = SIGNS.get(said, ("", "beside"))
     marks = [*(mark for mark in MARKS if said and row[mark]), *needed(row)]
-    known = estimate(row), int(row["line"]), said, sign, colour, ", ".join(marks)
+    known = with_sources(row), int(row["line"]), said, sign, colour, ", ".join(marks)
     return Number(*known, decides=bool(row["primary"]))
 
 
@@ -187,7 +188,7 @@ def every_row(claims: pd.DataFrame) -> list[dict[str, Any]]:
     text = claims.reindex(columns=list(COLUMNS)).astype(object)
     rows = text.where(text.notna(), "").to_dict("records")
     return [
-        {**{str(k): v for k, v in row.items()}, "line": line, "text": estimate(own)}
+        {**{str(k): v for k, v in row.items()}, "line": line, "text": with_sources(own)}
         for line, (row, own) in enumerate(zip(rows, claims.to_dict("records"), strict=True), 2)
     ]
 
@@ -222,6 +223,11 @@ def null_controls(controls: pd.DataFrame, claims: pd.DataFrame) -> list[dict[str
     ]
 
 
+def emphasised(text: str) -> str:
+    """A text as HTML, with what stands between asterisks emphasised."""
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(text, quote=False))
+
+
 def page(
     tables: Tables,
     settings: Mapping[str, Any],
@@ -252,7 +258,8 @@ def page(
     rendered = environment.from_string(PAGE).render(
         study=settings["study"],
         results=f"results/{settings['study']}",
-        ours=re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(OURS, quote=False)),
+        ours=emphasised(OURS),
+        sources=emphasised(SOURCES),
         lead=headline(said),
         words=in_words(said),
         schematic=by_name.get(SCHEMATIC),

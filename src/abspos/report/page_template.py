@@ -154,7 +154,8 @@ itself. A claim's verdict is the weakest of the verdicts on the numbers that dec
 
 <section aria-labelledby="numbers">
 <h2 id="numbers">Numbers behind the verdicts</h2>
-<p>Each line is one number with its {{ level }} % interval over inputs. Bold numbers decide; the
+<p>Each line is one number with its {{ level }} % interval over inputs.
+{{ sources | safe }} Bold numbers decide; the
 others are the same number in the other lens or in another reading of the residual-stream
 component. Below a reading stands when it was chosen: <em>beforehand</em>, or <em>post hoc</em>,
 after this model had been seen. An <em>energy</em> is the squared size of a component's mean over

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from abspos.claims.registry import statements
 from abspos.report.front import MARKS, VERDICTS_WEAKEST_FIRST, marked
-from abspos.report.results import HEAD, WORDS, markdown_table
+from abspos.report.results import HEAD, SEVERAL, WORDS, markdown_table
 
 ROOT = Path(__file__).parents[3]
 BEGIN = "<!-- verdicts: from docs/results.md, by `python -m abspos.report.readme` -->\n"
@@ -53,9 +53,9 @@ def claim_lines(page: str) -> list[Line]:
     lines = table.group().splitlines() if table else []
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     head, *rows = [[cell.strip() for cell in line] for line in cells] or [[]]
-    if head != HEAD:
+    if head not in (HEAD, SEVERAL):
         raise ValueError(f"the claim table has columns {head}, not {HEAD}; make the page again")
-    return [dict(zip(HEAD, row, strict=True)) for row in rows[1:]]
+    return [dict(zip(head, row, strict=True)) for row in rows[1:]]
 
 
 def verdict(lines: Sequence[Line], lens: str) -> str:
@@ -109,19 +109,24 @@ def clause(lines: Sequence[Line]) -> str:
 def verdicts_table(page: str) -> str:
     """One line per claim: statement, verdict, number with interval, and its quantity.
 
+    Of several models, and of kinds of layers, one line each below the claim's statement.
+
     Args:
         page: text of docs/results.md.
     """
-    by_claim: dict[str, list[Line]] = {}
+    found: dict[str, dict[str, list[Line]]] = {}
     for line in claim_lines(page):
-        by_claim.setdefault(line["claim"], []).append(line)
+        found.setdefault(line["claim"], {}).setdefault(line.get("model", ""), []).append(line)
+    several = any(model for by_model in found.values() for model in by_model)
     rows = []
-    for claim, lines in by_claim.items():
-        shown = deciding(lines)
-        numbers = "; ".join(line["log lens"] for line in shown)
+    for claim, by_model in found.items():
         statement = f"{statements()[claim]} (`{claim}`)"
-        rows.append([statement, both_lenses(lines), numbers, clause(shown)])
-    return markdown_table(SHORT_HEAD, rows)
+        for model, lines in by_model.items():
+            shown = deciding(lines)
+            numbers = "; ".join(line["log lens"] for line in shown)
+            rows.append([statement, *[model] * several, both_lenses(lines), numbers, clause(shown)])
+            statement = ""
+    return markdown_table([SHORT_HEAD[0], *["model"] * several, *SHORT_HEAD[1:]], rows)
 
 
 def sentences(page: str) -> str:

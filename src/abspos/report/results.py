@@ -20,8 +20,9 @@ from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
 from abspos.figures import tidy
-from abspos.report.front import OURS, claim_rows, estimate
+from abspos.report.front import OURS, claim_rows
 from abspos.report.in_words import in_words
+from abspos.report.numbers import SOURCES, estimate
 
 HEAD = [
     "claim",
@@ -35,6 +36,8 @@ HEAD = [
     "N",
     "note",
 ]
+#: The same for a study of several models.
+SEVERAL = [HEAD[0], "model", *HEAD[1:]]
 
 #: Heading of the sentences, which the README copies.
 WORDS = "## In words\n"
@@ -66,8 +69,17 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str
 
 
 def claims_table(claims: pd.DataFrame) -> str:
-    """The numbers that decide each claim, with both lenses in one line."""
-    return markdown_table(HEAD, claim_rows(claims.fillna({"note": "", "number": "", "arms": ""})))
+    """The numbers that decide each claim, with both lenses in one line; with their models where
+    there are several."""
+    texts = dict.fromkeys(("note", "number", "arms"), "")
+    rows = claim_rows(claims.astype(dict.fromkeys(texts, object)).fillna(texts))
+    several = any(len(row) > len(HEAD) for row in rows)
+    return markdown_table(SEVERAL if several else HEAD, rows)
+
+
+def of_models(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Some columns of a table, after the model's where there are several."""
+    return table[["model"] * (table["model"].nunique() > 1) + list(columns)]
 
 
 def swaps_table(swaps: pd.DataFrame, summary: str) -> str:
@@ -135,19 +147,23 @@ def guards_table(guards: pd.DataFrame) -> str:
 
 def exchanges_table(claims: pd.DataFrame) -> str:
     """Shares carried by sets of heads, and changes under silence and unsinking, in per cent."""
+    claims = tidy.by_kind(claims)
     chosen = claims[(claims["claim"] == "sink-readers") & claims["estimate"].notna()]
+    several = chosen["model"].nunique() > 1
     rows = [
         [
+            *[r["model"]] * several,
             r["number"] + (f", {r['reading']}" if isinstance(r.get("reading"), str) else ""),
             r["lens"],
             r["summary"],
             percent(r),
-            r["n_inputs"],
+            int(r["n_inputs"]),
             "" if pd.isna(r["verdict"]) else r["verdict"],
         ]
         for r in chosen.to_dict("records")
     ]
-    return markdown_table(["number", "lens", "head", "share", "N", "verdict"], rows)
+    head = ["number", "lens", "head", "share", "N", "verdict"]
+    return markdown_table(["model"] * several + head, rows)
 
 
 def percent(row: Mapping[Hashable, Any]) -> str:
@@ -236,7 +252,7 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log
-lens) or summed squared probability (probability lens).
+lens) or summed squared probability (probability lens). {SOURCES}
 
 {claims_table(claims)}
 
@@ -265,13 +281,13 @@ number.
 
 ## Controls
 
-{plain_table(controls[["variant", "condition", "check", "value", "passed"]])}
+{plain_table(of_models(controls, "variant", "condition", "check", "value", "passed"))}
 {more}
 ## Loss
 
 Mean next-token cross-entropy, nats per token (docs/method.md, section 5).
 
-{plain_table(loss[chosen])}
+{plain_table(of_models(loss, *chosen))}
 """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -145,8 +146,12 @@ def by_verdict(
     return [Sentence(text, rows, held(verdict)) for verdict, text in texts.items()]
 
 
-def anchors(variant: str, by: str, ascending: bool) -> Callable[[Tables], pd.DataFrame]:
-    """The balance over anchors of a variant, log lens, sorted by a column.
+#: Where a balance lies: clear of one half, or with an interval that covers it.
+ABOVE, LEVEL, BELOW = "above", "level", "below"
+
+
+def over_anchors(variant: str) -> Callable[[Tables], pd.DataFrame]:
+    """The balance of a variant over anchors, log lens, in their order.
 
     Under bos, or under no-bos for a model without BOS.
     """
@@ -156,29 +161,42 @@ def anchors(variant: str, by: str, ascending: bool) -> Callable[[Tables], pd.Dat
         for condition in ("bos", "no-bos"):
             under = rows[rows["condition"] == condition] if len(rows) else rows
             if len(under):
-                return under.sort_values(by, ascending=ascending)
+                return under.sort_values("anchor")
         return rows[:0]
 
     return choose
 
 
-def extremes(variant: str) -> dict[str, Callable[[Tables], pd.DataFrame]]:
-    """The balance of a variant over anchors, with the least, the most and the last anchor first."""
-    return {
-        "least": anchors(variant, "balance", True),
-        "most": anchors(variant, "balance", False),
-        "last": anchors(variant, "anchor", False),
+def balances(variant: str, *names: str) -> dict[str, Callable[[Tables], pd.DataFrame]]:
+    """Rows of a variant's balance over anchors, by name: ``every`` in their order; and of these
+    names, with the row that a sentence shows in front, ``least``, ``most`` and ``last``; ``above``,
+    the last anchor above one half; ``level`` and ``below``, the first that is."""
+    every = over_anchors(variant)
+    ways: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+        "least": lambda rows: rows.sort_values("balance"),
+        "most": lambda rows: rows.sort_values("balance", ascending=False),
+        "last": lambda rows: rows[::-1],
+        ABOVE: lambda rows: rows[sides(rows) == ABOVE][::-1],
+        LEVEL: lambda rows: rows[sides(rows) == LEVEL],
+        BELOW: lambda rows: rows[sides(rows) == BELOW],
     }
 
+    def way(name: str) -> Callable[[Tables], pd.DataFrame]:
+        def choose(tables: Tables) -> pd.DataFrame:
+            rows = every(tables)
+            return ways[name](rows) if len(rows) else rows
 
-def clear(above: bool, below: bool) -> Callable[..., bool]:
-    """Whether the balance lies clear of one half: above at some anchor, below at some, as given;
-    with one of the two, at all anchors."""
+        return choose
 
-    def holds(least: pd.DataFrame, **_: pd.DataFrame) -> bool:
-        over, under = least["ci_low"] > 0.5, least["ci_high"] < 0.5
-        if above and below:
-            return bool(over.any() and under.any())
-        return bool((over if above else under).all())
+    return {"every": every, **{name: way(name) for name in names}}
 
-    return holds
+
+def sides(rows: pd.DataFrame) -> pd.Series:
+    """Where each balance lies: above one half, level with it, or below."""
+    found = pd.Series(LEVEL, rows.index)
+    return found.mask(rows["ci_low"] > 0.5, ABOVE).mask(rows["ci_high"] < 0.5, BELOW)
+
+
+def course(every: pd.DataFrame) -> tuple[str, ...]:
+    """Where the balance lies as the anchor grows, each change once: above, then level, say."""
+    return tuple(name for name, _ in groupby(sides(every)))

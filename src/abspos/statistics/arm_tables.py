@@ -24,8 +24,8 @@ from abspos.statistics.sign_flips import sign_flip_p
 from abspos.statistics.store import ArmReplicates, among, facts_of
 from abspos.statistics.summary_tests import summary_tests
 
-#: Anchors at which the balance of R and mask is shown.
-ANCHORS = (15, 31, 47, 63)
+#: Anchors at which the balance of R and mask is shown, as far as they lie below half of the length.
+ANCHORS = (15, 31, 47, 63, 95, 127, 191, 255, 383, 511, 767, 1023, 1535, 2047)
 #: Conditions that both-present is tested under: bos, or the text alone where there is no BOS.
 REFERENCES = ("bos", "no-bos")
 
@@ -292,13 +292,12 @@ class ArmTables:
 
     def balance(self) -> None:
         """R / (R + mask) of early queries: over anchors in the log lens, where the mask is free of
-        the offset; at the study's own anchor in the probability lens too."""
+        the offset; at the study's own anchor in the probability lens too. log Z_i is known for
+        every i below half of the length, so that each anchor is exact at every length."""
         first, stop = self.store.attrs["bins"]["early"]
         denominator = self.store["denominator"].values.astype(np.float64)
         rows = []
-        for anchor in sorted({*ANCHORS, self.store.attrs["anchor"]}):
-            if anchor >= denominator.shape[-1]:
-                continue
+        for anchor in anchors_of(self.store.attrs["anchor"], denominator.shape[-1]):
             gram = sl.anchored_gram(denominator, anchor, range(first, stop))
             mask = sl.gram_replicates(gram, self.documents)
             array = xr.DataArray(mask, dims=("layer", "head", "replicate"))
@@ -380,6 +379,12 @@ class ArmTables:
             self.p_values,
             writes,
         )
+
+
+def anchors_of(own: int, half: int) -> list[int]:
+    """Anchors of the balance: the study's own, the last query below half, and those of ANCHORS
+    below it. None lies higher: a reference query cut to more keys would reach position 0."""
+    return sorted({own, half - 1, *(anchor for anchor in ANCHORS if anchor < half)})
 
 
 def columns_of(name: str, found: Interval) -> dict[str, np.ndarray]:

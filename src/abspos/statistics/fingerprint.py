@@ -15,10 +15,11 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Float
 
-from abspos.documents import holdout
+from abspos.documents import holdout, unit_codes
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics.energies import Interval, of_replicates
 from abspos.statistics.replicates import gram_replicates, mean_replicates
+from abspos.statistics.sources import source_replicates
 
 #: Of fewer texts nothing is decoded, and fewer tokens are no design.
 FEWEST_TEXTS, FEWEST_TOKENS = 8, 2
@@ -39,12 +40,16 @@ class Design:
         write: v_0 W_O (token, layer, head, axis), in coordinates of the tokens' span.
         value: v_0 (token, layer, value_head, feature).
         readers: which heads read the sink, chosen on other texts (layer, head).
+        sources: where sources are the units, label of each text's source (text).
+        missing: of how many sources no text is measured.
     """
 
     attention: Float[np.ndarray, "token layer head text"]
     write: Float[np.ndarray, "token layer head axis"]
     value: Float[np.ndarray, "token layer value_head feature"]
     readers: Bool[np.ndarray, "layer head"]
+    sources: np.ndarray | None = None
+    missing: int = 0
 
     @property
     def tokens(self) -> int:
@@ -56,8 +61,15 @@ class Design:
         """How many texts."""
         return self.attention.shape[-1]
 
+    @property
+    def units(self) -> int:
+        """How many texts, or sources where these are the units."""
+        return self.texts if self.sources is None else len(set(self.sources.tolist()))
+
     def lacks(self) -> str:
         """Why nothing can be measured; empty where it can."""
+        if self.missing:
+            return f"no measured text of {self.missing} sources"
         if self.texts >= FEWEST_TEXTS and self.tokens >= FEWEST_TOKENS and self.readers.any():
             return ""
         return (
@@ -70,16 +82,17 @@ class Design:
         return np.einsum("klhn,klha->lhnka", self.attention, self.write, optimize=True)
 
 
-def design_of(arms: Mapping[str, xr.Dataset], seed: int, swapped: bool = False) -> Design:
+def design_of(arms: Mapping[str, xr.Dataset], seed: int) -> Design:
     """The design of the arms of one variant that have what it reads (see READ).
 
     Of these, those on most inputs. Sink readers are chosen by the first, bos where there is one, on
     one half of the texts, and measured on the other, the first window of each document.
 
     Args:
-        arms: component stores, or what claims keep of them, by condition.
+        arms: component stores, or what claims keep of them, by condition. Two variables more may
+            stand in the first: ``measured`` (input) bool, inputs to measure on in place of that
+            half, all others choosing; and ``source`` (input), labels of the units of intervals.
         seed: of the halves.
-        swapped: choose on the half that is measured otherwise.
     """
     having = [store for store in arms.values() if "write0" in store]
     most = max((store.sizes["input"] for store in having), default=0)
@@ -88,10 +101,17 @@ def design_of(arms: Mapping[str, xr.Dataset], seed: int, swapped: bool = False) 
         nothing = np.zeros((len(having), 0, 0, 0))
         return Design(nothing, nothing, nothing, np.zeros((0, 0), dtype=bool))
     first, documents = having[0], having[0]["document"].values
-    halves = holdout(most, seed, documents)
-    choosing, measured = halves[::-1] if swapped else halves
+    own = first["measured"].values if "measured" in first else holdout(most, seed, documents)[1]
+    choosing, measured = ~own, own
     _, alone = np.unique(documents, return_index=True)
     texts = np.flatnonzero(measured & np.isin(np.arange(most), alone))
+
+    sources, missing = None, 0
+    if "source" in first:
+        # Replicates leave sources out in the order in which they first appear among all inputs.
+        codes, _ = unit_codes(first["source"].values, most)
+        texts = texts[np.argsort(codes[texts], kind="stable")]
+        sources, missing = codes[texts], len(set(codes.tolist()) - set(codes[texts].tolist()))
 
     def each(name: str) -> np.ndarray:
         return np.stack([store[name].values.astype(np.float64) for store in having])
@@ -103,11 +123,13 @@ def design_of(arms: Mapping[str, xr.Dataset], seed: int, swapped: bool = False) 
         np.moveaxis(span, -1, 0),
         each("value0"),
         first["a_1_64"].values[..., choosing].mean(-1) > SINK_THRESHOLD,
+        sources,
+        missing,
     )
 
 
 def explained(
-    writes: Float[np.ndarray, "*axes text token axis"],
+    writes: Float[np.ndarray, "*axes text token axis"], sources: np.ndarray | None = None
 ) -> Float[np.ndarray, "*axes replicate"]:
     """Share of the variance of writes, over texts and tokens, that the token explains.
 
@@ -118,14 +140,17 @@ def explained(
 
     which is 0 in the mean where tokens are exchanged at random within each text (what chance
     explains is taken off), and 1 where a write depends on its token alone; never clipped.
+    Replicates leave out texts, or whole sources where their labels (text) are given.
     """
     middle = writes.mean(-2)
     away = writes - middle[..., None, :]
     number = writes.shape[-2]
     flat = away.reshape(*away.shape[:-2], -1)
-    by_token = gram_replicates(flat @ flat.swapaxes(-1, -2) / number, None)
-    common = gram_replicates(middle @ middle.swapaxes(-1, -2), None)
-    whole = mean_replicates((writes**2).sum((-2, -1)) / number, None) - common
+    by_token, common = (
+        gram_replicates(gram, None) if sources is None else source_replicates(gram, sources)
+        for gram in (flat @ flat.swapaxes(-1, -2) / number, middle @ middle.swapaxes(-1, -2))
+    )
+    whole = mean_replicates((writes**2).sum((-2, -1)) / number, sources) - common
     return by_token / np.where(whole > 0, whole, np.nan)
 
 

@@ -49,6 +49,17 @@ def gram_replicates(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarra
     return np.asarray(statistics.replicates(gram, documents))
 
 
+def some_replicates(gram: np.ndarray, kept: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Energies (..., replicate) on some of the inputs (N,) bool of Gram matrices (..., N, N).
+
+    Args:
+        documents: label of each input's document (N,).
+    """
+    labels = documents[kept]
+    alone = len(set(labels.tolist())) == len(labels)
+    return gram_replicates(gram[..., kept, :][..., kept], None if alone else labels)
+
+
 def no_halves(replicates: np.ndarray) -> np.ndarray:
     """(..., 1 + N) -> (..., R): what has no halves, so that its error is the jackknife's."""
     unknown = np.full((*replicates.shape[:-1], 2 * SPLITS), np.nan)

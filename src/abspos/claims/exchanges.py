@@ -1,0 +1,102 @@
+"""The exchanges that decide sink-readers, on other inputs than all of theirs.
+
+They have the inputs that choose no heads; bos and the swapped token are compared with them on those
+inputs alone. Source: docs/method.md, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xarray as xr
+
+from abspos.claims.evidence import BOS
+from abspos.claims.readers import OTHERS, READERS, SWAP
+from abspos.components.readings import READINGS
+from abspos.statistics import replicates as sl
+from abspos.statistics.store import Arm, Replicates, among
+
+#: The arms whose difference decides the claim.
+DECIDING = (READERS, OTHERS)
+#: Parts of the readings.
+PARTS = {part for reading in READINGS for part in reading.parts}
+
+#: Replicates (..., replicate) of Gram matrices (..., n, n) of the exchanges' inputs.
+View = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """The deciding exchanges of a study, and what they are compared with.
+
+    Attributes:
+        numbers: which inputs of the study they have (n,).
+        documents: label of each of these inputs' document (n,).
+        own: the study's replicates.
+        stores: component stores of bos, the swapped token and both exchanges.
+    """
+
+    numbers: np.ndarray
+    documents: np.ndarray
+    own: Replicates
+    stores: Mapping[Arm, xr.Dataset]
+
+    def joined(self, arms: Replicates, view: View, count: int) -> Replicates:
+        """Arms under a choice of inputs, with these exchanges under the same.
+
+        Args:
+            arms: those with all inputs of the study, under the choice.
+            view: of the exchanges' inputs under the choice.
+            count: inputs that these are, or other units.
+        """
+        found = dict(arms)
+        for arm in (BOS, SWAP):
+            early, cross = self.bins(arm, self.numbers, view)
+            name = among(count)
+            more = {name: early} | ({} if cross is None else {f"{name}-cross": cross})
+            found[arm] = replace(arms[arm], bins={**arms[arm].bins, **more})
+        for arm in DECIDING:
+            early, cross = self.bins(arm, np.arange(len(self.numbers)), view)
+            assert cross is not None
+            own = self.own[arm]
+            facts = own.facts | {"inputs": count}
+            found[arm] = replace(own, facts=facts, bins={"early": early, "cross": cross})
+        return found
+
+    def bins(
+        self, arm: Arm, places: np.ndarray, view: View
+    ) -> tuple[xr.DataArray, xr.DataArray | None]:
+        """Early energies of the readings' parts, and their products with bos if the arm has them.
+
+        Args:
+            places: of the exchanges' inputs in the arm's store.
+            view: of these inputs.
+        """
+        store = self.stores[arm]
+        early = {
+            key: view(sl.full_gram(packed, store.sizes["input"], places))
+            for key, packed in sl.packed_grams(store, "early").items()
+            if key[1] in PARTS
+        }
+        cross = {
+            key: view(gram[..., places, :][..., places])
+            for key, gram in sl.crossed_grams(store).items()
+        }
+        return sl.stack(early), sl.stack(cross) if cross else None
+
+
+def exchanges_of(own: Replicates, stores: Mapping[Arm, xr.Dataset]) -> Exchanges | None:
+    """The deciding exchanges, or None where an arm of theirs is missing or has other inputs.
+
+    Args:
+        own: the study's replicates.
+        stores: component stores.
+    """
+    if not {BOS, SWAP, *DECIDING} <= set(stores):
+        return None
+    first, second = (list(stores[arm].attrs["numbers"]) for arm in DECIDING)
+    if first != second:
+        return None
+    return Exchanges(np.array(first), stores[READERS]["document"].values, own, stores)
