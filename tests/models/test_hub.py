@@ -70,6 +70,23 @@ def test_small_files_tell_what_plans_need(served) -> None:
         '{"id": "org/tiny", "sha": "%s", "siblings": {"a": 1}}' % ("a" * 40),
         '{"id": "org/tiny", "sha": "%s", "siblings": [{"rfilename": "config.json"}]}' % ("a" * 40),
         '{"id": "org/tiny", "sha": "%s", "siblings": [{"rfilename": null}]}' % ("a" * 40),
+        *(
+            f'{{"id": "org/tiny", "sha": "{"a" * 40}", "siblings": [{one}]}}'
+            for one in (
+                '{"rfilename": "config.json", "size": -1, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "config.json", "size": true, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "config.json", "size": 1e40, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "config.json", "size": 2, "blobId": "b"}',
+                '{"rfilename": "config.json", "size": 2, "blobId": "%s"}' % ("z" * 40),
+                '{"rfilename": "../config.json", "size": 2, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "/config.json", "size": 2, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "a/../../b.py", "size": 2, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "a\\nb.py", "size": 2, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "", "size": 2, "blobId": "%s"}' % ("b" * 40),
+                '{"rfilename": "a", "size": 2, "blobId": "b", "lfs": {"size": 2, "sha256": "c", '
+                '"pointerSize": 1}}',
+            )
+        ),
     ],
 )
 def test_an_answer_that_is_none_is_told_in_a_line(served, answer) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from abspos.models import lock
@@ -10,7 +13,10 @@ from abspos.models.hub import HubError, Listing
 from abspos.study.config import load_study
 
 ONE, TWO = "1" * 40, "2" * 40
-FILES = {"config.json": {"bytes": 2, "sha1": "a" * 40}, "model.safetensors": {"bytes": 9}}
+FILES = {
+    "config.json": {"bytes": 2, "sha1": "a" * 40},
+    "model.safetensors": {"bytes": 9, "sha256": "b" * 64},
+}
 
 
 def study(*revisions: str, **others):
@@ -183,12 +189,36 @@ def test_a_lock_reads_as_it_was_written(tmp_path):
     assert "config.json: {bytes: 2, sha1: " in text
 
 
+def locked(name: str, **facts: Any) -> str:
+    """A lock with one file."""
+    one = {"commit": "a" * 40, "files": {name: {"bytes": 2, "sha1": "b" * 40, **facts}}}
+    return json.dumps({"model": {"org/a": {"main": one}}})
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[1]", "model: {a: {b: c}}", "model: {a: {b: {commit: xyz, files: {}}}}", "a: {"]
+    "text",
+    [
+        "",
+        "[1]",
+        "model: {a: {b: c}}",
+        "model: {a: {b: {commit: xyz, files: {}}}}",
+        "a: {",
+        b"model: caf\xe9",
+        "[" * 20000,
+        locked("../config.json"),
+        locked("/etc/config.json"),
+        locked("a/../../b.json"),
+        locked("a\nb"),
+        locked("a", bytes=-1),
+        locked("a", bytes="2"),
+        locked("a", sha1="b"),
+        locked("a", sha256="b" * 64),
+    ],
+    ids=range(15),
 )
 def test_what_is_no_lock_is_told(tmp_path, text):
     path = tmp_path / "x.lock.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(lock.LockError, match=r"x.lock.yaml: cannot be read as a lock.*abspos pin"):
         lock.read(path)
 

@@ -240,7 +240,7 @@ def test_a_path_that_holds_no_model_is_told_before_any_job(tmp_path):
 def test_what_a_gguf_file_cannot_mean_is_told_before_any_job(tmp_path):
     w = GGUFWriter(tmp_path / "model.gguf", "llama")
     w.add_context_length(512)
-    w.add_block_count(2**32 - 1)
+    w.add_block_count(10**9)
     w.add_embedding_length(8)
     w.add_feed_forward_length(8)
     w.add_head_count(2)
@@ -255,7 +255,7 @@ def test_what_a_gguf_file_cannot_mean_is_told_before_any_job(tmp_path):
     layout = Layout(load_study(config(["bos"], source=source)), tmp_path)
     (line,) = misfits(layout, tmp_path)
     assert line.startswith(
-        f"models[m]: {tmp_path}/model.gguf: states llama.block_count 4294967295, but its tensors "
+        f"models[m]: {tmp_path}/model.gguf: states llama.block_count 1000000000, but its tensors "
         "are of 0 blocks"
     )
 

@@ -30,7 +30,7 @@ from huggingface_hub.errors import (  # HTTPError: the base of what its HTTP lib
 
 from abspos.models.families import SAYS, says
 from abspos.models.gaps import Gap
-from abspos.models.listed import COMMIT, digest_as
+from abspos.models.listed import COMMIT, digest_as, is_file
 
 log = logging.getLogger("abspos")
 
@@ -87,15 +87,9 @@ def listing(repo: str, revision: str, kind: str = "model") -> Listing:
     for item in sorted(info.siblings or [], key=lambda item: str(item.rfilename)):
         digest = {"sha256": item.lfs.sha256} if item.lfs else {"sha1": item.blob_id}
         files[item.rfilename] = {"bytes": item.size, **digest}
-    if not COMMIT.fullmatch(str(info.sha)) or not all(map(_is_file, files, files.values())):
+    if not COMMIT.fullmatch(str(info.sha)) or not all(map(is_file, files, files.values())):
         raise HubError(f"{what}: {_odd()}")
     return Listing(str(info.sha), files)
-
-
-def _is_file(name: Any, facts: Mapping[str, Any]) -> bool:
-    """Whether a listing's name, size and digest are such."""
-    size, digest = facts.values()
-    return isinstance(name, str) and isinstance(size, int) and isinstance(digest, str)
 
 
 def _odd() -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from abspos.models.gaps import Gap
-from abspos.models.listed import COMMIT
+from abspos.models.listed import COMMIT, is_file
 from abspos.study.config import Study
 
 #: What a pin is: ``commit``, ``files`` and what the small ones say (abspos.models.families.says),
@@ -72,11 +72,19 @@ def read(path: Path) -> Lock:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         for pins in (pins for repos in found.values() for pins in repos.values()):
             for pin in pins.values():
-                if "gap" not in pin and not (COMMIT.fullmatch(pin["commit"]) and pin["files"]):
+                if "gap" in pin:
+                    continue
+                files = pin["files"]
+                if not (COMMIT.fullmatch(pin["commit"]) and files):
                     raise KeyError("commit")
+                if not all(map(is_file, files, files.values())):
+                    raise KeyError("files")
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+    except (
+        *(OSError, yaml.YAMLError, AttributeError, KeyError, TypeError),
+        *(ValueError, RecursionError),
+    ) as error:
         raise LockError(
             f"{path}: cannot be read as a lock ({type(error).__name__}); delete it and run "
             "`abspos pin`"
