@@ -268,6 +268,12 @@ def test_a_broken_revision_leaves_a_note_and_nothing_else(
     assert [path.name for path in folder.parent.iterdir()] == ["step7.gap.json"]
 
 
+@pytest.mark.parametrize("text", [b"[]", b"null", b"{}", b'{"commit": "1"}', b"\xff", b"[" * 99999])
+def test_a_note_that_cannot_be_read_is_none(text, tmp_path):
+    (tmp_path / "step7.gap.json").write_bytes(text)
+    assert noted(tmp_path / "step7", "1") is None
+
+
 def test_a_hub_out_of_reach_leaves_no_note(publish, loopback, checkpoint, tmp_path):
     source = publish(content(checkpoint))
     loopback.gated["org/tiny"] = "token"

@@ -203,11 +203,17 @@ def test_reads_the_partitions_that_the_profile_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "partitions: 3", "nothing: here", "partitions: {a: [1]}", "a: ["]
+    "text",
+    [
+        *("", "partitions: 3", "nothing: here", "partitions: {a: [1]}", "a: [", b"a: caf\xe9"),
+        *("partitions: {a: {max_mem_mb: much}}", "[" * 20000),
+        "partitions: {a: {max_mem_mb: 1" + "0" * 400 + "}}",
+    ],
+    ids=range(9),
 )
-def test_a_file_without_partitions_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_a_file_without_partitions_is_refused_by_name(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "p.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ResourceError, match=r"slurm_partitions .*p\.yaml"):
         read_limits(path)
     with pytest.raises(ResourceError, match=r"slurm_partitions .*absent\.yaml"):
@@ -215,6 +221,10 @@ def test_a_file_without_partitions_is_refused_by_name(tmp_path: Path, text: str)
     path.write_text("partitions: {a: {max_runtime: soon}}")
     with pytest.raises(ResourceError, match="max_runtime 'soon'"):
         read_limits(path)
+    for value in (".nan", "-1"):
+        path.write_text(f"partitions: {{a: {{max_mem_mb: {value}}}}}")
+        with pytest.raises(ResourceError, match="partition a: max_mem_mb"):
+            read_limits(path)
 
 
 def test_blocks_are_those_of_a_decomposition() -> None:

@@ -28,12 +28,12 @@ def note(folder: str | Path, commit: str, reason: str) -> None:
 
 
 def noted(folder: str | Path, commit: str) -> str | None:
-    """The reason why a commit is broken, or None: no note, or one on another commit."""
+    """The reason why a commit is broken; None without a note on it that can be read."""
     try:
         found = json.loads(note_of(folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(found["reason"]) if found["commit"] == commit else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return str(found["reason"]) if found.get("commit") == commit else None
 
 
 def forget(folder: str | Path) -> bool:

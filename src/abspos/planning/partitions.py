@@ -126,8 +126,13 @@ def read_limits(path: Path | str | None) -> tuple[Limit, ...]:
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))["partitions"]
         return tuple(limit_of(str(name), given or {}) for name, given in found.items())
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+    except ResourceError:
+        raise
+    except (
+        *(OSError, LookupError, TypeError, AttributeError, ValueError, OverflowError),
+        *(RecursionError, yaml.YAMLError),
+    ) as error:
+        reason = next(iter(str(error).splitlines()), "")
         raise ResourceError(
             f"slurm_partitions {str(path)!r}: not a file with `partitions:` and a mapping of "
             f"limits for each ({type(error).__name__}: {reason})"
@@ -136,6 +141,9 @@ def read_limits(path: Path | str | None) -> tuple[Limit, ...]:
 
 def limit_of(name: str, given: Mapping[str, Any]) -> Limit:
     """One entry of a file of partitions."""
+    for key, value in given.items():
+        if key in ("max_mem_mb", "max_threads", "max_gpu") and not float(value) >= 0:
+            raise ResourceError(f"partition {name}: {key} {value!r} is not a number from 0 on")
     return Limit(
         name,
         mem_mb=float(given.get("max_mem_mb", math.inf)),
