@@ -260,8 +260,8 @@ def by_readings(claims: pd.DataFrame) -> str:
     swap, swap_pattern, ntk, ntk_pattern = (numbers[key] for key in wanted)
     return (
         f"Another token in place of BOS removes {swap} of {R} (R) and {swap_pattern} of its "
-        f"pattern over the keys other than position 0; NTK scaling removes {ntk} of R and {ntk_pattern} of "
-        "the pattern."
+        f"pattern over the keys other than position 0; NTK scaling removes {ntk} of R and "
+        f"{ntk_pattern} of the pattern."
     )
 
 
