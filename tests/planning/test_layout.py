@@ -75,10 +75,7 @@ def arms_of(stage: str, *names: str) -> set[str]:
 
 FEW = ("control-noop", "control-repeat", "control-repeat-bos")
 #: Arms that take the first 8, 32 or 64 of any larger number of inputs.
-FIRST = (
-    *(f"standard/{name}" for name in (*FEW, "shift", "no-bos")),
-    *("untrained/bos", "untrained-window/bos"),
-)
+FIRST = tuple(f"standard/{name}" for name in (*FEW, "shift", "no-bos"))
 UNWINDOWED = ("standard", "ntk", "untrained")
 CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("study",), "other", set()),

@@ -11,7 +11,14 @@ import pytest
 
 from abspos.claims.registry import CLAIMS
 from abspos.claims.verdicts import VERDICTS, Claimed, verdict
-from abspos.report.in_words import SENTENCES, SPOKEN, in_words, readings_sentence
+from abspos.report.in_words import (
+    SENTENCES,
+    SPOKEN,
+    by_readings,
+    headline,
+    in_words,
+    readings_sentence,
+)
 from abspos.report.sentences import Sentence, Shown, chosen
 
 SHARE = "share of mask + R"
@@ -98,7 +105,7 @@ def test_what_holds_is_said_with_its_numbers():
     assert list(usual()) == [
         "Both components are present in every variant of the trained weights. At early queries of "
         "the standard model the mask has 25.0 % [20.0, 30.0] of their joint energy and the "
-        "residual stream 75.0 % [70.0, 80.0].",
+        "residual-stream component 75.0 % [70.0, 80.0].",
         "NTK scaling reduces the residual-stream component, as claimed, by 25.0 % [20.0, 30.0].",
         "Under a sliding window the residual-stream component grows with depth at queries that "
         "cannot see position 0: by 0.02 [0.01, 0.03] per layer more than without a window, by "
@@ -288,7 +295,53 @@ def test_what_the_readings_say_together():
         "absent, pattern reproduced)."
     )
     assert readings_sentence(claims()) == ""
-    assert said(apart)[0].startswith("The readings")
+    assert said(apart)[1].startswith("The readings")
+
+
+def test_the_readings_stand_side_by_side():
+    rows = [
+        row(claim, "n", low, low + 0.02, Claimed()) | {"reading": name, "primary": name == "R"}
+        for claim, lows in (("bos-swap", (-0.04, 0.5)), ("ntk-suppresses", (0.07, 0.2)))
+        for name, low in zip(("R", "pattern"), lows, strict=True)
+    ]
+    given = pd.DataFrame(rows)
+    wanted = (
+        "Another token in place of BOS removes -3.0 % [-4.0, -2.0] of the residual-stream "
+        "component (R) and 51.0 % [50.0, 52.0] of its pattern over the keys other than position "
+        "0; NTK scaling removes 8.0 % [7.0, 9.0] of R and 21.0 % [20.0, 22.0] of the pattern."
+    )
+    assert by_readings(given) == wanted
+    assert said(given)[0] == wanted
+    assert headline({"claims": given}) == [("m (r)", wanted)]
+    assert by_readings(given[given["reading"] == "R"]) == ""
+    assert by_readings(claims()) == ""
+
+
+def test_a_sentence_names_the_reading_that_decides():
+    given = claims().assign(reading="pattern")
+    texts = said(given)
+    assert (
+        "NTK scaling reduces the pattern of the residual-stream component, as claimed"
+        in " ".join(texts)
+    )
+    alone = [
+        t for t in texts if "the residual-stream component" in t.replace("the pattern of ", "")
+    ]
+    assert all("the pattern of the residual-stream component" in t for t in alone)
+    assert len(alone) > 3
+
+
+def test_each_kind_of_layers_speaks_for_itself():
+    parts = [
+        claims(ntk=interval).assign(kind=kind)
+        for kind, interval in (("full", (0.2, 0.3)), ("window 512", (0.02, 0.05)))
+    ]
+    mixed = claims().assign(kind="full + window 512", primary=False)
+    found = dict(in_words({"claims": pd.concat([*parts, mixed], ignore_index=True)}))
+    assert list(found) == ["m (full) (r)", "m (window 512) (r)"]
+    ntk = [next(t for t in texts if t.startswith("NTK")) for texts in found.values()]
+    assert "by 25.0 %" in ntk[0]
+    assert "less than 10 points" in ntk[1]
 
 
 def test_models_speak_one_by_one():

@@ -88,8 +88,7 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
     inputs = {(r.variant, r.condition): r.inputs for r in study.runs() if r.model == MODEL}
     fewer = dict.fromkeys((("standard", name) for name in few), 8) | {("standard", "shift"): 32}
     fewer |= {a: 32 for a in arms if a[1].startswith(("silence", "unsink"))}
-    half = [("standard", "no-bos"), ("untrained", "bos"), ("untrained-window", "bos")]
-    fewer |= dict.fromkeys([*half, *(a for a in arms if a[1].startswith("exchange"))], 64)
+    fewer |= {a: 64 for a in arms if a[1].startswith(("exchange", "no-bos"))}
     assert inputs == dict.fromkeys(arms, 128) | fewer
     assert not study.preliminary
 

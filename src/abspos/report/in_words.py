@@ -7,12 +7,14 @@ docs/results.md. A new sentence is one record here. Source: docs/method.md, sect
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
 from abspos.claims import verdicts
 from abspos.claims.registry import CLAIMS, statements
 from abspos.claims.sensitivity import FLIPS, SAME
+from abspos.figures import tidy
 from abspos.report.sentences import (
     ABOVE,
     BELOW,
@@ -38,12 +40,14 @@ LARGER = (
     f"{R.capitalize()} is the larger of the two up to anchor {{above.anchor}}, {ANCHOR}: it has "
     "{above:%} of their joint energy there"
 )
+#: What the deciding numbers are of, by the primary reading.
+NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R}"}
 OTHER = "; in the probability lens it removes {other:%}."
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
         "Both components are present in every variant of the trained weights. At early queries of "
-        "the standard model the mask has {mask:%} of their joint energy and the residual stream "
+        f"the standard model the mask has {{mask:%}} of their joint energy and {R} "
         "{residual:%}.",
         {
             "every": deciding("both-present"),
@@ -222,10 +226,7 @@ def readings_sentence(claims: pd.DataFrame) -> str:
     """
     if "reading" not in claims or claims["reading"].replace("", pd.NA).dropna().nunique() < 2:
         return ""
-    keys = ["claim", "arms", "number", "lens", "summary"]
-    primary = claims[claims["primary"].astype(bool) & claims["reading"].fillna("").ne("")]
-    rows = claims.merge(primary[keys].drop_duplicates(), on=keys)
-    rows = rows[rows["verdict"].isin(verdicts.VERDICTS)]
+    rows = pd.DataFrame(deciding_readings(claims), columns=claims.columns)
     apart = []
     for claim in [name for name in statements() if name in set(rows["claim"])]:
         of_claim = rows[rows["claim"] == claim].groupby("reading", sort=False)
@@ -238,14 +239,69 @@ def readings_sentence(claims: pd.DataFrame) -> str:
     return f"The readings of {R} disagree on {'; '.join(apart)}."
 
 
+def by_readings(claims: pd.DataFrame) -> str:
+    """What two changes remove of R and of its pattern, side by side; empty where one is missing.
+
+    Args:
+        claims: of one model, with the column ``reading``.
+    """
+    if "reading" not in claims:
+        return ""
+    numbers = {
+        (row["claim"], row["reading"]): f"{Shown(row):%}"
+        for row in deciding_readings(claims)
+        if row["lens"] == "log"
+    }
+    wanted = [
+        (claim, name) for claim in ("bos-swap", "ntk-suppresses") for name in ("R", "pattern")
+    ]
+    if not set(wanted) <= set(numbers):
+        return ""
+    swap, swap_pattern, ntk, ntk_pattern = (numbers[key] for key in wanted)
+    return (
+        f"Another token in place of BOS removes {swap} of {R} (R) and {swap_pattern} of its "
+        f"pattern over the keys other than position 0; NTK scaling removes {ntk} of R and "
+        f"{ntk_pattern} of the pattern."
+    )
+
+
+def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The numbers that decide each claim, in every reading."""
+    keys = ["claim", "arms", "number", "lens", "summary"]
+    primary = claims[claims["primary"].astype(bool) & claims["reading"].fillna("").ne("")]
+    rows = claims.merge(primary[keys].drop_duplicates(), on=keys)
+    return rows[rows["verdict"].isin(verdicts.VERDICTS)].to_dict("records")
+
+
+def read_as(sentence: Sentence, own: Tables) -> str:
+    """A sentence on a model's tables, which names the reading that decides its claims.
+
+    The balance is R's on every model.
+    """
+    claims, text = own["claims"], sentence.stated(own)
+    if sentence.number == "balance" or "reading" not in claims:
+        return text
+    (name, *_) = [
+        reading
+        for reading in claims.loc[claims["primary"].astype(bool), "reading"].dropna().unique()
+        if reading in NAMES
+    ] or ["R"]
+    named = NAMES[name]
+    return named.join(text.split(R)).replace(R.capitalize(), named.capitalize())
+
+
 def headline(tables: Tables) -> list[tuple[str, str]]:
-    """The first of the sentences of SENTENCES that holds, by model; empty where none does.
+    """What the readings say side by side, or the first of SENTENCES that holds, by model.
 
     Args:
         tables: as of in_words.
     """
     return [
-        (name, next(filter(None, (one.stated(own) for one in SENTENCES)), ""))
+        (
+            name,
+            by_readings(own["claims"])
+            or next(filter(None, (read_as(one, own) for one in SENTENCES)), ""),
+        )
         for name, own in by_model(tables)
     ]
 
@@ -256,7 +312,9 @@ def of_model(table: pd.DataFrame, model: str, revision: str) -> pd.DataFrame:
 
 
 def by_model(tables: Tables) -> Iterator[tuple[str, Tables]]:
-    """Each model with its revision, and its rows of the tables."""
+    """Each model with its revision, and its rows of the tables; each kind of layers of a hybrid
+    speaks as a model of its own."""
+    tables = {name: tidy.by_kind(table) for name, table in tables.items()}
     runs = tables["claims"][["model", "revision"]].drop_duplicates()
     for model, revision in runs.itertuples(index=False, name=None):
         own = {name: of_model(table, model, revision) for name, table in tables.items()}
@@ -274,7 +332,8 @@ def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
     """
     found = []
     for model, own in by_model(tables):
-        said = [readings_sentence(own["claims"]), *(one.stated(own) for one in SENTENCES)]
+        said = [by_readings(own["claims"]), readings_sentence(own["claims"])]
+        said += [read_as(one, own) for one in SENTENCES]
         said += [*plain_sentences(own), *flip_sentences(own)]
         found.append((model, [text for text in said if text]))
     return found
