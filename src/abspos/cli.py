@@ -124,9 +124,12 @@ def crate(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Estimate the jobs, hours, memory and disk of a study before it runs."""
+    from abspos.inputs.records import InputError
+    from abspos.models.lock import LockError, require_pins
     from abspos.planning.forecast import lines, machine_of
     from abspos.planning.forecast import plan as reckon
     from abspos.planning.misfits import misfits
+    from abspos.planning.preflight import require_texts
     from abspos.study.files import load_files
 
     study = from_config(options, load_files)
@@ -136,12 +139,21 @@ def plan(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     layout = layout_of(options, study)
     checkpoints = layout.root / "results/checkpoints"
+    try:
+        require_texts(layout)
+    except InputError as error:
+        raise UsageError(f"config: {error}") from None
     if refused := misfits(layout, checkpoints):
         raise UsageError(*refused)
     found = reckon(layout, checkpoints, machine, options.cores, options.gpus)
     for line in lines(found, machine, options.cores, options.gpus):
         if line.startswith("wall time") or not options.brief:
             say(line)
+    try:
+        require_pins(study, layout.lock, options.configfile)
+    except LockError as error:
+        for line in str(error).splitlines():
+            say(f"before it runs: {line}")
     return FINE
 
 

@@ -261,6 +261,8 @@ def test_the_command_prints_the_plan_without_importing_torch(tmp_path: Path) -> 
     [
         ("inputs: {nmber: 3}\n", "did you mean 'number'?"),
         ("- a\n", "study.yaml: holds no keys; a config is a mapping"),
+        ("inputs: {corpus: nosuch}\n", "nosuch' cannot be read as a folder"),
+        ("inputs: {number: 100000000}\n", "config: inputs.number: value 100000000"),
         (None, "study.yaml: no such file"),
     ],
 )
@@ -273,6 +275,15 @@ def test_mistakes_are_told(tmp_path: Path, capsys, text: str | None, told: str) 
     arguments = ["plan", "--project", str(ROOT), "--configfile", str(change)]
     assert cli.main(arguments) == cli.USAGE
     assert told in capsys.readouterr().err
+
+
+def test_the_command_says_what_is_to_be_pinned_before_a_run(tmp_path: Path, capsys) -> None:
+    change = tmp_path / "study.yaml"
+    source = {"type": "hub", "repo": "org/model-7b", "revisions": ["main"]}
+    change.write_text(json.dumps({"models": [{"name": "m", "source": source}]}))
+    assert main(["plan", "--project", str(ROOT), "--configfile", str(change)]) == FINE
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("before it runs: org/model-7b: main not pinned to a commit yet; run ")
 
 
 def test_the_command_refuses_what_has_no_model_and_never_guesses_a_file_that_is_there(

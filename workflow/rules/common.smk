@@ -5,15 +5,14 @@ import sys
 
 from abspos.audit.code import shipped, sources
 from abspos.figures.facts import facts, sections
-from abspos.inputs.corpus import check_corpus
-from abspos.inputs.records import InputError, Keys
+from abspos.inputs.records import InputError
 from abspos.planning.at_hand import load_at_hand
 from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
 from abspos.planning.misfits import misfits
 from abspos.planning.partitions import ResourceError, read_limits
 from abspos.planning.requests import ON_DEVICE, refusals, request
-from abspos.planning.preflight import memory_mb, read_only, settle
+from abspos.planning.preflight import memory_mb, read_only, require_texts, settle
 from abspos.planning.variations import other_studies
 from abspos.study.conditions import chooses_heads
 from abspos.study.config import SLURM, ConfigError
@@ -30,9 +29,7 @@ try:
     )
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY, code=ROOT)
-    if STUDY.inputs.dataset is None:
-        inputs, keys = STUDY.inputs, Keys(**LAYOUT.keys())
-        check_corpus(LAYOUT.corpus_folder(), inputs.number, inputs.length, keys)
+    require_texts(LAYOUT)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
     sys.exit(f"config: {len(str(error).splitlines())} to correct\n{error}")

@@ -10,6 +10,23 @@ from pathlib import Path
 
 import psutil
 
+from abspos.inputs.corpus import check_corpus
+from abspos.inputs.records import Keys
+from abspos.planning.layout import Layout
+
+
+def require_texts(layout: Layout) -> None:
+    """Refuse a study whose corpus is missing, or certainly too small; a data set of the hub comes
+    with a job of its own.
+
+    Raises:
+        InputError: what is wrong with the corpus, in one line.
+    """
+    inputs = layout.study.inputs
+    if inputs.dataset is None:
+        folder = Path(layout.root, layout.corpus_folder())
+        check_corpus(folder, inputs.number, inputs.length, Keys(**layout.keys()))
+
 
 def settle(*folders: str | Path) -> list[Path]:
     """Set the time of files from the future to now.
