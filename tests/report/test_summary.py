@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from abspos.claims.rows import UNTRAINED
 from abspos.csv_tables import write_csv
 from abspos.report.summary import summary
 
@@ -38,6 +39,30 @@ def test_the_weakest_primary_verdict_of_each_claim(tmp_path):
         "n at r, preliminary: 16 inputs",
         "  one     violated",
         f"report: {tmp_path / 'claims.csv'}",
+    ]
+
+
+def test_random_weights_have_no_verdict(tmp_path):
+    given = row("both-present", None) | {"note": UNTRAINED}
+    other = row("sink-readers", None) | {"note": "beside the claim"}
+    assert lines(tmp_path, [row("one", "absent"), given, other]) == [
+        "m at r",
+        "  one           absent",
+        f"  both-present  {UNTRAINED}",
+        f"report: {tmp_path / 'claims.csv'}",
+    ]
+
+
+def test_each_kind_of_layers_has_its_verdicts(tmp_path):
+    kinds = {"full": "absent", "window 512": "reproduced"}
+    rows = [row("one", verdict) | {"kind": kind} for kind, verdict in kinds.items()]
+    mixed = row("one", "opposite", primary=False) | {"kind": "full + window 512"}
+    found = lines(
+        tmp_path, [*(r | {"summary": "median"} for r in rows), mixed | {"summary": "mean"}]
+    )
+    assert found[:-1] == [
+        *("m (full) at r", "  one  absent"),
+        *("m (window 512) at r", "  one  reproduced"),
     ]
 
 

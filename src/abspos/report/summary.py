@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from abspos.claims.rows import UNTRAINED
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
+from abspos.figures import tidy
 from abspos.stores import StoreError
 
 #: Pages of a study, the first that exists is named.
@@ -18,7 +20,8 @@ PAGES = ("index.html", "report.html", "front.rst")
 def summary(results: Path) -> Iterator[str]:
     """Each claim's verdict for each model, in both lenses, and the page to read.
 
-    A claim with several primary numbers has the weakest verdict of them, as in the report.
+    A claim with several primary numbers has the weakest verdict of them, as in the report; each
+    kind of layers of a hybrid stands as a model of its own. Random weights get no verdict.
 
     Args:
         results: the study's folder.
@@ -29,8 +32,11 @@ def summary(results: Path) -> Iterator[str]:
     path = results / "claims.csv"
     if not path.is_file():
         raise StoreError(f"{path}: missing; run snakemake to make it")
-    table = read_csv(path)
-    rows = table[table["primary"].astype(bool) & table["verdict"].isin(VERDICTS)]
+    table = tidy.by_kind(read_csv(path))
+    judged = table["verdict"].isin(VERDICTS)
+    table = table.assign(verdict=table["verdict"].where(judged, UNTRAINED))
+    random = table.get("note", pd.Series("", table.index)).eq(UNTRAINED)
+    rows = table[table["primary"].astype(bool) & (judged | random)]
     width = max(map(len, rows["claim"]), default=0)
     for (model, revision), of_model in rows.groupby(["model", "revision"], sort=False):
         few = bool(of_model["preliminary"].fillna(False).any())
@@ -45,7 +51,7 @@ def summary(results: Path) -> Iterator[str]:
 def in_lenses(rows: pd.DataFrame) -> str:
     """The weakest verdict of some rows: one where the lenses agree, else one for each."""
     found = {
-        lens: min(of_lens["verdict"], key=VERDICTS.index)
+        lens: min(of_lens["verdict"], key=[*VERDICTS, UNTRAINED].index)
         for lens, of_lens in rows.fillna({"lens": ""}).groupby("lens", sort=False)
     }
     if len(set(found.values())) == 1:
