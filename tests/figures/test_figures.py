@@ -258,6 +258,8 @@ def test_kinds_of_layers_of_a_hybrid_stand_as_models_of_their_own():
     shown = {model: list(part["estimate"]) for model, part in found.groupby("model")}
     assert shown == {"m (full)": [2.0, 3.0], "m (sliding)": [2.0, 4.0], "n": [5.0]}
     assert tidy.title("m (full, theta 1e6)", "0" * 12) == "m @ 00000000\n(full, theta 1e6)"
+    alone = table[table["kind"].isin(["full", "sliding"])]  # a table without rows over both
+    assert set(tidy.by_kind(alone)["model"]) == {"m (full)", "m (sliding)", "n"}
     plain = table.drop(columns="kind")
     assert tidy.by_kind(plain) is plain
 

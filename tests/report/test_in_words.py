@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from abspos.claims.registry import CLAIMS
+from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.claims.verdicts import VERDICTS, Claimed, verdict
 from abspos.report.in_words import (
     SENTENCES,
@@ -339,6 +340,17 @@ def test_each_kind_of_layers_speaks_for_itself():
     mixed = claims().assign(kind="full + window 512", primary=False)
     found = dict(in_words({"claims": pd.concat([*parts, mixed], ignore_index=True)}))
     assert list(found) == ["m (full) (r)", "m (window 512) (r)"]
+    flips = {"claim": "bos-swap", "choice": "early 16", "change": FLIPS, "reading": "R"}
+    sensitivity = pd.DataFrame(
+        [
+            flips | {"model": "m", "revision": "r", "kind": kind, "change": change}
+            for kind, change in (("full", FLIPS), ("window 512", SAME))
+        ]
+    )
+    tables = {"claims": pd.concat([*parts, mixed], ignore_index=True), "sensitivity": sensitivity}
+    ends = [texts[-1] for _, texts in in_words(tables)]
+    assert ends[0] == "Verdicts flip under other choices: bos-swap (R: early 16)."
+    assert ends[1] == "No verdict flips under another choice."
     ntk = [next(t for t in texts if t.startswith("NTK")) for texts in found.values()]
     assert "by 25.0 %" in ntk[0]
     assert "less than 10 points" in ntk[1]

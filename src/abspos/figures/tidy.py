@@ -38,10 +38,17 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     Rows over layers of several kinds decide nothing and go; those that no summary over layers
     makes, such as losses, stand with every kind.
     """
-    if "kind" not in table or not table["kind"].astype(str).str.contains("+", regex=False).any():
+    if "kind" not in table:
         return table
     kinds = table["kind"].fillna("").astype(str)
     mixed = kinds.str.contains("+", regex=False)
+    several = table[kinds.ne("")].groupby(RUN)["kind"].nunique()
+    hybrid = {
+        *several[several > 1].index,
+        *table.loc[mixed, RUN].itertuples(index=False, name=None),
+    }
+    if not hybrid:
+        return table
     shared = table[mixed & (table.get("summary", pd.Series("", table.index)).fillna("") == "")]
     own = table[~mixed]
     parts = [own]
@@ -49,7 +56,6 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
         model, revision = map(str, run)
         for kind in dict.fromkeys(of(own, (model, revision))["kind"].dropna().astype(str)):
             parts.append(rows.assign(kind=kind))
-    hybrid = set(table.loc[mixed, RUN].itertuples(index=False, name=None))
     found = pd.concat(parts).sort_index(kind="stable")
     pairs = zip(found["model"], found["revision"], found["kind"].fillna(""), strict=True)
     named = [f"{m} ({k})" if (m, r) in hybrid and k else m for m, r, k in pairs]
