@@ -37,6 +37,9 @@ PLAIN = {
     "position 0 explains",
 }
 
+#: The verdict on a theorem.
+THEOREM = "holds by construction"
+
 Line = Mapping[str, str]
 
 
@@ -87,14 +90,13 @@ def deciding(lines: Sequence[Line]) -> list[Line]:
     Errors of theorems have no interval and share a tolerance, so only the largest is shown.
     """
     weakest = unmarked(verdict(lines, "log"))
-    first: dict[str, Line] = {}
-    for line in lines:
-        if unmarked(line["verdict, log lens"]) == weakest:
-            first.setdefault(line["number"], line)
-    rows = list(first.values())
-    if weakest == "holds by construction":
+    rows = [line for line in lines if unmarked(line["verdict, log lens"]) == weakest]
+    if weakest == THEOREM:
         return [max(rows, key=lambda line: float(line["log lens"]))]
-    return rows
+    first: dict[str, Line] = {}
+    for line in rows:
+        first.setdefault(line["number"], line)
+    return list(first.values())
 
 
 def clause(lines: Sequence[Line]) -> str:
@@ -109,7 +111,8 @@ def clause(lines: Sequence[Line]) -> str:
 def verdicts_table(page: str) -> str:
     """One line per claim: statement, verdict, number with interval, and its quantity.
 
-    Of several models, and of kinds of layers, one line each below the claim's statement.
+    Of several models, and of kinds of layers, one line each below the claim's statement, but one
+    for all where a claim is a theorem. Intervals are those over inputs.
 
     Args:
         page: text of docs/results.md.
@@ -120,13 +123,22 @@ def verdicts_table(page: str) -> str:
     several = any(model for by_model in found.values() for model in by_model)
     rows = []
     for claim, by_model in found.items():
-        statement = f"{statements()[claim]} (`{claim}`)"
+        statement, last = f"{statements()[claim]} (`{claim}`)", ""
+        if all(both_lenses(lines) == THEOREM for lines in by_model.values()):
+            by_model = {"all": [line for lines in by_model.values() for line in lines]}
         for model, lines in by_model.items():
             shown = deciding(lines)
-            numbers = "; ".join(line["log lens"] for line in shown)
-            rows.append([statement, *[model] * several, both_lenses(lines), numbers, clause(shown)])
-            statement = ""
+            numbers = "; ".join(line["log lens"].partition(", sources")[0] for line in shown)
+            about = clause(shown)
+            named = [without_revision(model)] * several
+            rows.append([statement, *named, both_lenses(lines), numbers, about * (about != last)])
+            statement, last = "", about
     return markdown_table([SHORT_HEAD[0], *["model"] * several, *SHORT_HEAD[1:]], rows)
+
+
+def without_revision(model: str) -> str:
+    """A model's name, with its kind of layers, less its revision behind it."""
+    return re.sub(r" \([0-9a-f]{12}\)$", "", model)
 
 
 def sentences(page: str) -> str:
