@@ -307,9 +307,9 @@ def test_the_readings_stand_side_by_side():
     ]
     given = pd.DataFrame(rows)
     wanted = (
-        "Another token in place of BOS removes -3.0 % [-4.0, -2.0] of the residual-stream "
-        "component (R) and 51.0 % [50.0, 52.0] of its pattern over the keys other than position "
-        "0; NTK scaling removes 8.0 % [7.0, 9.0] of R and 21.0 % [20.0, 22.0] of the pattern."
+        "Another token in place of BOS adds 3.0 % [2.0, 4.0] to the residual-stream component (R) "
+        "and removes 51.0 % [50.0, 52.0] of its pattern over the keys other than position 0; NTK "
+        "scaling removes 8.0 % [7.0, 9.0] of R and removes 21.0 % [20.0, 22.0] of the pattern."
     )
     assert by_readings(given) == wanted
     assert said(given)[0] == wanted

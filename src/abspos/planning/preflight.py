@@ -25,7 +25,8 @@ def require_texts(layout: Layout) -> None:
     inputs = layout.study.inputs
     if inputs.dataset is None:
         folder = Path(layout.root, layout.corpus_folder())
-        check_corpus(folder, inputs.number, inputs.length, Keys(**layout.keys()))
+        keys = Keys(inputs.text, inputs.id, inputs.source)
+        check_corpus(folder, inputs.number, inputs.length, keys)
 
 
 def settle(*folders: str | Path) -> list[Path]:

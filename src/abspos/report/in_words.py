@@ -6,7 +6,7 @@ docs/results.md. A new sentence is one record here. Source: docs/method.md, sect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -247,22 +247,33 @@ def by_readings(claims: pd.DataFrame) -> str:
     """
     if "reading" not in claims:
         return ""
-    numbers = {
-        (row["claim"], row["reading"]): f"{Shown(row):%}"
+    rows = {
+        (row["claim"], row["reading"]): row
         for row in deciding_readings(claims)
         if row["lens"] == "log"
     }
-    wanted = [
-        (claim, name) for claim in ("bos-swap", "ntk-suppresses") for name in ("R", "pattern")
-    ]
-    if not set(wanted) <= set(numbers):
+    names = {
+        "bos-swap": (f"{R} (R)", "its pattern over the keys other than position 0"),
+        "ntk-suppresses": ("R", "the pattern"),
+    }
+    keys = {(claim, reading) for claim in names for reading in ("R", "pattern")}
+    if not keys <= set(rows):
         return ""
-    swap, swap_pattern, ntk, ntk_pattern = (numbers[key] for key in wanted)
-    return (
-        f"Another token in place of BOS removes {swap} of {R} (R) and {swap_pattern} of its "
-        f"pattern over the keys other than position 0; NTK scaling removes {ntk} of R and "
-        f"{ntk_pattern} of the pattern."
+    swap, ntk = (
+        " and ".join(
+            removed(rows[claim, name], what)
+            for name, what in zip(("R", "pattern"), whats, strict=True)
+        )
+        for claim, whats in names.items()
     )
+    return f"Another token in place of BOS {swap}; NTK scaling {ntk}."
+
+
+def removed(row: Mapping[Any, Any], what: str) -> str:
+    """What a change removes of something, or adds to it, in per cent."""
+    if row["estimate"] < 0:
+        return f"adds {Shown(row):-%} to {what}"
+    return f"removes {Shown(row):%} of {what}"
 
 
 def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
