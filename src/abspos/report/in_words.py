@@ -279,7 +279,8 @@ def removed(row: Mapping[Any, Any], what: str) -> str:
 def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
     """The numbers that decide each claim, in every reading."""
     keys = ["claim", "arms", "number", "lens", "summary"]
-    primary = claims[claims["primary"].astype(bool) & claims["reading"].fillna("").ne("")]
+    read = claims["reading"].notna() & claims["reading"].ne("")
+    primary = claims[claims["primary"].astype(bool) & read]
     rows = claims.merge(primary[keys].drop_duplicates(), on=keys)
     return rows[rows["verdict"].isin(verdicts.VERDICTS)].to_dict("records")
 
