@@ -1006,6 +1006,14 @@ def test_fingerprint(table):
     assert [row["primary"] for row in rows] == [True, True, False, False]
 
 
+def test_fingerprint_of_each_kind_is_of_its_own_heads(of_kinds):
+    rows = rows_of(of_kinds, "fingerprint", number="variance explained", summary="median")
+    readers = rows["note"].str.extract(r"(\d+) sink readers")[0].astype(int)
+    by_kind = dict(zip(rows["kind"], readers, strict=True))
+    assert by_kind["full"] + by_kind["sliding"] == by_kind["full+sliding"]
+    assert rows["estimate"].nunique() == 3
+
+
 def test_no_fingerprint():
     rows = judged("fingerprint", evidence(study(), strength=0.0)).iloc[1:]
     assert "reproduced" not in set(rows["verdict"])

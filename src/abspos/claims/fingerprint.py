@@ -6,6 +6,7 @@ Source: docs/method.md, section 5.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,6 +40,9 @@ def fingerprint(evidence: Evidence) -> Iterator[Row]:
         if arm.variant == "standard" and own.writes is not None and evidence.has(arm)
     }
     design = design_of(arms, evidence.seed)
+    if len(design.readers):  # a row of one kind of layers is of that kind's heads
+        counted = evidence.counting(len(design.readers))
+        design = replace(design, readers=design.readers & counted[:, None])
     if why := design.lacks():
         yield not_testable(f"crossed design of bos and swap-token: {why}", claimed=SHARE)
         return
