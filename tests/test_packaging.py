@@ -302,10 +302,10 @@ sys.meta_path.insert(0, Block)
 """
 #: What the light core does: all public functions, quickly imported.
 CORE = """
-import json, sys, time
-began = time.perf_counter()
+import json, sys
+before = len(sys.modules)
 import abspos
-seconds = time.perf_counter() - began
+modules = len(sys.modules) - before
 early = sorted({"torch", "numpy", "xarray", "pandas"} & {*sys.modules})
 import numpy as np, xarray as xr
 from pathlib import Path
@@ -319,7 +319,7 @@ Path(sys.argv[1], "claims.csv").write_text("claim,model\\nbos-swap,0042\\n")
 results = abspos.open_results(sys.argv[1])
 loaded = abspos.load_components(store, check=True)
 print(json.dumps({
-    "file": abspos.__file__, "version": abspos.__version__, "seconds": seconds, "early": early,
+    "file": abspos.__file__, "version": abspos.__version__, "modules": modules, "early": early,
     "energies": found["energy"].shape, "model": results.tables["claims"]["model"][0],
     "same": bool((results.components()["mask"] == loaded["mask"]).all()),
     "typed": Path(abspos.__file__).with_name("py.typed").is_file(),
@@ -364,7 +364,7 @@ def test_the_wheel_does_what_import_abspos_promises_without_any_extra(
     assert Path(told["file"]).is_relative_to(fresh.parent)
     assert told["version"] == PROJECT["project"]["version"]
     assert told["early"] == []
-    assert told["seconds"] < 0.3
+    assert told["modules"] < 100  # numpy alone brings 150
     assert told["energies"] == [2, 2, 6, 2]
     assert told["model"] == "0042"
     assert told["same"]

@@ -163,3 +163,12 @@ def test_no_job_depends_on_the_whole_study(script):
     lines = sources(Path("workflow/scripts") / f"{script}.py", ROOT)
     paths = {line.rpartition(":")[0].removeprefix("src/abspos/") for line in lines}
     assert not paths & WHOLE_STUDY
+
+
+def test_no_test_measures_a_time():
+    """A busy machine would turn it red: timings are ratios, in benchmarks."""
+    clocks = {"perf_counter", "perf_counter_ns", "process_time", "process_time_ns", "timeit"}
+    for path in (ROOT / "tests").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = {getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(tree)}
+        assert not named & clocks, path
