@@ -12,6 +12,7 @@ import pytest
 from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.claims.verdicts import VERDICTS, Claimed, verdict
+from abspos.report import in_words as module
 from abspos.report.in_words import (
     SENTENCES,
     SPOKEN,
@@ -24,6 +25,7 @@ from abspos.report.sentences import Sentence, Shown, chosen
 
 SHARE = "share of mask + R"
 SWAP = "swap-token: energy reduction"
+EXCHANGE = "readers less others"
 
 
 def row(claim: str, number: str, low: float, high: float, claimed: Claimed, **others: Any) -> dict:
@@ -56,6 +58,9 @@ def claims(**intervals: tuple[float, float]) -> pd.DataFrame:
         "untrained": (0.02, 0.04),
         "between": (0.2, 0.4),
         "swap": (0.35, 0.45),
+        "exchange": (0.6, 0.7),
+        "exchange of change": (0.3, 0.4),
+        "token": (0.5, 0.6),
     } | intervals
     share, reduction, size = Claimed(least=0.01), Claimed(least=0.1), Claimed(0.4, 0.1)
     grown = ("window-accumulates", "difference of slopes [energy per layer]")
@@ -68,6 +73,14 @@ def claims(**intervals: tuple[float, float]) -> pd.DataFrame:
         row("standard-between", "smaller", *found["between"], reduction),
         row("bos-swap", SWAP, *found["swap"], size),
         row("bos-swap", SWAP, -0.2, -0.1, size, lens="probability", primary=False),
+        row("sink-readers", f"{EXCHANGE}: share of energy", *found["exchange"], share),
+        row(
+            "sink-readers",
+            f"{EXCHANGE}: share of the bos-swap change",
+            *found["exchange of change"],
+            share,
+        ),
+        row("fingerprint", "variance explained", *found["token"], share),
     ]
     return pd.DataFrame(rows)
 
@@ -87,6 +100,18 @@ def balance(*numbers: float, variant: str = "standard", condition: str = "bos") 
             "ci_high": np.array(numbers) + 0.05,
         }
     )
+
+
+def factorial(**shares: float) -> pd.DataFrame:
+    """Effects of the shift pair on R, each within a tenth, over layers and in one of them."""
+    row = {"model": "m", "revision": "r", "component": "residual", "lens": "log"}
+    rows = [
+        row | {"summary": "median", "layer": layer, "effect": effect.replace("_", " "), "share": x}
+        for effect, share in shares.items()
+        for layer, x in ((np.nan, share), (0.0, 0.0))
+    ]
+    found = pd.DataFrame(rows)
+    return found.assign(ci_low=found["share"] - 0.05, ci_high=found["share"] + 0.05)
 
 
 def said(given: pd.DataFrame, **others: pd.DataFrame) -> list[str]:
@@ -112,10 +137,17 @@ def test_what_holds_is_said_with_its_numbers():
         "cannot see position 0: by 0.02 [0.01, 0.03] per layer more than without a window, by "
         "0.03 [0.02, 0.04] more than with untrained weights.",
         "Standard RoPE lies between NTK scaling and a sliding window: the smaller of the two "
-        "differences is 30.0 % [20.0, 40.0] of its energy.",
+        "differences is 30.0 % [20.0, 40.0] of the residual-stream component.",
         "Replacing the embedding of BOS by another token's removes 40.0 % [35.0, 45.0] of the "
         "residual-stream component, which agrees with the claimed 40 %; in the probability lens it "
-        "removes -15.0 % [-20.0, -10.0].",
+        "adds 15.0 % [10.0, 20.0].",
+        "Heads that attend to position 0, given another token's key and value there, remove more "
+        "of the residual-stream component than all other heads do: by 65.0 % [60.0, 70.0] of its "
+        "energy.",
+        "Heads that attend to position 0 make more of the change of the residual-stream component "
+        "under another token than all other heads do: by 35.0 % [30.0, 40.0] of it.",
+        "Heads that attend to position 0 pass on the token that stands there: it explains 55.0 % "
+        "[50.0, 60.0] of the variance of what they write from that position.",
     ]
 
 
@@ -149,7 +181,17 @@ def test_what_holds_is_said_with_its_numbers():
         ({"swap": (0.6, 0.7)}, "agrees with", "more than the claimed 40 %"),
         ({"swap": (0.1, 0.7)}, "agrees with", "too wide an interval to confirm"),
         ({"swap": (-0.3, -0.2)}, "agrees with", "raises the residual-stream component"),
-        ({"swap": (-0.3, 0.3)}, "agrees with", "leaves open whether it changes anything"),
+        (
+            {"swap": (-0.3, 0.1)},
+            "agrees with",
+            "adds 10.0 % [-10.0, 30.0] to the residual-stream component, which leaves open whether",
+        ),
+        ({"exchange": (-0.3, -0.2)}, "remove more of", "heads do: by 25.0 % [20.0, 30.0] of its"),
+        ({"exchange": (-0.01, 0.008)}, "remove more of", "remove no more of"),
+        ({"exchange": (-0.1, 0.2)}, "remove more of", "remove perhaps more of"),
+        ({"exchange of change": (-0.3, -0.2)}, "make more of", "make less of the change"),
+        ({"token": (-0.01, 0.005)}, "explains 55.0 %", "do not pass on"),
+        ({"token": (-0.1, 0.2)}, "explains 55.0 %", "there is open: it"),
     ],
 )
 def test_a_sentence_that_its_numbers_do_not_carry_is_not_said(changed, before, after):
@@ -214,17 +256,28 @@ def test_random_weights_are_said_to_have_the_larger_mask_only_if_they_have(numbe
     assert any("With random weights the mask component is the larger" in t for t in found) == held
 
 
+def test_whose_doing_r_is_needs_both_parts():
+    found = said(claims(), factorial=factorial(key_0=0.9, all_but_key_0=0.1))
+    assert (
+        "Of the residual-stream component between the same words at two places, key 0 alone makes "
+        "90.0 % [85.0, 95.0], the queries and all other keys 10.0 % [5.0, 15.0]." in found
+    )
+    assert not any("key 0" in text for text in said(claims(), factorial=factorial(key_0=0.9)))
+
+
 def test_a_claim_that_cannot_be_tested_says_why():
-    rows = claims().to_dict("records")
+    rows = [row for row in claims().to_dict("records") if row["claim"] != "sink-readers"]
     rows += [rows[2] | {"claim": "sink-readers", "verdict": "not testable", "note": "needs x"}]
     assert "This study cannot test sink-readers: needs x." in said(pd.DataFrame(rows))
 
 
-def test_a_claim_without_words_of_its_own_says_its_weakest_verdict():
-    first = row("fingerprint", "variance explained", 0.2, 0.4, Claimed(least=0.01))
+def test_a_claim_without_words_of_its_own_says_its_weakest_verdict(monkeypatch):
+    monkeypatch.setattr(module, "SPOKEN", [name for name in SPOKEN if name != "fingerprint"])
+    first = row("fingerprint", "variance", 0.2, 0.4, Claimed(least=0.01))
     second = row("fingerprint", "accuracy", -0.1, 0.2, Claimed(least=0.01))
     theorem = first | {"claimed": "<= 0", "verdict": "holds by construction"}
-    found = said(pd.DataFrame([*claims().to_dict("records"), theorem, first, second]))
+    rows = [row for row in claims().to_dict("records") if row["claim"] != "fingerprint"]
+    found = said(pd.DataFrame([*rows, theorem, first, second]))
     assert found[-1] == "The verdict on fingerprint is inconclusive: accuracy, 0.05 [-0.1, 0.2]."
 
 
@@ -235,7 +288,7 @@ def test_every_measured_claim_is_spoken_of():
         if claim.kind == "measured" and claim.name not in SPOKEN
     ]
     found = said(pd.DataFrame([*claims().to_dict("records"), *rows]))
-    assert len(found) == len(SPOKEN) + len(rows)
+    assert len(found) == len(SPOKEN) + 1 + len(rows)  # two of sink-readers
 
 
 def changes(**rows: str) -> pd.DataFrame:
@@ -408,11 +461,14 @@ def test_every_sentence_can_be_said():
             ).assign(ci_low=0.3, ci_high=0.5)
         },
     ]
+    tables.append({"factorial": factorial(key_0=0.9, all_but_key_0=0.1)})
     intervals = [(0.2, 0.3), (0.02, 0.05), (-0.3, -0.2), (-0.3, 0.2), (0.05, 0.2)]
     swaps = [(0.35, 0.45), (0.15, 0.25), (0.6, 0.7), (0.1, 0.7), (-0.05, 0), (-0.3, -0.2), (-1, 1)]
     given = [({"ntk": x, "between": x}, {}) for x in intervals]
     given += [({"swap": x}, {}) for x in swaps] + [({"standard": (-1, 1)}, {})]
     given += [({}, table) for table in tables]
+    shares = [(0.2, 0.3), (-0.3, -0.2), (-0.01, 0.005), (-0.3, 0.2), (0.005, 0.2)]
+    given += [({"exchange": x, "exchange of change": x, "token": x}, {}) for x in shares]
     for changed, others in given:
         all_tables = {"claims": claims(**changed), **others}
         unsaid = (one for one in SENTENCES if one.text not in texts)

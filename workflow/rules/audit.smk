@@ -8,6 +8,7 @@ rule front:
         sensitivity=rules.sensitivity.output.table,
         controls=result("statistics/controls.csv"),
         balance=result("statistics/balance.csv"),
+        factorial=result("statistics/factorial.csv"),
         swaps=rules.claims.output.swaps,
         schematic=result(f"figures/schematic.{SHOWN}"),
     output:

@@ -10,7 +10,7 @@ rule page:
             rules.sensitivity.output.table,
             *(
                 result(f"statistics/{table}.csv")
-                for table in ("controls", "balance", "energies", "sinks")
+                for table in ("controls", "balance", "factorial", "energies", "sinks")
             ),
         ],
         figures=[f"{RESULTS}/figures/{figure}.{SHOWN}" for figure in LAYOUT.figures()],

@@ -13,6 +13,6 @@ with job(snakemake):
         snakemake.params.config,
         snakemake.input.checkpoints,
         snakemake.input.controls,
-        {"balance": snakemake.input.balance, "swaps": snakemake.input.swaps},
+        {name: snakemake.input[name] for name in ("balance", "factorial", "swaps")},
         snakemake.input.schematic,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from abspos.claims.verdicts import NOT_TESTABLE
-from abspos.csv_tables import read_csv, write_csv
+from abspos.csv_tables import as_text, read_csv, write_csv
 from abspos.study.conditions import split
 
 #: What a number of a claim is known by, in whatever study.
@@ -100,13 +100,14 @@ def verdict_changes(
 
 def known(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with their key columns as strings."""
-    text = rows.assign(**{name: rows[name].fillna("").astype(str) for name in KEY})
+    text = rows.assign(**{name: as_text(rows[name]) for name in KEY})
     return text.assign(arms=text["arms"].map(tokens_as_one)).drop(columns="summary")
 
 
 def fragile(claims: pd.DataFrame, sensitivity: pd.DataFrame) -> pd.DataFrame:
     """The claim table with a column ``fragile``: choices under which a row's verdict flips."""
-    flips = sensitivity[sensitivity["change"] == FLIPS].fillna("")
+    flips = sensitivity[sensitivity["change"] == FLIPS]
+    flips = flips.assign(**{name: as_text(flips[name]) for name in KEY})
     by_key = {tuple(map(str, key)): ", ".join(rows["choice"]) for key, rows in flips.groupby(KEY)}
     keys = known(claims)[KEY].itertuples(index=False, name=None)
     found = [by_key.get(tuple(key), "") for key in keys]

@@ -16,6 +16,7 @@ import xarray as xr
 from abspos.claims.evidence import Evidence
 from abspos.claims.exchanges import exchanges_of
 from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
+from abspos.csv_tables import as_text
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates
@@ -104,7 +105,7 @@ def with_sources(claims: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
     ends = {"ci_low": "source_low", "ci_high": "source_high"}
 
     def keys(table: pd.DataFrame) -> pd.DataFrame:
-        return table.assign(**{name: table[name].fillna("").astype(str) for name in known})
+        return table.assign(**{name: as_text(table[name]) for name in known})
 
     over = keys(choices[choices["choice"] == OVER])[[*known, *ends]].rename(columns=ends)
     found = keys(claims)[known].merge(over, on=known, how="left", validate="many_to_one")

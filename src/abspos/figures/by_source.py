@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from abspos.claims.sensitivity import tokens_as_one
 from abspos.claims.sources import ONE, WITHOUT
+from abspos.csv_tables import as_text
 from abspos.figures import marks, style, tidy
 from abspos.figures.claims_forest import unit
 
@@ -111,8 +112,9 @@ def panels(claims: pd.DataFrame, table: pd.DataFrame) -> dict[tuple[str, ...], l
         name for name in (*tidy.RUN, *NUMBER, "lens", "reading") if name in claims and name in table
     ]
     found: dict[tuple[str, ...], list[Number]] = {}
+    names = table[known].apply(as_text)
     for row in primary.to_dict("records"):
-        same = (table[known].fillna("") == pd.Series(row)[known].fillna("")).all(axis=1)
+        same = names.eq(as_text(pd.Series(row)[known])).all(axis=1)
         if same.any():
             about = (str(row["claim"]), tokens_as_one(str(row["arms"])), str(row["number"]))
             found.setdefault(about, []).append((row, table[same]))

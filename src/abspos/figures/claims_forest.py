@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from abspos.csv_tables import as_text
 from abspos.documents import MIN_INPUTS
 from abspos.figures import scales, style, tidy
 
@@ -128,8 +129,8 @@ def shown(claims: pd.DataFrame) -> pd.DataFrame:
     """The rows that one figure can hold: medians over heads, of bos-swap the energy reduction."""
     if claims.empty:
         return claims
-    rows = claims[claims["summary"].fillna("") != "mean"]
-    number = rows["number"].fillna("").astype(str)
+    rows = claims[claims["summary"] != "mean"]
+    number = as_text(rows["number"])
     other_swaps = (rows["claim"] == "bos-swap") & ~number.str.endswith("energy reduction")
     return rows[~other_swaps | (number == "")]
 
@@ -165,7 +166,7 @@ def panels_of(claims: pd.DataFrame) -> list[Panel]:
         label=[label(row) for row in claims.to_dict("records")],
         unit=[
             unit(*pair)
-            for pair in zip(claims["number"].fillna(""), claims["lens"].fillna(""), strict=True)
+            for pair in zip(as_text(claims["number"]), as_text(claims["lens"]), strict=True)
         ],
         theorem=claims["verdict"].eq("holds by construction")
         | claims["claimed"].astype(str).str.startswith("<="),

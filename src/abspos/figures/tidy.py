@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from abspos.csv_tables import as_text
+
 MOST_REVISIONS = 5  # of a model that have a part each in a figure
 RUN = ["model", "revision"]
 
@@ -40,7 +42,7 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     """
     if "kind" not in table:
         return table
-    kinds = table["kind"].fillna("").astype(str)
+    kinds = as_text(table["kind"])
     mixed = kinds.str.contains("+", regex=False)
     several = table[kinds.ne("")].groupby(RUN)["kind"].nunique()
     hybrid = {
@@ -49,7 +51,7 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
     }
     if not hybrid:
         return table
-    shared = table[mixed & (table.get("summary", pd.Series("", table.index)).fillna("") == "")]
+    shared = table[mixed & (as_text(table.get("summary", pd.Series("", table.index))) == "")]
     own = table[~mixed]
     parts = [own]
     for run, rows in shared.groupby(RUN, sort=False):
@@ -57,7 +59,7 @@ def by_kind(table: pd.DataFrame) -> pd.DataFrame:
         for kind in dict.fromkeys(of(own, (model, revision))["kind"].dropna().astype(str)):
             parts.append(rows.assign(kind=kind))
     found = pd.concat(parts).sort_index(kind="stable")
-    pairs = zip(found["model"], found["revision"], found["kind"].fillna(""), strict=True)
+    pairs = zip(found["model"], found["revision"], as_text(found["kind"]), strict=True)
     named = [f"{m} ({k})" if (m, r) in hybrid and k else m for m, r, k in pairs]
     return found.assign(model=named)
 

@@ -379,7 +379,7 @@ def write(
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
         controls: controls.csv, shown with the effects that they guard.
-        tables: balance.csv and swaps.csv by name, for the sentences.
+        tables: balance.csv, factorial.csv and swaps.csv by name, for the sentences.
         schematic: the figure at the top.
     """
     changes = read_csv(sensitivity)

@@ -14,6 +14,7 @@ import pandas as pd
 from abspos.claims import verdicts
 from abspos.claims.registry import CLAIMS, statements
 from abspos.claims.sensitivity import FLIPS, SAME
+from abspos.csv_tables import as_text
 from abspos.figures import tidy
 from abspos.report.sentences import (
     ABOVE,
@@ -28,6 +29,7 @@ from abspos.report.sentences import (
     course,
     covering_forty,
     deciding,
+    factorial,
     probability,
     sorted_by_verdict,
     weakest,
@@ -42,7 +44,28 @@ LARGER = (
 )
 #: What the deciding numbers are of, by the primary reading.
 NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R}"}
-OTHER = "; in the probability lens it removes {other:%}."
+OTHER = "; in the probability lens it {other:by}."
+READERS = "Heads that attend to position 0"
+
+
+def exchanged(number: str, text: str) -> Iterator[Sentence]:
+    """What an exchange in sink readers does beyond one in all other heads, in words by verdict.
+
+    Args:
+        number: of the claim sink-readers.
+        text: with the fields ``how``, more or less, and ``by``, how much.
+    """
+    more = {"how": "more", "by": "by {less:%}"}
+    texts = {
+        verdicts.REPRODUCED: more,
+        verdicts.DIRECTION_ONLY: more,
+        verdicts.OPPOSITE: {"how": "less", "by": "by {less:-%}"},
+        verdicts.ABSENT: {"how": "no more", "by": "the difference is {less:%}"},
+        verdicts.INCONCLUSIVE: {"how": "perhaps more", "by": "the difference is {less:%}"},
+    }
+    rows = {"less": deciding("sink-readers", number=f"readers less others: {number}")}
+    yield from by_verdict({verdict: text.format(**own) for verdict, own in texts.items()}, rows)
+
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
@@ -63,6 +86,7 @@ SENTENCES: tuple[Sentence, ...] = (
         balances("standard", "least", "most", "last"),
         lambda every, **_: course(every) == (ABOVE,),
         number="balance",
+        always_r=True,
     ),
     Sentence(
         f"{LARGER}, and {{level:%}} at anchor {{level.anchor}}, where the interval covers one "
@@ -70,12 +94,14 @@ SENTENCES: tuple[Sentence, ...] = (
         balances("standard", ABOVE, LEVEL),
         lambda every, **_: course(every) == (ABOVE, LEVEL),
         number="balance",
+        always_r=True,
     ),
     Sentence(
         f"{LARGER}, and less than half from anchor {{below.anchor}} on, {{below:%}} there.",
         balances("standard", ABOVE, BELOW),
         lambda every, **_: course(every) in ((ABOVE, BELOW), (ABOVE, LEVEL, BELOW)),
         number="balance",
+        always_r=True,
     ),
     Sentence(
         f"At no anchor up to {{last.anchor}}, {ANCHOR}, is {R} shown to be the larger of the two: "
@@ -83,6 +109,7 @@ SENTENCES: tuple[Sentence, ...] = (
         balances("standard", "most", "last"),
         lambda every, **_: ABOVE not in course(every),
         number="balance",
+        always_r=True,
     ),
     Sentence(
         "With random weights the mask component is the larger at every anchor up to {last.anchor}: "
@@ -90,17 +117,16 @@ SENTENCES: tuple[Sentence, ...] = (
         balances("untrained", "most", "last"),
         lambda every, **_: course(every) == (BELOW,),
         number="balance",
+        always_r=True,
     ),
     *by_verdict(
         {
             verdicts.REPRODUCED: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}.",
             verdicts.DIRECTION_ONLY: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}; whether "
             "by 10 points is open.",
-            verdicts.ABSENT: f"NTK scaling changes {R} by less than 10 points: it removes "
-            "{ntk:%}.",
+            verdicts.ABSENT: f"NTK scaling changes {R} by less than 10 points: it {{ntk:by}}.",
             verdicts.OPPOSITE: f"NTK scaling raises {R}, against the claim, by {{ntk:-%}}.",
-            verdicts.INCONCLUSIVE: f"Whether NTK scaling reduces {R} is open: it removes "
-            "{ntk:%}.",
+            verdicts.INCONCLUSIVE: f"Whether NTK scaling reduces {R} is open: it {{ntk:by}}.",
         },
         {"ntk": deciding("ntk-suppresses")},
     ),
@@ -124,16 +150,16 @@ SENTENCES: tuple[Sentence, ...] = (
     *by_verdict(
         {
             verdicts.REPRODUCED: "Standard RoPE lies between NTK scaling and a sliding window: the "
-            "smaller of the two differences is {between:%} of its energy.",
+            f"smaller of the two differences is {{between:%}} of {R}.",
             **dict.fromkeys(
                 (verdicts.ABSENT, verdicts.OPPOSITE),
                 "Standard RoPE does not lie between NTK scaling and a sliding window by 10 points: "
-                "the smaller of the two differences is {between:%} of its energy.",
+                f"the smaller of the two differences is {{between:%}} of {R}.",
             ),
             **dict.fromkeys(
                 (verdicts.DIRECTION_ONLY, verdicts.INCONCLUSIVE),
                 "Whether standard RoPE lies between NTK scaling and a sliding window by 10 points "
-                "is open: the smaller of the two differences is {between:%} of its energy.",
+                f"is open: the smaller of the two differences is {{between:%}} of {R}.",
             ),
         },
         {"between": deciding("standard-between")},
@@ -147,10 +173,10 @@ SENTENCES: tuple[Sentence, ...] = (
             verdicts.LARGER: f"{SWAP} removes {{swap:%}} of {R}, more than the claimed 40 %{OTHER}",
             verdicts.DIRECTION_ONLY: f"{SWAP} removes {{swap:%}} of {R}, too wide an interval to "
             f"confirm the claimed 40 %{OTHER}",
-            verdicts.ABSENT: f"{SWAP} changes {R} by less than 10 points, not by 40 %: it removes "
-            f"{{swap:%}}{OTHER}",
+            verdicts.ABSENT: f"{SWAP} changes {R} by less than 10 points, not by 40 %: it "
+            f"{{swap:by}}{OTHER}",
             verdicts.OPPOSITE: f"{SWAP} raises {R}, against the claim, by {{swap:-%}}{OTHER}",
-            verdicts.INCONCLUSIVE: f"{SWAP} removes {{swap:%}} of {R}, which leaves open whether "
+            verdicts.INCONCLUSIVE: f"{SWAP} {{swap:of}} {R}, which leaves open whether "
             f"it changes anything{OTHER}",
         },
         {"swap": deciding("bos-swap"), "other": probability("bos-swap")},
@@ -160,6 +186,44 @@ SENTENCES: tuple[Sentence, ...] = (
         "covers 40 %; this removes position 0 and does not replace its token.",
         {"covering": covering_forty},
         lambda covering: set(covering["replacement"]) == {"ablate-zero"},
+    ),
+    *exchanged(
+        "share of energy",
+        f"{READERS}, given another token's key and value there, remove {{how}} of {R} than all "
+        "other heads do: {by} of its energy.",
+    ),
+    *exchanged(
+        "share of the bos-swap change",
+        f"{READERS} make {{how}} of the change of {R} under another token than all other heads "
+        "do: {by} of it.",
+    ),
+    *by_verdict(
+        {
+            verdicts.REPRODUCED: f"{READERS} pass on the token that stands there: it explains "
+            "{token:%} of the variance of what they write from that position.",
+            **dict.fromkeys(
+                (verdicts.DIRECTION_ONLY, verdicts.INCONCLUSIVE),
+                f"Whether {READERS.lower()} pass on the token that stands there is open: it "
+                "explains {token:%} of the variance of what they write from that position.",
+            ),
+            **dict.fromkeys(
+                (verdicts.ABSENT, verdicts.OPPOSITE),
+                f"{READERS} do not pass on the token that stands there: it explains {{token:%}} of "
+                "the variance of what they write from that position.",
+            ),
+        },
+        {"token": deciding("fingerprint", number="variance explained")},
+    ),
+    Sentence(
+        f"Of {R} between the same words at two places, key 0 alone makes {{key:%}}, the queries "
+        "and all other keys {rest:%}.",
+        {
+            "key": factorial(effect="key 0"),
+            "rest": factorial(effect="all but key 0"),
+        },
+        lambda key, rest: len(key) == len(rest) == 1,
+        number="share",
+        always_r=True,
     ),
     Sentence(
         "Every verdict re-checked in bfloat16 is unchanged.",
@@ -174,6 +238,8 @@ SPOKEN = (
     "window-accumulates",
     "standard-between",
     "bos-swap",
+    "sink-readers",
+    "fingerprint",
 )
 
 
@@ -200,7 +266,7 @@ def flip_sentences(tables: Tables) -> Iterator[str]:
     """The claims whose verdicts another choice flips, with those choices by reading."""
 
     def by_reading(rows: pd.DataFrame) -> str:
-        names = rows.get("reading", pd.Series("", rows.index)).fillna("")
+        names = as_text(rows.get("reading", pd.Series("", rows.index)))
         return "; ".join(
             f"{name}: {choices}" if name else choices
             for name, own in rows.groupby(names, sort=False)
@@ -271,9 +337,7 @@ def by_readings(claims: pd.DataFrame) -> str:
 
 def removed(row: Mapping[Any, Any], what: str) -> str:
     """What a change removes of something, or adds to it, in per cent."""
-    if row["estimate"] < 0:
-        return f"adds {Shown(row):-%} to {what}"
-    return f"removes {Shown(row):%} of {what}"
+    return f"{Shown(row):of} {what}"
 
 
 def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -286,12 +350,9 @@ def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
 
 
 def read_as(sentence: Sentence, own: Tables) -> str:
-    """A sentence on a model's tables, which names the reading that decides its claims.
-
-    The balance is R's on every model.
-    """
+    """A sentence on a model's tables, which names the reading that decides its claims."""
     claims, text = own["claims"], sentence.stated(own)
-    if sentence.number == "balance" or "reading" not in claims:
+    if sentence.always_r or "reading" not in claims:
         return text
     (name, *_) = [
         reading
@@ -337,7 +398,8 @@ def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
     """The sentences that hold, by model.
 
     Args:
-        tables: ``claims``, and as far as there are ``balance``, ``swaps`` and ``sensitivity``.
+        tables: ``claims``, and as far as there are ``balance``, ``factorial``, ``swaps`` and
+            ``sensitivity``.
 
     Returns:
         Model with revision, and its sentences; what the readings say together comes first.

@@ -306,8 +306,8 @@ def write(
     """Write index.html of a study.
 
     Args:
-        tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv, swaps.csv,
-            energies.csv and sinks.csv by name.
+        tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv,
+            factorial.csv, swaps.csv, energies.csv and sinks.csv by name.
         figures: one file of each figure, in the order of the argument.
         out: path of the page, in the study's folder.
         settings: the resolved config.

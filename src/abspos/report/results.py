@@ -23,6 +23,7 @@ from abspos.figures import tidy
 from abspos.report.front import OURS, claim_rows
 from abspos.report.in_words import in_words
 from abspos.report.numbers import SOURCES, estimate
+from abspos.report.sentences import Tables
 
 HEAD = [
     "claim",
@@ -209,11 +210,8 @@ def circumstances(folder: Path) -> dict[str, object]:
     }
 
 
-def words(
-    claims: pd.DataFrame, sensitivity: pd.DataFrame, swaps: pd.DataFrame, balance: pd.DataFrame
-) -> str:
+def words(tables: Tables) -> str:
     """The sentences that hold, as a list by model."""
-    tables = {"claims": claims, "sensitivity": sensitivity, "swaps": swaps, "balance": balance}
     found = in_words(tables)
     several = len(found) > 1
     return "\n".join(
@@ -233,6 +231,8 @@ def page(folder: Path) -> str:
     statistics = folder / "statistics"
     loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = read_csv(statistics / "swaps.csv")
+    tables = {"claims": claims, "sensitivity": found, "swaps": swaps}
+    tables |= {name: read_csv(statistics / f"{name}.csv") for name in ("balance", "factorial")}
     guards = read_csv(statistics / "controlled_effects.csv")
     chosen_heads = claims["claim"].eq("sink-readers") & claims["estimate"].notna()
     more = EXCHANGES.format(table=exchanges_table(claims)) if chosen_heads.any() else ""
@@ -248,7 +248,7 @@ transformers {made["transformers"]}; code at commit {made["commit"]}.
 {OURS}
 
 {WORDS}
-{words(claims, found, swaps, read_csv(statistics / "balance.csv"))}
+{words(tables)}
 ## The claims
 
 Each line is one number with its 95 % interval over inputs. Energies are mean squared nats (log

@@ -25,7 +25,8 @@ class Shown:
     """One row of a table, as sentences show it.
 
     ``{row:%}`` is its number with its interval in per cent, ``{row:-%}`` the same with the other
-    sign, ``{row:n}`` to three digits; ``{row.note}`` is a column.
+    sign, ``{row:n}`` to three digits; ``{row.note}`` is a column. Of a reduction, ``{row:by}`` is
+    what it removes, or adds where it is negative, and ``{row:of}`` goes on to what.
     """
 
     def __init__(self, row: Mapping[Any, Any], number: str = "estimate") -> None:
@@ -39,6 +40,10 @@ class Shown:
 
     def __format__(self, form: str) -> str:
         values = [float(self.row[name]) for name in (self.number, "ci_low", "ci_high")]
+        if form in ("by", "of"):
+            adds = values[0] < 0
+            verb, to = ("adds", " to") if adds else ("removes", " of")
+            return f"{verb} {self:{'-%' if adds else '%'}}{to if form == 'of' else ''}"
         if form == "-%":
             values = [-values[0], -values[2], -values[1]]
         if form.endswith("%"):
@@ -57,12 +62,14 @@ class Sentence:
         rows: which rows carry it, by name: each a choice from the tables. A field shows the first.
         holds: what must be true of these rows; they are never empty.
         number: the column that holds their numbers.
+        always_r: whether it is of R on every model, whatever reading decides the claims.
     """
 
     text: str
     rows: Mapping[str, Callable[[Tables], pd.DataFrame]]
     holds: Callable[..., bool]
     number: str = "estimate"
+    always_r: bool = False
 
     def stated(self, tables: Tables) -> str:
         """The sentence on these tables; empty if a row is missing or it does not hold."""
@@ -110,6 +117,17 @@ def probability(claim: str) -> Callable[[Tables], pd.DataFrame]:
         rows = chosen("claims", claim=claim, lens="probability")(tables)
         on = [key for key in keys if key in rows]
         return rows.merge(found[on], on=on)
+
+    return choose
+
+
+def factorial(effect: str) -> Callable[[Tables], pd.DataFrame]:
+    """An effect of the shift pair on R, as a share of it: over layers, log lens, median head."""
+    rows = chosen("factorial", component="residual", lens="log", summary="median", effect=effect)
+
+    def choose(tables: Tables) -> pd.DataFrame:
+        found = rows(tables)
+        return found[found["layer"].isna()] if len(found) else found
 
     return choose
 
