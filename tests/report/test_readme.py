@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from abspos.report import readme
-from abspos.report.results import HEAD, SEVERAL, markdown_table
+from abspos.report.results import HEAD, SEVERAL, WORDS, markdown_table
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,3 +122,22 @@ def test_a_page_with_other_columns_is_refused() -> None:
         readme.verdicts_table("# Page\n\n| claim | verdict |\n| --- | --- |\n| a | b |\n")
     with pytest.raises(ValueError, match=r"has columns \[\]"):
         readme.verdicts_table("# Page\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("- One.\n- Two.\n", "- One."),
+        (
+            "m (0123456789ab):\n\n- One.\n- Two: three:\n\nn (full) (0123456789ab):\n\n- Four.\n",
+            "- m: One.\n- n (full): Four.",
+        ),
+    ],
+)
+def test_the_readme_has_the_first_sentence_on_each_model(words: str, found: str) -> None:
+    assert readme.leads(f"# Page\n\n{WORDS}\n{words}\n## The claims\n\n- Other.\n") == found
+
+
+def test_a_page_without_sentences_is_refused() -> None:
+    with pytest.raises(ValueError, match="no section '## In words'"):
+        readme.leads("# Page\n\n## The claims\n")

@@ -1,4 +1,4 @@
-"""The README's table of verdicts and its sentences, made from a page of results.
+"""The README's table of verdicts and a sentence on each model, made from a page of results.
 
     python -m abspos.report.readme        writes them into README.md, from docs/results.md
 
@@ -141,8 +141,8 @@ def without_revision(model: str) -> str:
     return re.sub(r" \([0-9a-f]{12}\)$", "", model)
 
 
-def sentences(page: str) -> str:
-    """The sentences of a page of results.
+def leads(page: str) -> str:
+    """The first sentence on each model of a page of results, as a list; the page has all others.
 
     Raises:
         ValueError: the page has none.
@@ -150,14 +150,20 @@ def sentences(page: str) -> str:
     _, heading, rest = page.partition(f"\n{WORDS}")
     if not heading:
         raise ValueError(f"the page has no section {WORDS.strip()!r}; make the page again")
-    return rest.partition("\n## ")[0].strip()
+    model, found = "", []
+    for line in rest.partition("\n## ")[0].splitlines():
+        if line.endswith(":") and not line.startswith("- "):
+            model = f"{without_revision(line.removesuffix(':'))}: "
+        elif line.startswith("- ") and model not in (said for said, _ in found):
+            found.append((model, line.removeprefix("- ")))
+    return "\n".join(f"- {model}{sentence}" for model, sentence in found)
 
 
 def replaced(readme: str, page: str) -> str:
-    """The README with the table and the sentences of a page of results between their markers."""
+    """The README with the table and the first sentences of a page of results between their markers."""
     for begin, end, text in (
         (BEGIN, END, verdicts_table(page)),
-        (BEGIN_WORDS, END_WORDS, sentences(page)),
+        (BEGIN_WORDS, END_WORDS, leads(page)),
     ):
         before, rest = readme.split(begin)
         readme = before + begin + text + end + rest.split(end)[1]
