@@ -160,7 +160,7 @@ def leads(page: str) -> str:
 
 
 def replaced(readme: str, page: str) -> str:
-    """The README with the table and the first sentences of a page of results between their markers."""
+    """The README with the table and the first sentences of a page of results put in."""
     for begin, end, text in (
         (BEGIN, END, verdicts_table(page)),
         (BEGIN_WORDS, END_WORDS, leads(page)),
