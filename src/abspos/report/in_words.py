@@ -29,6 +29,7 @@ from abspos.report.sentences import (
     course,
     covering_forty,
     deciding,
+    exchanged,
     factorial,
     probability,
     sorted_by_verdict,
@@ -46,26 +47,6 @@ LARGER = (
 NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R}"}
 OTHER = "; in the probability lens it {other:by}."
 READERS = "Heads that attend to position 0"
-
-
-def exchanged(number: str, text: str) -> Iterator[Sentence]:
-    """What an exchange in sink readers does beyond one in all other heads, in words by verdict.
-
-    Args:
-        number: of the claim sink-readers.
-        text: with the fields ``how``, more or less, and ``by``, how much.
-    """
-    more = {"how": "more", "by": "by {less:%}"}
-    texts = {
-        verdicts.REPRODUCED: more,
-        verdicts.DIRECTION_ONLY: more,
-        verdicts.OPPOSITE: {"how": "less", "by": "by {less:-%}"},
-        verdicts.ABSENT: {"how": "no more", "by": "the difference is {less:%}"},
-        verdicts.INCONCLUSIVE: {"how": "perhaps more", "by": "the difference is {less:%}"},
-    }
-    rows = {"less": deciding("sink-readers", number=f"readers less others: {number}")}
-    yield from by_verdict({verdict: text.format(**own) for verdict, own in texts.items()}, rows)
-
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(

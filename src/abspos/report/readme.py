@@ -150,7 +150,7 @@ def leads(page: str) -> str:
     _, heading, rest = page.partition(f"\n{WORDS}")
     if not heading:
         raise ValueError(f"the page has no section {WORDS.strip()!r}; make the page again")
-    model, found = "", []
+    model, found = "", list[tuple[str, str]]()
     for line in rest.partition("\n## ")[0].splitlines():
         if line.endswith(":") and not line.startswith("- "):
             model = f"{without_revision(line.removesuffix(':'))}: "

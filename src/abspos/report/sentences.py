@@ -7,7 +7,7 @@ Source: docs/method.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -162,6 +162,25 @@ def by_verdict(
         return lambda **found: len(found[first]) == 1 and weakest(found[first]) == verdict
 
     return [Sentence(text, rows, held(verdict)) for verdict, text in texts.items()]
+
+
+def exchanged(number: str, text: str) -> Iterator[Sentence]:
+    """What an exchange in sink readers does beyond one in all other heads, in words by verdict.
+
+    Args:
+        number: of the claim sink-readers.
+        text: with the fields ``how``, more or less, and ``by``, how much.
+    """
+    more = {"how": "more", "by": "by {less:%}"}
+    texts = {
+        verdicts.REPRODUCED: more,
+        verdicts.DIRECTION_ONLY: more,
+        verdicts.OPPOSITE: {"how": "less", "by": "by {less:-%}"},
+        verdicts.ABSENT: {"how": "no more", "by": "the difference is {less:%}"},
+        verdicts.INCONCLUSIVE: {"how": "perhaps more", "by": "the difference is {less:%}"},
+    }
+    rows = {"less": deciding("sink-readers", number=f"readers less others: {number}")}
+    yield from by_verdict({verdict: text.format(**own) for verdict, own in texts.items()}, rows)
 
 
 #: Where a balance lies: clear of one half, or with an interval that covers it.

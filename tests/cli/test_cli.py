@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from abspos import cli
-from abspos.options import EXAMPLES
+from abspos.cli.options import EXAMPLES
 
 ENTRY = "results/s/ledger"
 

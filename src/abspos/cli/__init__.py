@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from abspos.options import options_of
+from abspos.cli.options import options_of
 
 T = TypeVar("T")
 FINE, FINDINGS, USAGE = 0, 1, 2
@@ -227,7 +227,7 @@ def folder_of(options: argparse.Namespace) -> Path:
 def code_of(options: argparse.Namespace) -> Path:
     """The folder of the code: of a project that is named or worked in, or of this command."""
     here = folder_of(options)
-    mine = Path(__file__).parents[2]
+    mine = Path(__file__).parents[3]
     return here if options.project or (here / "workflow/rules").is_dir() else mine
 
 
@@ -342,7 +342,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, a pager say, has seen enough
         sys.stderr.close()
         return FINE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,7 @@
+"""The command as a module: ``python -m abspos.cli``."""
+
+import sys
+
+from abspos.cli import main
+
+sys.exit(main())
