@@ -13,7 +13,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from abspos.calibration import truth
-from abspos.claims import choices, controlled_effects, doses, judgement, sensitivity, swaps
+from abspos.claims import (
+    architectures,
+    choices,
+    controlled_effects,
+    doses,
+    judgement,
+    sensitivity,
+    swaps,
+)
 from abspos.csv_tables import TEXT, as_text, read_csv, write_csv
 from abspos.report import checkpoints
 
@@ -67,7 +75,7 @@ NUMBERS = {
     *("estimate", "ci_low", "ci_high", "n_inputs", "primary", "preliminary", "covered", "truth"),
     *("p_value", "p_adjusted", "influence", "published_estimate", "factor", "window"),
     *("layer", "head", "tokens", "level", "decided_low", "decided_high", "n_decides"),
-    *("source_low", "source_high"),
+    *("source_low", "source_high", "n_runs", "run_low", "run_high"),
 }
 
 
@@ -76,6 +84,7 @@ NUMBERS = {
     [
         *(judgement.COLUMNS, swaps.COLUMNS, doses.COLUMNS, choices.COLUMNS),
         controlled_effects.COLUMNS,
+        architectures.COLUMNS,
         *(sensitivity.COLUMNS, checkpoints.COLUMNS),
         *(truth.TRUTH_COLUMNS, truth.NUMBER_COLUMNS),
     ],

@@ -17,7 +17,7 @@ from abspos.calibration.population import long
 from abspos.calibration.simulation import summarise
 from abspos.calibration.truth import NUMBER_COLUMNS, RUN, TRUTH_COLUMNS
 from abspos.calibration.worlds import World
-from abspos.claims import choices, controlled_effects, doses, sensitivity, swaps
+from abspos.claims import architectures, choices, controlled_effects, doses, sensitivity, swaps
 from abspos.claims.judgement import COLUMNS, judge
 from abspos.claims.verdicts import VERDICTS
 from abspos.components.lenses import LENSES
@@ -240,6 +240,7 @@ def population_columns() -> list[str]:
 #: Columns of the tables that need no run to be known.
 KNOWN = {
     "claims": COLUMNS,
+    "architectures": architectures.COLUMNS,
     "swaps": swaps.COLUMNS,
     "changes": doses.COLUMNS,
     "controlled_effects": controlled_effects.COLUMNS,

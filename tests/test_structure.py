@@ -37,6 +37,7 @@ ROOMS = (*SHARED, *PACKAGES)
 #: The room of every script, whose stage must not depend on a later one.
 STAGES = {
     "activations": "activations",
+    "architectures": "claims",
     "checkpoints": "report",
     "choices": "claims",
     "claims": "claims",

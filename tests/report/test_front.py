@@ -20,7 +20,7 @@ from abspos.claims import judgement as claims
 from abspos.claims import registry, sensitivity
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import write_csv
-from abspos.report import checkpoints, front, readme, results
+from abspos.report import checkpoints, front, readme, results, rst
 from abspos.study.config import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -405,7 +405,7 @@ def squeezed(text: str) -> str:
 
 @pytest.mark.parametrize("text", [*NASTY, " ", "\t"])
 def test_a_cell_shows_its_text_and_nothing_else(text):
-    page = render(f".. |nbsp| unicode:: 0xA0\n\n{front.list_table(['h'], [[text], ['x']])}\n")
+    page = render(f".. |nbsp| unicode:: 0xA0\n\n{rst.list_table(['h'], [[text], ['x']])}\n")
     assert cells(page) == [[["h"], [squeezed(text)], ["x"]]]
 
 
@@ -416,7 +416,7 @@ def test_a_cell_shows_its_text_and_nothing_else(text):
 @example("1) a")
 @example("i. a")
 def test_any_cell_shows_its_text(text):
-    page = render(f".. |nbsp| unicode:: 0xA0\n\n{front.list_table(['h'], [[text]])}\n")
+    page = render(f".. |nbsp| unicode:: 0xA0\n\n{rst.list_table(['h'], [[text]])}\n")
     assert cells(page) == [[["h"], [squeezed(text)]]]
 
 

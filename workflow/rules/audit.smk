@@ -7,9 +7,11 @@ rule front:
         checkpoints=rules.checkpoints.output[0],
         sensitivity=rules.sensitivity.output.table,
         controls=result("statistics/controls.csv"),
-        balance=result("statistics/balance.csv"),
-        factorial=result("statistics/factorial.csv"),
-        swaps=rules.claims.output.swaps,
+        tables=[
+            *(result(f"statistics/{table}.csv") for table in ("balance", "factorial")),
+            rules.claims.output.swaps,
+            *(rules.architectures.output if ALIKE["groups"] else []),
+        ],
         schematic=result(f"figures/schematic.{SHOWN}"),
     output:
         result("front.rst"),

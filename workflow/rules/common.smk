@@ -6,6 +6,7 @@ import sys
 from abspos.audit.code import shipped, sources
 from abspos.figures.facts import facts, sections
 from abspos.inputs.records import InputError
+from abspos.planning.alike import alike
 from abspos.planning.at_hand import load_at_hand
 from abspos.planning.layout import TABLES, Layout
 from abspos.models.lock import LockError, require_pins
@@ -29,6 +30,7 @@ try:
     )
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY, code=ROOT)
+    ALIKE = alike(LAYOUT)
     require_texts(LAYOUT)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
@@ -142,6 +144,11 @@ def slice_of(function, *names):
 def per_model(*patterns):
     """Paths of patterns for every model and revision of the study."""
     return [p.format(model=m, revision=r) for m, r in LAYOUT.models() for p in patterns]
+
+
+def per_alike(pattern):
+    """Paths of a pattern for every model and revision that is compared across architectures."""
+    return [pattern.format(model=m, revision=r) for m, r in ALIKE["models"]]
 
 
 def per_synthetic(*patterns):

@@ -8,6 +8,7 @@ rule page:
             rules.claims.output.swaps,
             rules.checkpoints.output[0],
             rules.sensitivity.output.table,
+            *(rules.architectures.output if ALIKE["groups"] else []),
             *(
                 result(f"statistics/{table}.csv")
                 for table in ("controls", "balance", "factorial", "energies", "sinks")

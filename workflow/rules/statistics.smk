@@ -68,3 +68,22 @@ rule claims:
         config=LAYOUT.judgement(),
     script:
         "../scripts/claims.py"
+
+
+# The same claims on models that were trained alike, each under an architecture.
+rule architectures:
+    input:
+        stores=ancient(per_alike(rules.statistics.output.store)),
+        manifests=per_alike(rules.statistics.output.manifest),
+    output:
+        result("statistics/architectures.csv"),
+    log:
+        result("logs/statistics/architectures.log"),
+    localrule: True
+    conda:
+        environment("claims")
+    params:
+        *code("architectures.py"),
+        config=ALIKE,
+    script:
+        "../scripts/architectures.py"

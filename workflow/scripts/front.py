@@ -1,5 +1,7 @@
 """Write the front page of the report."""
 
+from pathlib import Path
+
 from abspos.audit.job import job, loading
 
 with job(snakemake):
@@ -13,6 +15,6 @@ with job(snakemake):
         snakemake.params.config,
         snakemake.input.checkpoints,
         snakemake.input.controls,
-        {name: snakemake.input[name] for name in ("balance", "factorial", "swaps")},
+        {Path(table).stem: table for table in snakemake.input.tables},
         snakemake.input.schematic,
     )

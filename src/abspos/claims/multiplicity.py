@@ -5,7 +5,7 @@ Source: docs/method.md, sections 3 and 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -62,8 +62,16 @@ def at_levels(rows: Sequence[Row], by_claim: Mapping[str, float]) -> list[Row]:
     ]
 
 
-def claim_rows(evidence: Evidence) -> tuple[list[Row], dict[str, float]]:
-    """All rows of one model, decided, with the level of each claim."""
-    rows = [row for claim in registry.CLAIMS for row in claim.judge(evidence)]
+def claim_rows(
+    evidence: Evidence, claims: Iterable[registry.Claim] | None = None
+) -> tuple[list[Row], dict[str, float]]:
+    """All rows of one model, decided, with the level of each claim.
+
+    Args:
+        evidence: of the model.
+        claims: that are judged together; all unless given.
+    """
+    chosen = registry.CLAIMS if claims is None else claims
+    rows = [row for claim in chosen for row in claim.judge(evidence)]
     by_claim = levels(claim_p_values(rows), evidence.confidence)
     return at_levels(rows, by_claim), by_claim

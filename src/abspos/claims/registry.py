@@ -38,6 +38,8 @@ class Claim:
         rows: yields its rows, from the evidence on one model, without the claim's name.
         choices: kinds of other choices that can change its numbers, each with those numbers.
         no_choices: why no choice can change a measured claim; empty where one can.
+        between_variants: whether it compares variants, and so also models that were trained alike,
+            each under one (abspos.claims.architectures).
         from_energies: whether its numbers are functions of energies alone, so that true energies
             of synthetic models give true numbers.
 
@@ -52,6 +54,7 @@ class Claim:
     choices: Mapping[ChoiceKind, tuple[str, ...]]
     from_energies: bool
     no_choices: str = ""
+    between_variants: bool = False
 
     def __post_init__(self) -> None:
         if not self.statement.strip():
@@ -84,6 +87,7 @@ CLAIMS = (
             "anchor": ALL_NUMBERS,
         },
         from_energies=True,
+        between_variants=True,
     ),
     Claim(
         name="mask-denominator",
@@ -116,6 +120,7 @@ CLAIMS = (
         rows=ntk_suppresses,
         choices={"early bin": ALL_NUMBERS, "inputs": ALL_NUMBERS},
         from_energies=True,
+        between_variants=True,
     ),
     Claim(
         name="window-accumulates",
@@ -124,6 +129,7 @@ CLAIMS = (
         rows=window_accumulates,
         choices={"inputs": ALL_NUMBERS},
         from_energies=True,
+        between_variants=True,
     ),
     Claim(
         name="standard-between",
@@ -132,6 +138,7 @@ CLAIMS = (
         rows=standard_between,
         choices={"early bin": ALL_NUMBERS, "inputs": ALL_NUMBERS},
         from_energies=True,
+        between_variants=True,
     ),
     Claim(
         name="bos-swap",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from abspos.planning.alike import alike
 from abspos.planning.at_hand import load_at_hand
 from abspos.planning.costs import (
     Machine,
@@ -184,6 +185,7 @@ def plan(layout: Layout, checkpoints: Path, machine: Machine, cores: int, gpus: 
         "page": 1,
         "comparison": int(bool(known)),
         "curves": int(bool(layout.courses)),
+        "architectures": int(bool(alike(layout)["groups"])),
     }
     jobs += [Job(rule, LIGHT_SECONDS, LIGHT_BYTES) for rule, n in light.items() for _ in range(n)]
     slots = max(1, cores // study.threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import tidy
+from abspos.report.across import ABOUT, by_step
 from abspos.report.in_words import in_words
 from abspos.report.numbers import SOURCES, estimate, with_sources
 from abspos.report.pictures import directive
+from abspos.report.rst import cell, list_table
 from abspos.report.sentences import Tables
 from abspos.stores import write_atomically
 from abspos.study.conditions import TABLE
@@ -33,12 +34,6 @@ OURS = (
     "corpus."
 )
 
-#: A cell that looks empty but that docutils accepts.
-BLANK = "|nbsp|"
-
-#: A beginning of a cell that docutils would take for a list, a title or another block.
-BLOCK = re.compile(r"[^\w\s\\]|\w+[.)]( |$)")
-
 #: Around what the page shows once a reader opens it.
 FOLDED = """.. raw:: html
 
@@ -50,23 +45,6 @@ UNFOLDED = """.. raw:: html
 
 #: What a null control protects, by its condition: the claim, and the number that it would undo.
 GUARDED = {row.name: (row.null.claim, row.null.number) for row in TABLE if row.null}
-
-
-def cell(value: object) -> str:
-    """A value as text of one reStructuredText table cell: one line, with markup escaped."""
-    text = "" if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
-    escaped = re.sub(r"([\\*`|_]|:(?=:))", r"\\\1", " ".join(text.split()))
-    return "\\" + escaped if BLOCK.match(escaped) else escaped
-
-
-def list_table(head: Sequence[str], rows: Sequence[Sequence[object]], widths: str = "auto") -> str:
-    """A reStructuredText list-table."""
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
-    for row in [head, *rows]:
-        for i, value in enumerate(row):
-            lines.append(f"   {'* -' if i == 0 else '  -'} {cell(value) or BLANK}")
-    return "\n".join(lines)
-
 
 #: Columns that qualify a verdict, and the words that mark it.
 MARKS = ("preliminary", "fragile")
@@ -261,6 +239,21 @@ def guarded(control: Mapping[Any, Any], claims: pd.DataFrame) -> str:
     return f"{claim}, {number}, {lens} lens: {estimate(found[0])}" if found else ""
 
 
+def architectures(tables: Tables) -> str:
+    """The claims across architectures; empty where no models were trained alike."""
+    if "architectures" not in tables:
+        return ""
+    return f"""
+Across architectures
+--------------------
+
+{ABOUT}
+Log lens, median head. ``statistics/architectures.csv`` has every number.
+
+{list_table(*by_step(tables["architectures"]))}
+"""
+
+
 def words(tables: Tables) -> str:
     """The results in words: the sentences that hold, by model where there are several."""
     found = in_words(tables)
@@ -344,7 +337,7 @@ A claim's verdict on a model is the weakest verdict of the numbers that decide i
 with another setting. ``statistics/sensitivity.csv`` and its figure show all choices:
 
 {list_table(head, claim_rows(claims))}
-{checked}{missing}
+{architectures(tables or {})}{checked}{missing}
 Settings of the run
 -------------------
 
@@ -379,7 +372,8 @@ def write(
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
         controls: controls.csv, shown with the effects that they guard.
-        tables: balance.csv, factorial.csv and swaps.csv by name, for the sentences.
+        tables: balance.csv, factorial.csv and swaps.csv by name, for the sentences; and
+            architectures.csv where models were trained alike.
         schematic: the figure at the top.
     """
     changes = read_csv(sensitivity)

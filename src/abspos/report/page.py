@@ -25,6 +25,7 @@ from abspos.csv_tables import read_csv
 from abspos.documents import MIN_INPUTS
 from abspos.figures import style, tidy
 from abspos.figures.attention_rows import LOOKS
+from abspos.report.across import ABOUT, by_step
 from abspos.report.front import MARKS, OURS, guarded, needed, notes, overall
 from abspos.report.head_energies import as_json, early_energies
 from abspos.report.heads import head_map
@@ -238,8 +239,8 @@ def page(
 
     Args:
         tables: ``claims`` with the column ``fragile``, ``sensitivity``, ``checkpoints``,
-            ``controls``, ``balance`` and ``swaps``; with ``energies``, the page has a table of
-            these.
+            ``controls``, ``balance``, ``factorial`` and ``swaps``; with ``energies``, the page has
+            a table of these, and with ``architectures`` the claims across these.
         settings: the resolved config.
         pictures: the study's figures, in the order of the argument.
         heads: the head map, see abspos.report.heads; it follows the figure head_maps.
@@ -281,6 +282,8 @@ def page(
         signs=SIGNS,
         readings=READINGS,
         fixed=readings_of(claims),
+        across=by_step(tables["architectures"]) if "architectures" in tables else None,
+        about=ABOUT,
         controls=null_controls(tables["controls"], claims),
         checkpoints=checkpoints,
         synthetic=synthetic,
@@ -307,7 +310,8 @@ def write(
 
     Args:
         tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv,
-            factorial.csv, swaps.csv, energies.csv and sinks.csv by name.
+            factorial.csv, swaps.csv, energies.csv and sinks.csv by name; architectures.csv where
+            models were trained alike.
         figures: one file of each figure, in the order of the argument.
         out: path of the page, in the study's folder.
         settings: the resolved config.

@@ -121,6 +121,8 @@ No verdict on them says anything about the paper.</p>
 {% if heads %}<li class="scripted" hidden><a href="#heads">Head by head</a></li>{% endif %}
 
 <li><a href="#fixed">Fixed beforehand</a></li>
+{% if across %}<li><a href="#across">Across architectures</a></li>{% endif %}
+
 <li><a href="#controls">Controls</a></li>
 <li><a href="#sources">Sources</a></li>
 <li><a href="#all">All numbers</a></li>
@@ -232,6 +234,22 @@ hoc</em>; on others the reading that decides is set in the config before the run
 </div>
 {% endif %}
 </section>
+
+{% if across %}
+<section aria-labelledby="across">
+<h2 id="across">Across architectures</h2>
+<p>{{ about }} Log lens, median head.</p>
+<table class="cards" role="table"><thead role="rowgroup"><tr role="row">
+{% for head in across[0] %}
+<th scope="col" role="columnheader">{{ head }}</th>{% endfor %}</tr></thead>
+<tbody role="rowgroup">{% for row in across[1] %}
+<tr role="row">{% for text in row %}
+{% if loop.first %}<th scope="row" role="rowheader">{{ text }}</th>
+{% else %}<td role="cell" data-label="{{ across[0][loop.index0] }}">{{ text }}</td>
+{% endif %}{% endfor %}</tr>{% endfor %}
+</tbody></table>
+</section>
+{% endif %}
 
 <section aria-labelledby="controls">
 <h2 id="controls">Null controls</h2>

@@ -1,0 +1,39 @@
+"""Claims across architectures as a section of docs/studies.md.
+
+    python -m abspos.report.architectures results/architectures
+
+No number in it is typed by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from abspos.csv_tables import read_csv
+from abspos.report.across import ABOUT, by_step
+from abspos.report.results import circumstances, command, markdown_table
+
+
+def section(folder: Path) -> str:
+    """The section.
+
+    Args:
+        folder: ``results/<study>``.
+    """
+    found, made = read_csv(folder / "statistics" / "architectures.csv"), circumstances(folder)
+    return f"""Made by `python -m abspos.report.architectures {folder.as_posix()}`; run on
+{made["date"]}, {made["machine"]}, torch {made["torch"]}, by
+
+    .venv/bin/{command(folder)}
+
+{ABOUT} Log lens, median head; 95 % intervals over inputs.
+
+{markdown_table(*by_step(found))}
+"""
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m abspos.report.architectures results/<study>")
+    sys.stdout.write(section(Path(sys.argv[1])))
