@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from planted_evidence import N, Plan, evidence, study
 
-from abspos.claims.architectures import COLUMNS, STANDARD, averaged, judge, over_runs, together
+from abspos.claims.architectures import (
+    COLUMNS,
+    STANDARD,
+    averaged,
+    judge,
+    over_runs,
+    rows_of,
+    together,
+)
 from abspos.claims.judgement import claim_table
 from abspos.claims.registry import CLAIMS
 from abspos.csv_tables import as_text, read_csv
@@ -52,36 +59,42 @@ def start() -> Replicates:
     return {a: own for a, own in arms.items() if a.variant in (STANDARD, *GROUP["untrained"])}
 
 
-def judged(tmp_path, runs: dict[str, dict[str, Replicates]], **group) -> pd.DataFrame:
-    """architectures.csv of models by run and variant."""
-    found = GROUP | group
-    found["runs"] = [{v: f"{m}{run}" for v, m in MEMBERS.items()} for run in runs]
-    stores = {("m", "r"): start()}
+def given(runs: dict[str, dict[str, Replicates]]) -> tuple[dict, dict]:
+    """A group of models by run and variant, and the replicates of each."""
+    group = GROUP | {"runs": [{v: f"{m}{run}" for v, m in MEMBERS.items()} for run in runs]}
+    replicates = {("m", "r"): start()}
     for run, models in runs.items():
-        stores |= {(f"{name}{run}", "step10"): own for name, own in models.items()}
-    paths = []
-    for number, arms in enumerate(stores.values()):
-        paths.append((tmp_path / f"{number}.zarr", tmp_path / f"{number}.json"))
-        save_replicates(arms, *paths[-1])
+        replicates |= {(f"{name}{run}", "step10"): own for name, own in models.items()}
+    return group, replicates
+
+
+def primary(claim: str, runs: dict[str, dict[str, Replicates]], **others) -> list[dict]:
+    """Deciding rows of one claim."""
+    group, replicates = given(runs)
+    rows = rows_of(group | others, replicates, VARIANTS, confidence=0.95, seed=0)
+    return [row for row in rows if row["claim"] == claim and row["primary"]]
+
+
+def test_they_are_judged_as_variants_of_the_same_weights_are(tmp_path):
+    group, stores = given({"": trained()})
+    paths = [(tmp_path / f"{n}.zarr", tmp_path / f"{n}.json") for n in range(len(stores))]
+    for arms, (store, manifest) in zip(stores.values(), paths, strict=True):
+        save_replicates(arms, store, manifest)
     judge(
-        *map(list, zip(*paths, strict=True)),
+        *zip(*paths, strict=True),
         tmp_path / "architectures.csv",
         models=[*stores],
-        groups=[found],
+        groups=[group],
         variants=VARIANTS,
         confidence=0.95,
         seed=0,
     )
-    return read_csv(tmp_path / "architectures.csv")
-
-
-def test_they_are_judged_as_variants_of_the_same_weights_are(tmp_path):
-    found = judged(tmp_path, {"": trained()})
+    found = read_csv(tmp_path / "architectures.csv")
     whole = claim_table(evidence(study()))
     whole = whole[whole["claim"].isin(BETWEEN) & ~whole["arms"].str.contains("ablate")]
     keys = ["claim", "arms", "number", "lens", "summary", "reading"]
-    given, alone = (t.assign(**{k: as_text(t[k]) for k in keys}) for t in (found, whole))
-    both = given.merge(alone, on=keys, suffixes=("", "_whole"))
+    own, alone = (t.assign(**{k: as_text(t[k]) for k in keys}) for t in (found, whole))
+    both = own.merge(alone, on=keys, suffixes=("", "_whole"))
     assert len(both) == len(found) == len(whole)
     for name in ("estimate", "ci_low", "ci_high"):
         assert np.allclose(both[name], both[f"{name}_whole"], rtol=1e-6, equal_nan=True)
@@ -93,17 +106,14 @@ def test_they_are_judged_as_variants_of_the_same_weights_are(tmp_path):
     assert (found["revision"] == "step10").all()
 
 
-def test_without_untrained_weights_a_difference_to_them_is_not_testable(tmp_path):
-    found = judged(tmp_path, {"": trained()}, untrained=[])
-    rows = found[(found["claim"] == "window-accumulates") & found["primary"]]
-    assert sorted(rows["verdict"]) == ["not testable", "reproduced"]
+def test_without_untrained_weights_a_difference_to_them_is_not_testable():
+    rows = primary("window-accumulates", {"": trained()}, untrained=[])
+    assert sorted(row["verdict"] for row in rows) == ["not testable", "reproduced"]
 
 
-def test_runs_are_averaged_before_anything_is_divided(tmp_path):
+def test_runs_are_averaged_before_anything_is_divided():
     other = study().arm("ntk:bos", mask=0.9, residual=1.0, loss=3.2)
-    found = judged(tmp_path, {"-0": trained(), "-1": trained(other)})
-    rows = found[(found["claim"] == "ntk-suppresses") & found["primary"]]
-    (row,) = rows.to_dict("records")
+    (row,) = primary("ntk-suppresses", {"-0": trained(), "-1": trained(other)})
     assert row["number"] == "reduction of residual energy"
     assert row["estimate"] == pytest.approx(1 - (1.4 + 1.0) / 2 / 2.0, abs=1e-6)
     assert row["n_runs"] == 2
@@ -113,10 +123,9 @@ def test_runs_are_averaged_before_anything_is_divided(tmp_path):
 
 
 def test_an_interval_over_runs_needs_two():
-    assert over_runs([{"estimate": 0.5}], 0.95) == {"n_runs": 1}
+    assert over_runs([], 0.95) == over_runs([{"estimate": 0.5}], 0.95) == {}
     found = over_runs([{"estimate": 1.0}, {"estimate": 2.0}, {"estimate": 3.0}], 0.95)
     reach = 4.30265 / np.sqrt(3)
-    assert found["n_runs"] == 3
     assert (found["run_low"], found["run_high"]) == pytest.approx((2 - reach, 2 + reach), rel=1e-5)
     assert np.isnan(over_runs([{"estimate": 1.0}, {}], 0.95)["run_low"])
 

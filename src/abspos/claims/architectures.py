@@ -99,11 +99,12 @@ def across(evidence: Evidence, runs: Sequence[Evidence]) -> list[Row]:
     """
     claims = [claim for claim in CLAIMS if claim.between_variants]
     rows, _ = claim_rows(evidence, claims)
-    by_run = [{key_of(row): row for row in claim_rows(own, claims)[0]} for own in runs]
-    return [
-        row | over_runs([own.get(key_of(row), {}) for own in by_run], evidence.confidence)
-        for row in rows
+    several = runs if len(runs) > 1 else []
+    by_run = [{key_of(row): row for row in claim_rows(own, claims)[0]} for own in several]
+    spread = [
+        over_runs([own.get(key_of(row), {}) for own in by_run], evidence.confidence) for row in rows
     ]
+    return [row | {"n_runs": len(runs)} | found for row, found in zip(rows, spread, strict=True)]
 
 
 def key_of(row: Row) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ def key_of(row: Row) -> tuple[str, ...]:
 
 
 def over_runs(rows: Sequence[Row], confidence: float) -> Row:
-    """The number of training runs, and a number's interval over them by Student's t: none of one.
+    """The interval of a number over training runs by Student's t; empty below two runs.
 
     Args:
         rows: its row in each run; an empty one where a run has none.
@@ -121,11 +122,11 @@ def over_runs(rows: Sequence[Row], confidence: float) -> Row:
     estimates = np.array([row.get("estimate", np.nan) for row in rows])
     number = len(estimates)
     if number < 2:
-        return {"n_runs": 1}
+        return {}
     reach = special.stdtrit(number - 1, (1 + confidence) / 2)
     reach *= estimates.std(ddof=1) / np.sqrt(number)
     middle = estimates.mean()
-    return {"n_runs": number, "run_low": middle - reach, "run_high": middle + reach}
+    return {"run_low": middle - reach, "run_high": middle + reach}
 
 
 def evidence_of(
@@ -146,6 +147,33 @@ def evidence_of(
     untrained = {name: variants[name] for name in group["untrained"]}
     known = {**trained, STANDARD: {}, **untrained}
     return Evidence(arms, [], known, base=group["base"], primary=group["reading"], **settings)
+
+
+def rows_of(
+    group: Mapping[str, Any],
+    replicates: Mapping[tuple[str, str], Replicates],
+    variants: Mapping[str, Mapping[str, Any]],
+    **settings: Any,
+) -> list[Row]:
+    """Rows of one group of models that were trained alike.
+
+    Args:
+        group: see abspos.planning.alike.
+        replicates: of each (model, revision) of the group.
+        variants: the config's variants by name.
+        **settings: ``confidence`` and ``seed`` of the evidence.
+    """
+    begun = replicates[tuple(group["start"])]
+    untrained = {arm: own for arm, own in begun.items() if arm.variant in group["untrained"]}
+    runs = [
+        together({name: replicates[model, group["revision"]] for name, model in run.items()})
+        for run in group["runs"]
+    ]
+    whole, *each = (
+        evidence_of(arms | untrained, group, variants, **settings)
+        for arms in (averaged(runs), *runs)
+    )
+    return across(whole, each)
 
 
 def judge(
@@ -175,21 +203,11 @@ def judge(
     stores = {tuple(pair): (Path(store), Path(manifest)) for pair, store, manifest in paths}
     parts = []
     for group in groups:
-        start, step = tuple(group["start"]), group["revision"]
-        untrained = {
-            arm: own
-            for arm, own in open_replicates(*stores[start]).items()
-            if arm.variant in group["untrained"]
-        }
-        runs = [
-            together({name: open_replicates(*stores[model, step]) for name, model in run.items()})
-            for run in group["runs"]
-        ]
-        whole, *each = (
-            evidence_of(arms | untrained, group, variants, confidence=confidence, seed=seed)
-            for arms in (averaged(runs), *runs)
-        )
-        rows = across(whole, each)
+        pairs = [tuple(group["start"])]
+        pairs += [(m, group["revision"]) for run in group["runs"] for m in run.values()]
+        arms = {pair: open_replicates(*stores[pair]) for pair in pairs}
+        rows = rows_of(group, arms, variants, confidence=confidence, seed=seed)
         found = judgement.table_of(rows).join(pd.DataFrame(rows).reindex(columns=RUNS))
-        parts.append(found.assign(model=start[0], revision=step).reindex(columns=COLUMNS))
+        named = found.assign(model=pairs[0][0], revision=group["revision"])
+        parts.append(named.reindex(columns=COLUMNS))
     write_csv(pd.concat(parts, ignore_index=True), Path(table))
