@@ -37,7 +37,8 @@ from abspos.claims.evidence import Evidence
 from abspos.claims.fingerprint import fingerprint
 from abspos.claims.judgement import COLUMNS, claim_table, judge
 from abspos.claims.rows import BESIDE, UNDEFINED, UNTRAINED, measured
-from abspos.claims.swaps import swap_rows
+from abspos.claims.swaps import PREMISE, swap_rows
+from abspos.claims.variants import LOSS, SLOPES
 from abspos.claims.verdicts import VERDICTS, Claimed
 from abspos.documents import holdout
 from abspos.statistics.aggregate import tabulate
@@ -46,6 +47,8 @@ from abspos.statistics.replicates import no_halves
 from abspos.statistics.store import Arm, open_replicates, save_replicates
 
 CLAIMS = tuple(registry.statements())
+#: What stands beside window-accumulates.
+KEPT = "share of the slope that stays with position 0 zeroed"
 PUBLIC = [
     "claim",
     "model",
@@ -186,6 +189,7 @@ ENERGY_CLAIMS = ("both-present", "ntk-suppresses", "window-accumulates", "bos-sw
 def test_every_number_of_r_is_given_in_each_reading(table, claim, reading):
     """Planted as shares of R: reductions are the same, energies and their slopes those shares."""
     keys = ["arms", "number", "lens", "summary"]
+    table = table[table["number"] != KEPT]
     whole = rows_of(table, claim).query("reading == 'R'").set_index(keys)
     rows = rows_of(table, claim, reading=reading).query("reading == @reading")
     measured_ = rows[rows["verdict"] != "not testable"].set_index(keys)
@@ -242,6 +246,7 @@ def test_what_stands_beside_a_claim_gets_no_verdict(table):
         "rise of loss [nats per token]",
         "standard above ntk, share of its energy",
         "window above standard, share of its energy",
+        KEPT,
     }
     assert (beside["claimed"] == "").all()
     assert beside["note"][~untrained].str.startswith(BESIDE).all()
@@ -753,7 +758,35 @@ def test_window_accumulates(slope, verdicts):
                     summary=summary,
                 )
                 check(rows.squeeze(), (slope - below) * OF[summary] * scale, verdict)
-    assert len(rows_of(table, "window-accumulates")) == 8
+    assert len(rows_of(table, "window-accumulates").query("number == @SLOPES")) == 8
+
+
+@pytest.mark.parametrize("reading", ["R", "sink", "pattern"])
+def test_the_share_of_a_slope_that_stays_with_position_0_zeroed_stands_beside(reading):
+    plan = study().arm("window:bos", slope=0.5).arm("window:ablate-zero", slope=0.2)
+    rows = judged("window-accumulates", evidence(plan), number=KEPT, reading=reading)
+    rows = rows[rows["reading"] == reading]
+    assert len(rows) == (2 if reading == "sink" else 4)
+    assert set(rows["arms"]) == {"window/ablate-zero vs window/bos"}
+    np.testing.assert_allclose(rows["estimate"], 0.4)
+    assert set(rows["verdict"]) == {""}
+    none = judged("window-accumulates", evidence(study()), number=KEPT)["estimate"]
+    np.testing.assert_allclose(none, 0, atol=1e-12)
+    without = study().without("window:ablate-zero")
+    assert judged("window-accumulates", evidence(without), number=KEPT).empty
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [(3.0, ""), (3.4, ""), (3.5, ""), (5.0, "the window costs 2.00 [")],
+)
+def test_a_window_that_costs_much_loss_is_out_of_training(loss, told):
+    table = judged("window-accumulates", evidence(study().arm("window:bos", loss=loss)))
+    rows = table[table["number"] == SLOPES]
+    assert rows["note"].str.contains("out of the model's training").eq(bool(told)).all()
+    assert rows["note"].str.contains(told, regex=False).all()
+    (cost,) = table[table["number"] == LOSS]["estimate"]
+    assert cost == pytest.approx(loss - 3.0)
 
 
 def test_slopes_are_over_the_layers_that_position_0_can_have_reached():
@@ -774,7 +807,7 @@ def test_windows_of_several_sizes_find_their_bins():
     given = evidence(plan, variants)
     assert list(given.facts[named("standard:bos")]["beyond"]) == ["beyond-9", "beyond-12"]
     given.arms[named("standard:bos")].bins["beyond-9"].values[:] *= 10
-    rows = judged("window-accumulates", given, lens="log", summary="median")
+    rows = judged("window-accumulates", given, lens="log", summary="median", number=SLOPES)
     assert dict(zip(rows["arms"], rows["estimate"].round(6), strict=True)) == {
         "window/bos vs standard/bos": 0.98,
         "window/bos vs untrained-window/bos": 0.96,
@@ -839,7 +872,7 @@ def test_a_number_that_is_none_says_so():
         number="swap-mean: amplitude reduction",
     ).squeeze()
     assert row["verdict"] == "not testable"
-    assert row["note"] == UNDEFINED
+    assert row["note"] == f"{PREMISE}; {UNDEFINED}"
 
 
 def test_fingerprint(table):
@@ -971,6 +1004,7 @@ def test_other_rope_changes_are_not_ntk():
 def test_half_of_the_window_claim_is_still_tested():
     table = judged("window-accumulates", evidence(study().without("untrained-window:bos")))
     rows = rows_of(table, "window-accumulates", lens="log")
+    rows = rows[rows["number"] != KEPT]
     assert rows.groupby("arms")["verdict"].agg(set).to_dict() == {
         "window/bos vs standard/bos": {"reproduced"},
         "window/bos vs untrained-window/bos": {"not testable"},
@@ -984,6 +1018,7 @@ def test_half_of_the_window_claim_is_still_tested():
 def test_a_window_that_shows_nothing_says_so(window, reason):
     variants = {k: v | ({"window": window} if v["window"] else {}) for k, v in VARIANTS.items()}
     rows = judged("window-accumulates", evidence(study(), variants))
+    rows = rows[rows["number"] != LOSS]
     assert set(rows["verdict"]) == {"not testable"}
     assert rows["note"].str.startswith(reason).all()
 

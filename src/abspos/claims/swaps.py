@@ -39,6 +39,8 @@ COLUMNS = [
     "kind",
     "fixed",
 ]
+#: What the claim takes for granted of a model; its tokenizer need not put BOS there.
+PREMISE = "premise: in training, BOS stood at position 0 by itself"
 
 
 def replacements(evidence: Evidence, variant: str = "standard") -> dict[str, list[str]]:
@@ -87,7 +89,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                         summary=summary,
                         reading=reading.name,
                         primary=first and label == "swap-token",
-                        note=CONDITIONS[name].note,
+                        note="; ".join(filter(None, (CONDITIONS[name].note, PREMISE))),
                         reference=evidence.reference(BOS, lens, summary, reading.name),
                     )
                     yield row | about | {"bare_number": number}

@@ -22,8 +22,11 @@ from abspos.statistics.replicates import over_model
 from abspos.statistics.store import Arm
 
 SLOPES = "difference of slopes [energy per layer]"
+LOSS = "rise of loss [nats per token]"
 #: A slope over fewer layers says nothing of depth.
 FEWEST_LAYERS = 3
+#: A window that costs more is none that the weights were trained with, in nats per token.
+MOST_LOSS = 0.5
 
 
 def changed(evidence: Evidence, key: str) -> list[str]:
@@ -69,15 +72,13 @@ def ntk_suppresses(evidence: Evidence) -> Iterator[Row]:
                 yield from reduced(evidence, [arm, reference], pair, claimed, lens, reading.name)
             masks = [evidence.energies(a, "early", lens, "mask") for a in (arm, reference)]
             yield from reduced(evidence, [arm, reference], masks, None, lens)
-        losses = [evidence.loss(a) for a in (arm, reference)]
-        row = measured(
-            evidence,
-            [arm, reference],
-            "rise of loss [nats per token]",
-            losses[0] - losses[1],
-            None,
-        )
-        yield row
+        yield loss_row(evidence, [arm, reference])
+
+
+def loss_row(evidence: Evidence, arms: Sequence[Arm]) -> Row:
+    """The rise of the loss from the second arm to the first; beside a claim."""
+    losses = [evidence.loss(arm) for arm in arms]
+    return measured(evidence, arms, LOSS, losses[0] - losses[1], None)
 
 
 def reduced(
@@ -114,7 +115,11 @@ def reduced(
 
 
 def window_accumulates(evidence: Evidence) -> Iterator[Row]:
-    """Slope with depth of the energy beyond the window: against standard, against untrained."""
+    """Slope with depth of the energy beyond the window: against standard, against untrained.
+
+    Beside it the share of the slope that stays with position 0 zeroed, and what the window costs.
+    """
+    yield from native_windows(evidence)
     tested = changed(evidence, "window")
     if not tested:
         for lens in LENSES:
@@ -122,14 +127,52 @@ def window_accumulates(evidence: Evidence) -> Iterator[Row]:
     for name in tested:
         arm, window = evidence.arm(name), evidence.variants[name]["window"]
         others = evidence.twins(window) or [evidence.arm("an untrained window")]
-        for other in (evidence.arm("standard"), *others):
+        standard = evidence.arm("standard")
+        cost = [loss_row(evidence, [arm, standard])] if evidence.has(standard) else []
+        for other in (standard, *others):
             why = unfit_for_slopes(evidence, arm, other, window)
             if not why:
-                yield from compared_slopes(evidence, arm, other, window)
+                yield from compared_slopes(evidence, arm, other, window, untrained_for(cost))
                 continue
             for lens in LENSES:
                 yield not_testable(why, lens, arms=[arm, other])
-    yield from native_windows(evidence)
+        yield from kept_slopes(evidence, arm, Arm(name, "ablate-zero"), window)
+        yield from cost
+
+
+def untrained_for(cost: Sequence[Row]) -> str:
+    """That a window is out of a model's training, in words, if it costs more than `MOST_LOSS`."""
+    for row in cost:
+        if row["ci_low"] > MOST_LOSS:
+            ends = f"{row['estimate']:.2f} [{row['ci_low']:.2f}, {row['ci_high']:.2f}]"
+            return f"the window costs {ends} nats of loss: out of the model's training"
+    return ""
+
+
+def kept_slopes(evidence: Evidence, arm: Arm, zeroed: Arm, window: int) -> Iterator[Row]:
+    """Share of the slope beyond the window that stays with position 0 zeroed; beside the claim."""
+    if not evidence.has(zeroed) or unfit_for_slopes(evidence, arm, zeroed, window):
+        return
+    layers = reached_layers(evidence, arm)
+    for lens, reading in product(LENSES, READINGS):
+        if (lens, reading.name) == ("probability", "sink"):  # 0 by construction
+            continue
+        pair = [
+            evidence.reading(a, evidence.beyond(a, window) or "", lens, reading.name)
+            for a in (zeroed, arm)
+        ]
+        for summary in evidence.summaries:
+            kept, whole = (estimands.accumulation(x, layers, summary) for x in pair)
+            yield measured(
+                evidence,
+                [zeroed, arm],
+                "share of the slope that stays with position 0 zeroed",
+                kept / whole.where(whole > 0),
+                None,
+                lens=lens,
+                summary=summary,
+                reading=reading.name,
+            )
 
 
 def native_windows(evidence: Evidence) -> Iterator[Row]:
@@ -140,7 +183,7 @@ def native_windows(evidence: Evidence) -> Iterator[Row]:
     """
     arm = evidence.arm("standard")
     windows = evidence.facts[arm]["window"] if evidence.has(arm) else []
-    for window in {w for w in windows if w is not None}:
+    for window in sorted({w for w in windows if w is not None}):
         for other in evidence.twins(None):
             if not unfit_for_slopes(evidence, arm, other, window):
                 yield from compared_slopes(evidence, arm, other, window, decides=False)
@@ -167,11 +210,24 @@ def reached_layers(evidence: Evidence, arm: Arm) -> np.ndarray:
 
 
 def compared_slopes(
-    evidence: Evidence, arm: Arm, other: Arm, window: int, decides: bool = True
+    evidence: Evidence,
+    arm: Arm,
+    other: Arm,
+    window: int,
+    remark: str = "",
+    decides: bool = True,
 ) -> Iterator[Row]:
     """Difference of the two arms' slopes in each reading, in both lenses and summaries.
 
     Of the reading ``sink`` the row part alone is left beyond a window.
+
+    Args:
+        evidence: of the model.
+        arm: with the window.
+        other: that it is compared with.
+        window: in keys.
+        remark: on the window, for the notes.
+        decides: whether the claim is decided by it.
     """
     layers = reached_layers(evidence, arm)
     full = evidence.facts[arm]["window"].count(None)
@@ -197,7 +253,7 @@ def compared_slopes(
                 slopes[0] - slopes[1],
                 POSITIVE,
                 summary=summary,
-                note=f"queries beyond a window of {window} keys",
+                note="; ".join(filter(None, (f"queries beyond a window of {window} keys", remark))),
                 layers="" if decides else chosen,
                 primary=decides and lens == "log" and summary == "median",
                 **about,
