@@ -22,7 +22,7 @@ from abspos.claims import (
     sensitivity,
     swaps,
 )
-from abspos.csv_tables import TEXT, as_text, read_csv, write_csv
+from abspos.csv_tables import TEXT, read_csv, write_csv
 from abspos.report import checkpoints
 
 SOURCE = Path(__file__).parents[1] / "src/abspos"
@@ -101,17 +101,3 @@ def test_no_other_module_reads_or_writes_tables():
         }
         if path.name != "csv_tables.py":
             assert not {"read_csv", "to_csv", "read_table"} & names, path
-
-
-@pytest.mark.parametrize(
-    ("cells", "text"),
-    [
-        ([None, None], ["", ""]),
-        ([float("nan"), "a"], ["", "a"]),
-        (["0042", "None"], ["0042", "None"]),
-        ([], []),
-    ],
-)
-def test_missing_names_are_empty_whatever_the_dtype(cells, text):
-    assert as_text(pd.Series(cells)).tolist() == text
-    assert as_text(pd.Series(cells, dtype=object)).tolist() == text

@@ -36,12 +36,6 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, text)
 
 
-def as_text(column: pd.Series) -> pd.Series:
-    """A column of names as text, its missing cells empty, whatever its dtype: a table made of rows
-    that all lack a name has a column of float NaN."""
-    return column.astype(object).where(column.notna(), "").astype(str)
-
-
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table of `write_csv`.
 

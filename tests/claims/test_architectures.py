@@ -18,8 +18,9 @@ from abspos.claims.architectures import (
     together,
 )
 from abspos.claims.judgement import claim_table
+from abspos.claims.names import as_text
 from abspos.claims.registry import CLAIMS
-from abspos.csv_tables import as_text, read_csv
+from abspos.csv_tables import read_csv
 from abspos.statistics.store import Arm, Replicates, save_replicates
 
 BETWEEN = [claim.name for claim in CLAIMS if claim.between_variants]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from abspos.claims.names import as_text
 from abspos.claims.verdicts import NOT_TESTABLE
-from abspos.csv_tables import as_text, read_csv, write_csv
+from abspos.csv_tables import read_csv, write_csv
 from abspos.study.conditions import split
 
 #: What a number of a claim is known by, in whatever study.

@@ -15,8 +15,8 @@ import xarray as xr
 
 from abspos.claims.evidence import Evidence
 from abspos.claims.exchanges import exchanges_of
+from abspos.claims.names import as_text
 from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
-from abspos.csv_tables import as_text
 from abspos.statistics import replicates as sl
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates

@@ -12,9 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from abspos.claims.names import as_text
 from abspos.claims.sensitivity import tokens_as_one
 from abspos.claims.sources import ONE, WITHOUT
-from abspos.csv_tables import as_text
 from abspos.figures import marks, style, tidy
 from abspos.figures.claims_forest import unit
 

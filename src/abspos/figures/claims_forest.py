@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from abspos.csv_tables import as_text
+from abspos.claims.names import as_text
 from abspos.documents import MIN_INPUTS
 from abspos.figures import scales, style, tidy
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abspos.csv_tables import as_text
+from abspos.claims.names import as_text
 
 MOST_REVISIONS = 5  # of a model that have a part each in a figure
 RUN = ["model", "revision"]

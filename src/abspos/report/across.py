@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from abspos.claims import verdicts
-from abspos.csv_tables import as_text
+from abspos.claims.names import as_text
 from abspos.report.numbers import estimate
 
 #: What the comparison is, beside what natural models can show.

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from abspos.claims import verdicts
+from abspos.claims.names import as_text
 from abspos.claims.registry import CLAIMS, statements
 from abspos.claims.sensitivity import FLIPS, SAME
-from abspos.csv_tables import as_text
 from abspos.figures import tidy
 from abspos.report.sentences import (
     ABOVE,
