@@ -140,7 +140,10 @@ def test_touching_and_comments_do_nothing(project, touch) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["study/config", "study/checks", "planning/layout", "audit/job", "audit/ledger", "cli"],
+    [
+        *("study/config", "study/checks", "planning/layout", "planning/alike"),
+        *("audit/job", "audit/ledger", "cli/__init__", "cli/options"),
+    ],
 )
 def test_modules_that_compute_nothing_rerun_nothing(finished, tmp_path, module) -> None:
     project = finished.copy(tmp_path / "copy")
