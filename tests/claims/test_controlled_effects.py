@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abspos.claims.controlled_effects import COLUMNS, controlled_effects
-from abspos.claims.evidence import Evidence
+from abspos.claims.evidence import BOS, Evidence
 from abspos.components.lenses import LENSES
 from abspos.statistics.replicates import no_halves, stack
 from abspos.statistics.store import Arm, ArmReplicates
@@ -20,10 +20,15 @@ SHARES = {
 }
 
 
-def evidence(**crosses: float) -> Evidence:
-    """Arms of standard whose R has energy 1 and these inner products with that of bos."""
+def evidence(few: dict[str, float] | None = None, **crosses: float) -> Evidence:
+    """Arms of standard whose R has energy 1 and these inner products with that of bos.
+
+    Args:
+        few: arms on half of the inputs, on which R has energy 2 under bos.
+        crosses: arms on all inputs.
+    """
     arms = {}
-    for name, cross in {"bos": None, **crosses}.items():
+    for name, cross in {"bos": None, **crosses, **(few or {})}.items():
         values = {"early": 1.0, "cross": cross}
         bins = {
             which: stack(
@@ -36,7 +41,10 @@ def evidence(**crosses: float) -> Evidence:
             for which, value in values.items()
             if value is not None
         }
-        arms[Arm("standard", name.replace("_", "-"))] = ArmReplicates({"inputs": N}, bins)
+        if few and name == "bos":
+            bins[f"first-{N // 2}"] = 2 * bins["early"]
+        inputs = N // 2 if name in (few or {}) else N
+        arms[Arm("standard", name.replace("_", "-"))] = ArmReplicates({"inputs": inputs}, bins)
     return Evidence(arms, [], {"standard": {}}, 0.95, 0)
 
 
@@ -59,6 +67,22 @@ def test_a_control_stands_beside_its_effect():
     assert roles["swap-random"] == "effect"
     assert roles["control-shift"] == "control"
     assert set(rows[0]) | {"model", "revision", "kind"} == set(COLUMNS)
+
+
+def test_a_control_on_some_inputs_is_compared_with_bos_on_the_same():
+    given = evidence(few={"control_shuffle": 1.4}, swap_token_1=0.7)
+    rows = [r for r in controlled_effects(given) if r["number"] == "difference share"]
+    shares = {r["condition"]: r["estimate"] for r in rows if r["reading"] == "R"}
+    assert shares["control-shuffle"] == pytest.approx((2 + 1 - 2 * 1.4) / 2)
+    assert shares["swap-token-1"] == pytest.approx(0.6)
+    inputs = {r["condition"]: r["n_inputs"] for r in rows}
+    assert inputs == {"swap-token-1": N, "control-shuffle": N // 2}
+
+
+def test_a_control_on_inputs_that_bos_has_no_energies_of_is_left_out():
+    given = evidence(few={"control_shuffle": 1.4}, control_shift=1.0, swap_token_1=0.7)
+    del given.arms[BOS].bins[f"first-{N // 2}"]
+    assert {r["condition"] for r in controlled_effects(given)} == {"swap-token-1", "control-shift"}
 
 
 def test_without_a_control_there_is_nothing_to_show():

@@ -14,12 +14,13 @@ import yaml
 
 from abspos.cli import FINE, USAGE, main
 from abspos.figures import FIGURES
+from abspos.figures.facts import ONLY_WITH
 from abspos.planning import costs, loads
 from abspos.planning import forecast as plan
 from abspos.planning import requests as resources
 from abspos.planning.costs import Machine
 from abspos.planning.forecast import Job
-from abspos.planning.layout import ONLY_WITH, Layout
+from abspos.planning.layout import Layout
 from abspos.planning.loads import Load
 from abspos.planning.sizes import Sizes
 from abspos.study.conditions import SUBSTITUTES
@@ -51,12 +52,17 @@ def study(**changes: Any) -> Layout:
     return Layout(load_study(merged(CONFIG, changes)), ROOT)
 
 
+#: Figures that some conditions alone have, and the default study's are among them.
+SHOWN = {"readers", "controls", "repeats", "factorial"}
+
+
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch) -> plan.Plan:
     """The plan of the default study as its ledger has it, with the shape of its model known."""
     monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
     (model,) = CONFIG["models"]
-    later = ["shift", "control-repeat", "control-repeat-bos"]  # came after the ledger
+    # These came after the ledger.
+    later = ["shift", "control-shuffle", "control-repeat", "control-repeat-bos"]
     later += {run.condition for run in study().study.runs()} & SUBSTITUTES.keys()
     layout = study(models=[model | {"without": later}])
     return plan.plan(layout, tmp_path, Machine(), cores=2)
@@ -99,15 +105,15 @@ def test_jobs_are_those_of_the_workflow(tmp_path: Path) -> None:
     assert {row.rule: row.jobs for row in made.rows} == {
         "models": 1,
         "inputs": 1,
-        "activations": 25,
-        "components": 25,
+        "activations": 26,
+        "components": 26,
         "statistics": 1,
         "choices": 1,
         "checkpoints": 1,
         "tables": 1,
         "claims": 1,
         "sensitivity": 1,
-        "figures": len(FIGURES) - len({*ONLY_WITH} - {"readers", "repeats", "factorial"}),
+        "figures": len(FIGURES) - len({*ONLY_WITH} - SHOWN),
         "front": 1,
         "page": 1,
     }
@@ -125,7 +131,7 @@ def test_revisions_and_kept_activations_add_up(tmp_path: Path) -> None:
         for names in (["a"], ["a", "b", "c"])
     )
     jobs = {row.rule: row.jobs for row in three.rows}
-    assert jobs["activations"] == 75
+    assert jobs["activations"] == 78
     assert jobs["models"] == 3
     assert jobs["claims"] == 1
     assert three.final == pytest.approx(3 * one.final)

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from abspos.figures import FIGURES
+from abspos.figures.facts import ONLY_WITH
 from abspos.models.local import revision_of
-from abspos.planning.layout import ONLY_WITH, TABLES, Layout
+from abspos.planning.layout import TABLES, Layout
 from abspos.study.config import Study, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def arms_of(stage: str, *names: str) -> set[str]:
 
 FEW = ("control-noop", "control-repeat", "control-repeat-bos")
 #: Arms that take the first 8, 32 or 64 of any larger number of inputs.
-FIRST = tuple(f"standard/{name}" for name in (*FEW, "shift", "no-bos"))
+FIRST = tuple(f"standard/{name}" for name in (*FEW, "control-shuffle", "shift", "no-bos"))
 UNWINDOWED = ("standard", "ntk", "untrained")
 CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
     (("study",), "other", set()),
@@ -126,7 +127,7 @@ CHANGES: list[tuple[tuple[str | int, ...], Any, set[str]]] = [
             *arms_of("decomposition", *UNWINDOWED),  # which are looked at beyond every window
         },
     ),
-    (("variants", 0, "conditions", 18, "inputs"), 64, {"extraction standard/control-shift"}),
+    (("variants", 0, "conditions", 19, "inputs"), 64, {"extraction standard/control-shift"}),
     (("variants", 0, "conditions", "+"), "swap-random", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "no-bos", {"tabulation"}),
     (("variants", 1, "conditions", "+"), "swap-mean", {"tabulation", "decomposition ntk/bos"}),

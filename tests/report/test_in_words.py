@@ -13,14 +13,8 @@ from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.claims.verdicts import VERDICTS, Claimed, verdict
 from abspos.report import in_words as module
-from abspos.report.in_words import (
-    SENTENCES,
-    SPOKEN,
-    by_readings,
-    headline,
-    in_words,
-    readings_sentence,
-)
+from abspos.report.in_words import SENTENCES, SPOKEN, headline, in_words
+from abspos.report.readings import by_readings, readings_sentence
 from abspos.report.sentences import Sentence, Shown, chosen
 
 SHARE = "share of mask + R"
@@ -112,6 +106,18 @@ def factorial(**shares: float) -> pd.DataFrame:
     ]
     found = pd.DataFrame(rows)
     return found.assign(ci_low=found["share"] - 0.05, ci_high=found["share"] + 0.05)
+
+
+def effects(**shares: float) -> pd.DataFrame:
+    """How far conditions move each reading of R, within a tenth."""
+    row = {"model": "m", "revision": "r", "number": "difference share", "lens": "log"}
+    rows = [
+        row | {"condition": name.replace("_", "-"), "reading": reading, "estimate": share * factor}
+        for name, share in shares.items()
+        for reading, factor in (("R", 1.0), ("pattern", 2.0))
+    ]
+    found = pd.DataFrame(rows).assign(summary="median")
+    return found.assign(ci_low=found["estimate"] - 0.05, ci_high=found["estimate"] + 0.05)
 
 
 def said(given: pd.DataFrame, **others: pd.DataFrame) -> list[str]:
@@ -263,6 +269,18 @@ def test_whose_doing_r_is_needs_both_parts():
         "90.0 % [85.0, 95.0], the queries and all other keys 10.0 % [5.0, 15.0]." in found
     )
     assert not any("key 0" in text for text in said(claims(), factorial=factorial(key_0=0.9)))
+
+
+def test_a_swap_stands_beside_a_control_of_its_size():
+    both = effects(swap_token_1=0.2, control_shuffle=0.1)
+    assert (
+        "Another token in place of BOS moves the mean field of the residual-stream component: the "
+        "difference has 20.0 % [15.0, 25.0] of its energy. Shuffling all tokens after BOS, which "
+        "leaves position 0 as it is, moves it by 10.0 % [5.0, 15.0]."
+        in said(claims(), controlled_effects=both)
+    )
+    alone = said(claims(), controlled_effects=effects(swap_token_1=0.2))
+    assert not any("Shuffling" in text for text in alone)
 
 
 def test_a_claim_that_cannot_be_tested_says_why():
@@ -462,6 +480,7 @@ def test_every_sentence_can_be_said():
         },
     ]
     tables.append({"factorial": factorial(key_0=0.9, all_but_key_0=0.1)})
+    tables.append({"controlled_effects": effects(swap_token_1=0.2, control_shuffle=0.1)})
     intervals = [(0.2, 0.3), (0.02, 0.05), (-0.3, -0.2), (-0.3, 0.2), (0.05, 0.2)]
     swaps = [(0.35, 0.45), (0.15, 0.25), (0.6, 0.7), (0.1, 0.7), (-0.05, 0), (-0.3, -0.2), (-1, 1)]
     given = [({"ntk": x, "between": x}, {}) for x in intervals]

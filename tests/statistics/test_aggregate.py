@@ -17,13 +17,13 @@ from abspos.csv_tables import write_csv
 from abspos.statistics import aggregate
 from abspos.statistics import energies as statistics
 from abspos.statistics import replicates as sl
-from abspos.statistics.aggregate import tabulate
+from abspos.statistics.aggregate import parts_of, tabulate
 from abspos.statistics.arm_tables import ArmTables, anchors_of
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.half_samples import SPLITS, in_first_half
 from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.sign_flips import sign_flip_p
-from abspos.statistics.store import mean_mask, open_replicates, save_replicates
+from abspos.statistics.store import Arm, mean_mask, open_replicates, save_replicates
 from abspos.stores import StoreError
 
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
@@ -672,7 +672,7 @@ def test_writes_of_arms_of_the_crossed_design_alone(replicates, stores):
 
 def test_cross_grams_become_replicates(stores):
     store = stores["standard", "bos"]
-    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins([])
+    assert "cross" not in ArmTables(store, BOS, 0.95, 100, 0).all_bins({})
     rng = np.random.default_rng(0)
     names = [f"cross_{lens}{which}" for lens in LENSES for which in ("", "_sink")]
     names += ["cross_probability_pattern"]
@@ -680,7 +680,7 @@ def test_cross_grams_become_replicates(stores):
     dims = ("layer", "head", "input", "input_reference")
     arm = ArmTables(store.assign({n: (dims, x) for n, x in cross.items()}), BOS, 0.95, 100, 0)
     half = [1, 4, 5, 8, 9, 12, 13]
-    found = arm.all_bins([half])
+    found = arm.all_bins({"among-7": half})
     wanted = {(lens, "residual"): cross[f"cross_{lens}"] for lens in LENSES}
     wanted |= {(lens, "row+sink"): cross[f"cross_{lens}_sink"] for lens in LENSES}
     wanted["probability", "pattern"] = cross["cross_probability_pattern"]
@@ -691,7 +691,7 @@ def test_cross_grams_become_replicates(stores):
                 found[name].sel(lens=lens, component=component).isel(replicate=0),
                 statistics.energy(expected),
             )
-    assert set(arm.all_bins([])) == set(found) - {"among-7", "among-7-cross"}
+    assert set(arm.all_bins({})) == set(found) - {"among-7", "among-7-cross"}
     for lens, component in product(LENSES, ("residual", "row", "sink", "pattern")):
         own = gram_of(store, "early", lens, component)
         np.testing.assert_allclose(
@@ -700,6 +700,29 @@ def test_cross_grams_become_replicates(stores):
             rtol=1e-6,
             atol=1e-12,
         )
+
+
+def test_parts_of_the_inputs_are_those_of_the_arms_that_compare_with_bos():
+    """Half of the inputs is not the first half of them: the bins have other names."""
+    chosen, first_ones = [1, 3], [0, 1]
+    numbers = {
+        "bos": [0, 1, 2, 3],
+        "swap-token-1": [0, 1, 2, 3],
+        "exchange-readers": chosen,
+        "control-shuffle": first_ones,
+        "control-shift": [0, 1, 2, 3],
+        "no-bos": first_ones,
+    }
+    opened = {
+        Arm("standard", name): xr.Dataset(
+            {"loss": ("input", np.zeros(len(own)))}, attrs={"numbers": own}
+        )
+        for name, own in numbers.items()
+    }
+    found = {name: parts_of(Arm("standard", name), opened) for name in numbers}
+    assert found.pop("bos") == {"among-2": chosen, "first-2": first_ones}
+    assert found.pop("swap-token-1") == {"among-2": chosen}
+    assert not any(found.values())
 
 
 # controls

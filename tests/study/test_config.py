@@ -74,6 +74,7 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
         ("standard", "swap-mean"),
         *swaps,
         ("standard", "shift"),
+        ("standard", "control-shuffle"),
         *(("standard", control) for control in few),
         ("standard", "exchange-readers"),
         ("standard", "exchange-others"),
@@ -88,7 +89,7 @@ def test_default_study_plans_the_arms_of_the_method() -> None:
     inputs = {(r.variant, r.condition): r.inputs for r in study.runs() if r.model == MODEL}
     fewer = dict.fromkeys((("standard", name) for name in few), 8) | {("standard", "shift"): 32}
     fewer |= {a: 32 for a in arms if a[1].startswith(("silence", "unsink"))}
-    fewer |= {a: 64 for a in arms if a[1].startswith(("exchange", "no-bos"))}
+    fewer |= {a: 64 for a in arms if a[1].startswith(("exchange", "no-bos", "control-shuffle"))}
     assert inputs == dict.fromkeys(arms, 128) | fewer
     assert not study.preliminary
 
@@ -461,8 +462,8 @@ def test_every_mistake_is_told_at_once() -> None:
         "variants[ntk].rope.factor",
         "variants[window].window",
         "variants[standard].conditions[#5]",
-        "variants[standard].conditions[#10]",
         "variants[standard].conditions[#11]",
+        "variants[standard].conditions[#12]",
         "variants[other].conditions",
     ]
 

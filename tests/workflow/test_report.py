@@ -20,8 +20,8 @@ from abspos import load_components
 from abspos.csv_tables import read_csv
 from abspos.figures import FIGURES as EVERY_FIGURE
 from abspos.figures import facts as declared
+from abspos.figures.facts import ONLY_WITH
 from abspos.figures.head_maps import scale
-from abspos.planning.layout import ONLY_WITH
 
 FLAGS = (
     "--headless",

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.figures.facts import facts
-from abspos.planning.layout import ONLY_WITH
+from abspos.figures.facts import ONLY_WITH, facts
 
 #: The tiny study has no arms for the others.
 FIGURES = tuple(figure for figure in EVERY_FIGURE if figure not in ONLY_WITH)

@@ -13,7 +13,8 @@ from abspos.claims.registry import statements
 from abspos.claims.verdicts import VERDICTS
 from abspos.csv_tables import TEXT
 from abspos.figures import FIGURES as EVERY_FIGURE
-from abspos.planning.layout import ONLY_WITH, TABLES
+from abspos.figures.facts import ONLY_WITH
+from abspos.planning.layout import TABLES
 from abspos.planning.preflight import memory_mb
 from abspos.stores import differences
 

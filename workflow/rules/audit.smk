@@ -10,6 +10,7 @@ rule front:
         tables=[
             *(result(f"statistics/{table}.csv") for table in ("balance", "factorial")),
             rules.claims.output.swaps,
+            rules.claims.output.effects,
             *(rules.architectures.output if ALIKE["groups"] else []),
         ],
         schematic=result(f"figures/schematic.{SHOWN}"),

@@ -6,6 +6,7 @@ rule page:
         tables=[
             rules.claims.output.claims,
             rules.claims.output.swaps,
+            rules.claims.output.effects,
             rules.checkpoints.output[0],
             rules.sensitivity.output.table,
             *(rules.architectures.output if ALIKE["groups"] else []),

@@ -18,11 +18,9 @@ from abspos.claims.rows import Row, of_reading
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.statistics.replicates import SUMMARIES, replicate_interval
-from abspos.statistics.store import Arm
-from abspos.study.conditions import TABLE
+from abspos.statistics.store import Arm, first
+from abspos.study.conditions import BESIDE_EFFECTS
 
-#: What each control says of the effect beside it.
-CONTROLS = {row.name: row.says for row in TABLE if row.says}
 #: Conditions whose effect they control: another token, a random one, at position 0.
 EFFECTS = ("swap-token-1", "swap-random", "swap-noise")
 NUMBERS = ("difference share", "energy reduction")
@@ -47,19 +45,21 @@ COLUMNS = [
 
 def controlled_effects(evidence: Evidence) -> Iterator[Row]:
     """Change of each early reading against bos, under standard, of effects and their controls."""
-    there = [c for c in (*EFFECTS, *CONTROLS) if evidence.has(BOS, Arm("standard", c))]
-    if not any(condition in CONTROLS for condition in there):
+    every = (*EFFECTS, *BESIDE_EFFECTS) if evidence.has(BOS) else ()
+    there = [condition for condition in every if compared_in(evidence, condition)]
+    if not any(condition in BESIDE_EFFECTS for condition in there):
         return
     for condition in there:
         arm = Arm("standard", condition)
         about = {
             "condition": condition,
-            "role": "control" if condition in CONTROLS else "effect",
-            "says": CONTROLS.get(condition, ""),
+            "role": "control" if condition in BESIDE_EFFECTS else "effect",
+            "says": BESIDE_EFFECTS.get(condition, ""),
             "n_inputs": evidence.facts[arm]["inputs"],
         }
         for lens, reading in product(LENSES, READINGS):
-            bos, own = (evidence.reading(a, "early", lens, reading.name) for a in (BOS, arm))
+            bos = evidence.reading(BOS, compared_in(evidence, condition), lens, reading.name)
+            own = evidence.reading(arm, "early", lens, reading.name)
             cross = evidence.crossed(arm, lens, reading.name)
             for summary in SUMMARIES:
                 found = swap_replicates(own, bos, cross, summary)
@@ -75,3 +75,14 @@ def controlled_effects(evidence: Evidence) -> Iterator[Row]:
                         "ci_high": float(one.high),
                         **of_reading(evidence, reading.name),
                     }
+
+
+def compared_in(evidence: Evidence, condition: str) -> str:
+    """The bin of bos on the inputs of a condition under standard; empty if it was not run."""
+    arm = Arm("standard", condition)
+    if evidence.has(arm):
+        return "early"
+    if arm not in evidence.arms:
+        return ""
+    some = first(evidence.arms[arm].inputs)
+    return some if some in evidence.arms[BOS].bins else ""

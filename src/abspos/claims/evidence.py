@@ -26,20 +26,20 @@ Made = TypeVar("Made")
 
 
 def once(
-    method: Callable[Concatenate[Evidence, Asked], Made],
+    function: Callable[Concatenate[Evidence, Asked], Made],
 ) -> Callable[Concatenate[Evidence, Asked], Made]:
-    """Make what a method of Evidence gives once for equal arguments.
+    """Make what a function of evidence, or a method of it, gives once for equal arguments.
 
-    Many rows of a claim divide by the same energies. The key is made of all arguments: none can be
-    forgotten.
+    Many rows divide by the same energies. The key is made of all arguments: none can be forgotten.
     """
+    name = f"{function.__module__}.{function.__qualname__}"
 
-    @wraps(method)
-    def kept(self: Evidence, *args: Asked.args, **kwargs: Asked.kwargs) -> Made:
-        key = (method.__name__, args, tuple(sorted(kwargs.items())))
-        if key not in self._made:
-            self._made[key] = method(self, *args, **kwargs)
-        return self._made[key]
+    @wraps(function)
+    def kept(evidence: Evidence, *args: Asked.args, **kwargs: Asked.kwargs) -> Made:
+        key = (name, args, tuple(sorted(kwargs.items())))
+        if key not in evidence._made:
+            evidence._made[key] = function(evidence, *args, **kwargs)
+        return evidence._made[key]
 
     return kept
 
@@ -206,6 +206,7 @@ class Evidence:
         """Which of so many layers count (layer) bool."""
         return np.ones(number, dtype=bool) if self.layers is None else self.layers
 
+    @once
     def by_kind(self) -> list[Evidence]:
         """The evidence on the layers of each kind; empty where all layers are of one.
 

@@ -12,7 +12,7 @@ from itertools import product
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence, Reference
+from abspos.claims.evidence import BOS, Evidence, Reference, once
 from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SHARE, Claimed
 from abspos.components.lenses import LENSES
@@ -40,15 +40,9 @@ class Part:
     summary: str
 
     def against_bos(self, arm: Arm, number: int) -> Numbers:
-        """The four numbers of bos-swap of an arm, on the inputs that no head is chosen on."""
-        own = among(number)
-        some = own in self.evidence.arms[arm].bins
-        treated, cross = (own, f"{own}-cross") if some else ("early", "cross")
-        return estimands.swap_replicates(
-            self.evidence.reading(arm, treated, self.lens, self.reading),
-            self.evidence.reading(BOS, among(number), self.lens, self.reading),
-            self.evidence.crossed(arm, self.lens, self.reading, cross),
-            self.summary,
+        """See `numbers_against_bos`."""
+        return numbers_against_bos(
+            self.evidence, arm, number, self.lens, self.reading, self.summary
         )
 
     def references(self) -> Mapping[str, Reference]:
@@ -94,6 +88,22 @@ class Part:
         inputs = self.evidence.facts[arms[0]]["inputs"]
         note = "; ".join(filter(None, (found["note"], note)))
         return found | {"n_inputs": inputs, "needed": MIN_INPUTS // 2, "note": note}
+
+
+@once
+def numbers_against_bos(
+    evidence: Evidence, arm: Arm, number: int, lens: str, reading: str, summary: str
+) -> Numbers:
+    """The four numbers of bos-swap of an arm, on so many inputs, which no head is chosen on."""
+    own = among(number)
+    some = own in evidence.arms[arm].bins
+    treated, cross = (own, f"{own}-cross") if some else ("early", "cross")
+    return estimands.swap_replicates(
+        evidence.reading(arm, treated, lens, reading),
+        evidence.reading(BOS, own, lens, reading),
+        evidence.crossed(arm, lens, reading, cross),
+        summary,
+    )
 
 
 def sink_readers(evidence: Evidence) -> Iterator[Row]:

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from abspos.claims import estimands
-from abspos.claims.evidence import BOS, Evidence
+from abspos.claims.evidence import BOS, Evidence, once
 from abspos.claims.rows import Row, measured, not_testable
 from abspos.claims.verdicts import SWAP
 from abspos.components.lenses import LENSES
@@ -95,6 +95,7 @@ def swap_rows(evidence: Evidence, each: bool = False) -> Iterator[Row]:
                     yield row | about | {"bare_number": number}
 
 
+@once
 def numbers_of(
     evidence: Evidence, condition: str, lens: str, reading: Reading, summary: str
 ) -> dict[str, xr.DataArray]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from abspos.study.conditions import BESIDE_EFFECTS, PAIRS, REPEATS, SUBSTITUTES
+
 #: Sections of the report, in the order of the argument.
 SECTIONS = (
     "Components",
@@ -24,6 +26,14 @@ SECTIONS = (
     "Training",
     "Calibration",
 )
+
+#: Figures that show nothing without one of these conditions.
+ONLY_WITH = {
+    "readers": tuple(SUBSTITUTES),
+    "controls": tuple(BESIDE_EFFECTS),
+    "repeats": tuple(REPEATS),
+    "factorial": tuple(PAIRS),
+}
 
 FOLDER = Path(__file__).parent
 

@@ -12,23 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from abspos.figures import FIGURES
-from abspos.figures.facts import facts
+from abspos.figures.facts import ONLY_WITH, facts
 from abspos.inputs.corpus import folder_of
 from abspos.models import local, lock
 from abspos.models.revisions import Sweep
 from abspos.planning.corpora import Corpus
 from abspos.planning.courses import Course
-from abspos.study.conditions import PAIRS, REPEATS, SUBSTITUTES, TABLE, condition_of, token_of
+from abspos.study.conditions import PAIRS, condition_of, token_of
 from abspos.study.config import Run, Study
 from abspos.study.fields import HubSource, SyntheticSource, TrainedSource
 
-#: Figures that show nothing without one of these conditions.
-ONLY_WITH = {
-    "readers": tuple(SUBSTITUTES),
-    "controls": tuple(row.name for row in TABLE if row.says),
-    "repeats": tuple(REPEATS),
-    "factorial": tuple(PAIRS),
-}
 #: Tables of one model that are also joined over all models.
 TABLES = (
     *("energies", "sinks", "sink_share", "layers", "readings", "summary", "profile", "position0"),
@@ -163,7 +156,7 @@ class Layout:
         if not own.compared or (variant, "bos") not in self.arms(model):
             return None
         same = self.number(model, variant, condition) == self.number(model, variant, "bos")
-        return "bos" if same or own.substitute else None
+        return "bos" if same or own.substitute or own.says else None
 
     def partner(self, condition: str) -> str | None:
         """The condition whose activations a run is paired with, or None."""

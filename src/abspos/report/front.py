@@ -372,7 +372,8 @@ def write(
         settings: the resolved config.
         checkpoints: checkpoints.csv, whose gaps are shown.
         controls: controls.csv, shown with the effects that they guard.
-        tables: balance.csv, factorial.csv and swaps.csv by name, for the sentences; and
+        tables: balance.csv, factorial.csv, swaps.csv and controlled_effects.csv by name, for the
+            sentences; and
             architectures.csv where models were trained alike.
         schematic: the figure at the top.
     """

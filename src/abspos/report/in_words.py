@@ -6,16 +6,16 @@ docs/results.md. A new sentence is one record here. Source: docs/method.md, sect
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
 from abspos.claims import verdicts
 from abspos.claims.names import as_text
-from abspos.claims.registry import CLAIMS, statements
+from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.figures import tidy
+from abspos.report.readings import R, by_readings, readings_sentence
 from abspos.report.sentences import (
     ABOVE,
     BELOW,
@@ -24,6 +24,7 @@ from abspos.report.sentences import (
     Shown,
     Tables,
     balances,
+    beside_controls,
     by_verdict,
     chosen,
     course,
@@ -36,7 +37,6 @@ from abspos.report.sentences import (
     weakest,
 )
 
-R = "the residual-stream component"
 SWAP = "Replacing the embedding of BOS by another token's"
 ANCHOR = "the query at which the mask's part is set to zero"
 LARGER = (
@@ -163,6 +163,17 @@ SENTENCES: tuple[Sentence, ...] = (
         {"swap": deciding("bos-swap"), "other": probability("bos-swap")},
     ),
     Sentence(
+        f"Another token in place of BOS moves the mean field of {R}: the difference has "
+        "{effect:%} of its energy. Shuffling all tokens after BOS, which leaves position 0 as it "
+        "is, moves it by {control:%}.",
+        {
+            "effect": beside_controls("swap-token-1"),
+            "control": beside_controls("control-shuffle"),
+        },
+        lambda effect, control: len(effect) == len(control) == 1,
+        always_r=True,
+    ),
+    Sentence(
         "Of all numbers of bos-swap, only some that set position 0 to zero have an interval that "
         "covers 40 %; this removes position 0 and does not replace its token.",
         {"covering": covering_forty},
@@ -265,71 +276,6 @@ def flip_sentences(tables: Tables) -> Iterator[str]:
         yield "No verdict flips under another choice."
 
 
-def readings_sentence(claims: pd.DataFrame) -> str:
-    """What the readings of the residual-stream component say together; empty with one reading.
-
-    Args:
-        claims: of one model, with the column ``reading``.
-    """
-    if "reading" not in claims or claims["reading"].replace("", pd.NA).dropna().nunique() < 2:
-        return ""
-    rows = pd.DataFrame(deciding_readings(claims), columns=claims.columns)
-    apart = []
-    for claim in [name for name in statements() if name in set(rows["claim"])]:
-        of_claim = rows[rows["claim"] == claim].groupby("reading", sort=False)
-        by_reading = {str(name): weakest(part) for name, part in of_claim}
-        if len(set(by_reading.values())) > 1:
-            listed = ", ".join(f"{name} {verdict}" for name, verdict in by_reading.items())
-            apart.append(f"{claim} ({listed})")
-    if not apart:
-        return f"The readings of {R} agree on every claim."
-    return f"The readings of {R} disagree on {'; '.join(apart)}."
-
-
-def by_readings(claims: pd.DataFrame) -> str:
-    """What two changes remove of R and of its pattern, side by side; empty where one is missing.
-
-    Args:
-        claims: of one model, with the column ``reading``.
-    """
-    if "reading" not in claims:
-        return ""
-    rows = {
-        (row["claim"], row["reading"]): row
-        for row in deciding_readings(claims)
-        if row["lens"] == "log"
-    }
-    names = {
-        "bos-swap": (f"{R} (R)", "its pattern over the keys other than position 0"),
-        "ntk-suppresses": ("R", "the pattern"),
-    }
-    keys = {(claim, reading) for claim in names for reading in ("R", "pattern")}
-    if not keys <= set(rows):
-        return ""
-    swap, ntk = (
-        " and ".join(
-            removed(rows[claim, name], what)
-            for name, what in zip(("R", "pattern"), whats, strict=True)
-        )
-        for claim, whats in names.items()
-    )
-    return f"Another token in place of BOS {swap}; NTK scaling {ntk}."
-
-
-def removed(row: Mapping[Any, Any], what: str) -> str:
-    """What a change removes of something, or adds to it, in per cent."""
-    return f"{Shown(row):of} {what}"
-
-
-def deciding_readings(claims: pd.DataFrame) -> list[dict[Any, Any]]:
-    """The numbers that decide each claim, in every reading."""
-    keys = ["claim", "arms", "number", "lens", "summary"]
-    read = claims["reading"].notna() & claims["reading"].ne("")
-    primary = claims[claims["primary"].astype(bool) & read]
-    rows = claims.merge(primary[keys].drop_duplicates(), on=keys)
-    return rows[rows["verdict"].isin(verdicts.VERDICTS)].to_dict("records")
-
-
 def read_as(sentence: Sentence, own: Tables) -> str:
     """A sentence on a model's tables, which names the reading that decides its claims."""
     claims, text = own["claims"], sentence.stated(own)
@@ -379,8 +325,8 @@ def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
     """The sentences that hold, by model.
 
     Args:
-        tables: ``claims``, and as far as there are ``balance``, ``factorial``, ``swaps`` and
-            ``sensitivity``.
+        tables: ``claims``, and as far as there are ``balance``, ``factorial``, ``swaps``,
+            ``controlled_effects`` and ``sensitivity``.
 
     Returns:
         Model with revision, and its sentences; what the readings say together comes first.

@@ -239,8 +239,9 @@ def page(
 
     Args:
         tables: ``claims`` with the column ``fragile``, ``sensitivity``, ``checkpoints``,
-            ``controls``, ``balance``, ``factorial`` and ``swaps``; with ``energies``, the page has
-            a table of these, and with ``architectures`` the claims across these.
+            ``controls``, ``balance``, ``factorial``, ``swaps`` and ``controlled_effects``; with
+            ``energies``, the page has a table of these, and with ``architectures`` the claims
+            across these.
         settings: the resolved config.
         pictures: the study's figures, in the order of the argument.
         heads: the head map, see abspos.report.heads; it follows the figure head_maps.
@@ -310,8 +311,8 @@ def write(
 
     Args:
         tables: claims.csv, sensitivity.csv, checkpoints.csv, controls.csv, balance.csv,
-            factorial.csv, swaps.csv, energies.csv and sinks.csv by name; architectures.csv where
-            models were trained alike.
+            factorial.csv, swaps.csv, controlled_effects.csv, energies.csv and sinks.csv by name;
+            architectures.csv where models were trained alike.
         figures: one file of each figure, in the order of the argument.
         out: path of the page, in the study's folder.
         settings: the resolved config.

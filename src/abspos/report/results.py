@@ -231,9 +231,10 @@ def page(folder: Path) -> str:
     statistics = folder / "statistics"
     loss, controls = (read_csv(statistics / f"{n}.csv") for n in ("loss", "controls"))
     swaps = read_csv(statistics / "swaps.csv")
-    tables = {"claims": claims, "sensitivity": found, "swaps": swaps}
-    tables |= {name: read_csv(statistics / f"{name}.csv") for name in ("balance", "factorial")}
     guards = read_csv(statistics / "controlled_effects.csv")
+    tables = {"claims": claims, "sensitivity": found, "swaps": swaps}
+    tables["controlled_effects"] = guards
+    tables |= {name: read_csv(statistics / f"{name}.csv") for name in ("balance", "factorial")}
     chosen_heads = claims["claim"].eq("sink-readers") & claims["estimate"].notna()
     more = EXCHANGES.format(table=exchanges_table(claims)) if chosen_heads.any() else ""
     more += GUARDS.format(table=guards_table(guards)) if len(guards) else ""

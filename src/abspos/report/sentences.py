@@ -132,6 +132,19 @@ def factorial(effect: str) -> Callable[[Tables], pd.DataFrame]:
     return choose
 
 
+def beside_controls(condition: str) -> Callable[[Tables], pd.DataFrame]:
+    """How far a condition moves R, in the table of effects beside their controls: the energy of the
+    difference of the mean fields as a share of R's, log lens, median head."""
+    return chosen(
+        "controlled_effects",
+        condition=condition,
+        number="difference share",
+        lens="log",
+        summary="median",
+        reading="R",
+    )
+
+
 def sorted_by_verdict(claim: str) -> Callable[[Tables], pd.DataFrame]:
     """The deciding rows of a claim, weakest first."""
     return lambda tables: deciding(claim)(tables).sort_values(

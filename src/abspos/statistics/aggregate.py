@@ -21,8 +21,8 @@ from abspos.statistics.controls import controls
 from abspos.statistics.factorial import factorial
 from abspos.statistics.fingerprint import COLUMNS as FINGERPRINT
 from abspos.statistics.fingerprint import fingerprint
-from abspos.statistics.store import Arm, save_replicates
-from abspos.study.conditions import SUBSTITUTES, arms_of
+from abspos.statistics.store import Arm, among, first, save_replicates
+from abspos.study.conditions import BESIDE_EFFECTS, SUBSTITUTES, arms_of
 
 
 def tabulate(
@@ -88,22 +88,26 @@ def tabulate(
     save_replicates(replicated, replicates, replicates_manifest)
 
 
-def parts_of(arm: Arm, opened: Mapping[Arm, xr.Dataset]) -> list[list[int]]:
-    """Inputs of the arms with chosen heads that compare with an arm: under bos and the first token.
+def parts_of(arm: Arm, opened: Mapping[Arm, xr.Dataset]) -> dict[str, list[int]]:
+    """Inputs of the arms that have some of them and compare with an arm, by the bin on them: those
+    with chosen heads with bos and the first token, controls beside effects with bos.
 
     Args:
         arm: any.
         opened: component stores by arm.
     """
     if arm.condition not in ("bos", arms_of("swap-token", 1)[0]):
-        return []
-    found = [
-        store.attrs["numbers"]
-        for other, store in opened.items()
-        if other.variant == arm.variant and other.condition in SUBSTITUTES
-    ]
-    within = [n for n in dict.fromkeys(map(tuple, found)) if max(n) < opened[arm].sizes["input"]]
-    return [list(numbers) for numbers in within]
+        return {}
+    own, found = opened[arm].sizes["input"], {}
+    for other, store in opened.items():
+        numbers = list(store.attrs["numbers"])
+        if other.variant != arm.variant or max(numbers) >= own:
+            continue
+        if other.condition in SUBSTITUTES:
+            found[among(len(numbers))] = numbers
+        elif arm.condition == "bos" and other.condition in BESIDE_EFFECTS and len(numbers) < own:
+            found[first(len(numbers))] = numbers
+    return found
 
 
 def join(parts: Sequence[Path], joined: Sequence[Path]) -> None:

@@ -21,7 +21,7 @@ from abspos.statistics.energies import Interval, benjamini_hochberg
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
 from abspos.statistics.sign_flips import sign_flip_p
-from abspos.statistics.store import ArmReplicates, among, facts_of
+from abspos.statistics.store import ArmReplicates, facts_of
 from abspos.statistics.summary_tests import summary_tests
 
 #: Anchors at which the balance of R and mask is shown, as far as they lie below half of the length.
@@ -128,10 +128,12 @@ class ArmTables:
             "window": own["window"],
         }
 
-    def among(self, numbers: Sequence[int]) -> dict[str, xr.DataArray]:
-        """Early R, its parts and their cross on some inputs, those of arms with chosen heads.
+    def among(self, name: str, numbers: Sequence[int]) -> dict[str, xr.DataArray]:
+        """Early R, its parts and their cross on the inputs of arms that have some of them.
 
-        Source: docs/method.md, section 3 (selection).
+        Args:
+            name: of the bin.
+            numbers: of the inputs.
         """
         documents = self.store["document"].values[numbers]
         labels = None if len(set(documents)) == len(documents) else documents
@@ -144,7 +146,6 @@ class ArmTables:
                 }
             )
 
-        name = among(len(numbers))
         found = {name: of_some(self.full_grams("early"))}
         crossed = sl.crossed_grams(self.store)
         return found | ({f"{name}-cross": of_some(crossed)} if crossed else {})
@@ -353,7 +354,7 @@ class ArmTables:
         sight = self.store.attrs["length"] if None in windows else max(windows)
         return min(query + 1, sight)
 
-    def all_bins(self, parts: Sequence[Sequence[int]]) -> dict[str, xr.DataArray]:
+    def all_bins(self, parts: Mapping[str, Sequence[int]]) -> dict[str, xr.DataArray]:
         """Energies by bin and with its reference; also on parts of the inputs (see among)."""
         found = dict(self.bins)
         crossed = {
@@ -362,19 +363,19 @@ class ArmTables:
         }
         if crossed:
             found["cross"] = sl.stack(crossed)
-        for numbers in parts:
-            found |= self.among(numbers)
+        for name, numbers in parts.items():
+            found |= self.among(name, numbers)
         return found
 
-    def for_claims(self, parts: Sequence[Sequence[int]] = ()) -> ArmReplicates:
-        """Evidence of this arm for claims, also on parts of the inputs (see among)."""
+    def for_claims(self, parts: Mapping[str, Sequence[int]] | None = None) -> ArmReplicates:
+        """Evidence of this arm for claims, also on parts of the inputs, by bin (see among)."""
         writes = None
         if "write0" in self.store:
             writes = self.store[list(READ)].reset_coords(drop=True)
             writes.attrs = {}
         return ArmReplicates(
             facts_of(self.store),
-            self.all_bins(parts),
+            self.all_bins(parts or {}),
             self.loss_replicates,
             self.p_values,
             writes,

@@ -35,7 +35,8 @@ class ArmReplicates:
         facts: plain values that theorems, windows and notes need (see facts_of).
         bins: energies by bin of queries, each (lens, component, layer, head, replicate). ``cross``
             has the inner products of early R with that of bos; ``among-n`` and ``among-n-cross``
-            are of the n inputs that arms with chosen heads have.
+            are of the n inputs that arms with chosen heads have, ``first-n`` of the first n, which
+            controls on some of the inputs have.
         loss: next-token loss (replicate) in nats per token.
         p_values: sign-flip tests (kind, lens, component, summary) of early summaries over heads,
             over all layers and in hybrids over those of each kind.
@@ -61,6 +62,11 @@ Replicates = dict[Arm, ArmReplicates]
 def among(number: int) -> str:
     """The bin of early queries of so many inputs that no head is chosen on."""
     return f"among-{number}"
+
+
+def first(number: int) -> str:
+    """The bin of early queries of the first inputs, so many."""
+    return f"first-{number}"
 
 
 def mean_mask(store: xr.Dataset) -> np.ndarray:

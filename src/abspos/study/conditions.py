@@ -317,6 +317,9 @@ SUBSTITUTES: Mapping[str, Substitute] = {
 #: Conditions that are paired with bos query by query (abspos.components.pairs).
 PAIRS = frozenset(row.name for row in TABLE if row.role == "pair")
 
+#: What each control of position says of the effect that it stands beside.
+BESIDE_EFFECTS: Mapping[str, str] = {row.name: row.says for row in TABLE if row.says}
+
 #: Conditions with one token at all positions but perhaps the first.
 REPEATS = frozenset(row.name for row in TABLE if row.null and row.null.check in REPEAT_CHECKS)
 
