@@ -271,6 +271,28 @@ def test_whose_doing_r_is_needs_both_parts():
     assert not any("key 0" in text for text in said(claims(), factorial=factorial(key_0=0.9)))
 
 
+def test_the_headline_is_of_the_last_revision_of_each_model():
+    given = pd.concat([claims(), claims(ntk=(-0.3, -0.2)).assign(revision="s")])
+    given = pd.concat([given, claims().assign(model="n")])
+    assert [name for name, _ in headline({"claims": given})] == ["m (s)", "n (r)"]
+
+
+def test_models_trained_alike_speak_first_at_their_last_step():
+    across = pd.concat(
+        [
+            claims(ntk=(0.2, 0.3)).assign(revision="step0"),
+            claims(ntk=(-0.3, -0.2)).assign(revision="step9"),
+        ]
+    )
+    tables = {"claims": claims(), "architectures": across}
+    (name, text), (other, _) = headline(tables)
+    assert (name, other) == ("Models trained alike from m (step9)", "m (r)")
+    assert "NTK scaling raises the residual-stream component, against the claim" in text
+    assert "as claimed, by" not in text
+    (name, said), *_ = in_words(tables)
+    assert (name, " ".join(said)) == ("Models trained alike from m (step9)", text)
+
+
 def test_a_swap_stands_beside_a_control_of_its_size():
     both = effects(swap_token_1=0.2, control_shuffle=0.1)
     assert (

@@ -18,7 +18,7 @@ from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv, write_csv
 from abspos.report.numbers import with_sources
-from abspos.report.page import SIGNS, judged, page, write
+from abspos.report.page import MOST_NAMED, SIGNS, judged, natural, page, studied, write
 from abspos.report.pictures import picture
 
 VOID = {"meta", "br", "img", "input", "path", "use", "hr", "link"}
@@ -269,6 +269,22 @@ def test_energies_are_on_the_page_or_behind_a_link() -> None:
     for shown in (html, page(tables(), SETTINGS)):
         assert 'href="statistics/energies.csv"' in shown
     assert "energy-data" not in page(tables(), SETTINGS).partition("<script>")[0]
+
+
+def test_a_model_is_named_once_with_its_revisions_or_how_many_there_are() -> None:
+    few = pd.DataFrame({"model": ["b", "a", "a"], "revision": ["r", "0", "1"]})
+    assert studied(few) == ["b (r)", "a (0, 1)"]
+    many = pd.DataFrame({"model": "a", "revision": [f"s{n}" for n in range(MOST_NAMED + 1)]})
+    assert studied(many) == [f"a ({MOST_NAMED + 1} revisions, s0 to s{MOST_NAMED})"]
+
+
+def test_models_trained_here_have_no_headline_of_their_own() -> None:
+    rows = pd.DataFrame({"model": ["a", "b"]})
+    models = [
+        {"name": "a", "source": {"type": "hub"}},
+        {"name": "b", "source": {"type": "trained"}},
+    ]
+    assert natural(rows, {"models": models})["model"].tolist() == ["a"]
 
 
 def test_names_are_text_and_no_markup() -> None:

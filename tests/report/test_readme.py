@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from abspos.report import readme
+from abspos.report.in_words import ALIKE
 from abspos.report.results import HEAD, SEVERAL, WORDS, markdown_table
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +137,13 @@ def test_a_page_with_other_columns_is_refused() -> None:
 )
 def test_the_readme_has_the_first_sentence_on_each_model(words: str, found: str) -> None:
     assert readme.leads(f"# Page\n\n{WORDS}\n{words}\n## The claims\n\n- Other.\n") == found
+
+
+def test_the_readme_has_all_sentences_on_models_that_were_trained_alike() -> None:
+    said = f"{ALIKE} m (step9):\n\n- Three.\n- Four.\n\n| a |\n"
+    section = f"## Across architectures\n\nMade by x\n\n{said}"
+    page = f"# Page\n\n{WORDS}\n- One.\n- Two.\n\n## The claims\n\n- Other.\n\n{section}"
+    assert readme.leads(page) == f"- One.\n- {ALIKE} m (step9): Three. Four."
 
 
 def test_a_page_without_sentences_is_refused() -> None:

@@ -1,6 +1,6 @@
-"""Claims across architectures as a section of docs/studies.md.
+"""Claims across architectures as the last section of docs/results.md.
 
-    python -m abspos.report.architectures results/architectures
+    python -m abspos.report.architectures results/architectures >> docs/results.md
 
 No number in it is typed by hand.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from abspos.csv_tables import read_csv
 from abspos.report.across import ABOUT, by_step
+from abspos.report.in_words import of_architectures
 from abspos.report.results import circumstances, command, markdown_table
 
 
@@ -22,12 +23,21 @@ def section(folder: Path) -> str:
         folder: ``results/<study>``.
     """
     found, made = read_csv(folder / "statistics" / "architectures.csv"), circumstances(folder)
-    return f"""Made by `python -m abspos.report.architectures {folder.as_posix()}`; run on
+    words = "\n\n".join(
+        f"{name}:\n\n" + "\n".join(f"- {text}" for text in said)
+        for name, said in of_architectures({"architectures": found})
+    )
+    return f"""
+## Across architectures
+
+Made by `python -m abspos.report.architectures {folder.as_posix()}`; run on
 {made["date"]}, {made["machine"]}, torch {made["torch"]}, by
 
     .venv/bin/{command(folder)}
 
 {ABOUT} Log lens, median head; 95 % intervals over inputs.
+
+{words}
 
 {markdown_table(*by_step(found))}
 """

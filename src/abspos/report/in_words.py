@@ -47,6 +47,7 @@ LARGER = (
 NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R}"}
 OTHER = "; in the probability lens it {other:by}."
 READERS = "Heads that attend to position 0"
+ALIKE = "Models trained alike from"
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
@@ -291,19 +292,39 @@ def read_as(sentence: Sentence, own: Tables) -> str:
 
 
 def headline(tables: Tables) -> list[tuple[str, str]]:
-    """What the readings say side by side, or the first of SENTENCES that holds, by model.
+    """What models that were trained alike say; then, of the last revision of each model, what the
+    readings say side by side, or the first of SENTENCES that holds.
 
     Args:
         tables: as of in_words.
     """
     return [
-        (
-            name,
-            by_readings(own["claims"])
-            or next(filter(None, (read_as(one, own) for one in SENTENCES)), ""),
-        )
-        for name, own in by_model(tables)
+        *((name, " ".join(said)) for name, said in of_architectures(tables)),
+        *(
+            (
+                name,
+                by_readings(own["claims"])
+                or next(filter(None, (read_as(one, own) for one in SENTENCES)), ""),
+            )
+            for name, own in by_model({**tables, "claims": latest(tables["claims"])})
+        ),
     ]
+
+
+def of_architectures(tables: Tables) -> list[tuple[str, list[str]]]:
+    """The sentences that hold across architectures at the last step, by the start of training."""
+    if "architectures" not in tables:
+        return []
+    return [
+        (f"{ALIKE} {name}", [text for one in SENTENCES if (text := read_as(one, own))])
+        for name, own in by_model({"claims": latest(tables["architectures"])})
+    ]
+
+
+def latest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last revision of each model."""
+    runs = table[["model", "revision"]].drop_duplicates()
+    return table.merge(runs.groupby("model", sort=False).tail(1), on=["model", "revision"])
 
 
 def of_model(table: pd.DataFrame, model: str, revision: str) -> pd.DataFrame:
@@ -326,12 +347,13 @@ def in_words(tables: Tables) -> list[tuple[str, list[str]]]:
 
     Args:
         tables: ``claims``, and as far as there are ``balance``, ``factorial``, ``swaps``,
-            ``controlled_effects`` and ``sensitivity``.
+            ``controlled_effects``, ``sensitivity`` and ``architectures``.
 
     Returns:
-        Model with revision, and its sentences; what the readings say together comes first.
+        Model with revision, and its sentences; what the readings say together comes first. Before
+        all of them, what models that were trained alike say together.
     """
-    found = []
+    found = of_architectures(tables)
     for model, own in by_model(tables):
         said = [by_readings(own["claims"]), readings_sentence(own["claims"])]
         said += [read_as(one, own) for one in SENTENCES]

@@ -44,6 +44,9 @@ SCHEMATIC, HERO, MAPPED = "schematic", "readings_by_layer", "head_maps"
 #: Bytes that figures and energies may take; arms that do not fit are in energies.csv alone.
 MOST_BYTES = 7_000_000
 
+#: Revisions of a model that the page's second line names one by one.
+MOST_NAMED = 6
+
 #: Sign and class of each verdict; the class gives its colour.
 SIGNS = {
     verdicts.REPRODUCED: ("✓", "yes"),
@@ -229,6 +232,22 @@ def emphasised(text: str) -> str:
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escape(text, quote=False))
 
 
+def studied(checkpoints: pd.DataFrame) -> list[str]:
+    """Each model with its revisions; of many their number, the first and the last."""
+    found = []
+    for model, own in checkpoints.groupby("model", sort=False):
+        names = own["revision"].astype(str).tolist()
+        many = f"{len(names)} revisions, {names[0]} to {names[-1]}"
+        found.append(f"{model} ({', '.join(names) if len(names) <= MOST_NAMED else many})")
+    return found
+
+
+def natural(claims: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of models that were not trained here."""
+    trained = [m["name"] for m in settings["models"] if m["source"]["type"] == "trained"]
+    return claims[~claims["model"].isin(trained)]
+
+
 def page(
     tables: Tables,
     settings: Mapping[str, Any],
@@ -255,6 +274,7 @@ def page(
     texts = tables["checkpoints"].reindex(columns=["model", "revision", "repo", "commit", "gap"])
     checkpoints = texts.astype(object).where(texts.notna(), "").to_dict("records")
     said = {n: table for n, table in tables.items() if "model" in table and n != "energies"}
+    across = by_step(tables["architectures"]) if "architectures" in tables else None
     room = MOST_BYTES - sum(len(one.drawing) for one in pictures)
     text, held, arms = early_energies(tables.get("energies"), room)
     rendered = environment.from_string(PAGE).render(
@@ -262,7 +282,8 @@ def page(
         results=f"results/{settings['study']}",
         ours=emphasised(OURS),
         sources=emphasised(SOURCES),
-        lead=headline(said),
+        studied=studied(texts[texts["gap"].isna()]),
+        lead=headline(said | {"claims": natural(claims, settings) if across else claims}),
         words=in_words(said),
         schematic=by_name.get(SCHEMATIC),
         hero=by_name.get(HERO),
@@ -283,7 +304,7 @@ def page(
         signs=SIGNS,
         readings=READINGS,
         fixed=readings_of(claims),
-        across=by_step(tables["architectures"]) if "architectures" in tables else None,
+        across=across,
         about=ABOUT,
         controls=null_controls(tables["controls"], claims),
         checkpoints=checkpoints,

@@ -95,8 +95,7 @@ BODY = """
 <main>
 <h1>Where does absolute position come from?</h1>
 <p class="dim">Study <em>{{ study }}</em>:
-{% for one in checkpoints if not one.gap %}{{ one.model }} ({{ one.revision }}){{ ", " if not
-loop.last }}{% endfor %}; {{ settings.inputs.number }} inputs of {{ settings.inputs.length }}
+{{ studied | join(", ") }}; {{ settings.inputs.number }} inputs of {{ settings.inputs.length }}
 tokens.</p>
 <p>RoPE encodes offsets between tokens, and yet decoder-only transformers know where a token
 stands. Two sources are claimed: the causal mask, through the softmax denominator of each query, and

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from abspos.claims.registry import statements
 from abspos.report.front import MARKS, VERDICTS_WEAKEST_FIRST, marked
+from abspos.report.in_words import ALIKE
 from abspos.report.results import HEAD, SEVERAL, WORDS, markdown_table
 
 ROOT = Path(__file__).parents[3]
@@ -142,7 +143,8 @@ def without_revision(model: str) -> str:
 
 
 def leads(page: str) -> str:
-    """The first sentence on each model of a page of results, as a list; the page has all others.
+    """The first sentence on each model of a page of results, as a list; the page has all others. Of
+    models that were trained alike, all sentences.
 
     Raises:
         ValueError: the page has none.
@@ -156,6 +158,10 @@ def leads(page: str) -> str:
             model = f"{without_revision(line.removesuffix(':'))}: "
         elif line.startswith("- ") and model not in (said for said, _ in found):
             found.append((model, line.removeprefix("- ")))
+    alike = re.findall(rf"^({ALIKE} .*: *)\n\n((?:- .*\n)+)", rest, re.MULTILINE)
+    found += [
+        (f"{name} ", " ".join(re.findall("^- (.*)", said, re.MULTILINE))) for name, said in alike
+    ]
     return "\n".join(f"- {model}{sentence}" for model, sentence in found)
 
 
