@@ -18,9 +18,9 @@ from abspos.report.numbers import estimate
 ABOUT = (
     "Models that were trained alike, from the same weights on the same texts, each under one "
     "architecture. They are compared with the control, which was trained without a change, at the "
-    "same step and on the same inputs. So a difference between them is an effect of the "
-    "architecture, in these training runs; a difference between models that others trained is "
-    "descriptive."
+    "same step and on the same inputs. They differ in nothing else but the chance in training, of "
+    "which one run of each shows nothing; models that others trained differ in more, and a "
+    "difference between them is descriptive."
 )
 #: What identifies a line, whose columns are steps.
 LINE = ["model", "claim", "number", "arms"]

@@ -26,12 +26,12 @@ from abspos.study.conditions import TABLE
 
 #: What is the paper's and what is ours; shown before any number.
 OURS = (
-    "The claims are those of the abstract of *Where does Absolute Position come from in "
-    "decoder-only Transformers?* (arXiv 2606.06160). The component formulae, energies, "
-    "replacements and claimed sizes are this project's own, fixed before it had a result: the "
-    "paper's full text was not at hand. Intervals, least effects and the rules of verdicts were "
-    "revised later. Each verdict holds *under these definitions*, for these checkpoints and this "
-    "corpus."
+    "The claims, and the 40 % in one of them, are those of the abstract of *Where does Absolute "
+    "Position come from in decoder-only Transformers?* (arXiv 2606.06160). The component formulae, "
+    "energies, replacements and least effects are this project's own: the paper's full text was "
+    "not at hand. They were fixed before it had a result; intervals, least effects and the rules "
+    "of verdicts were revised later. Each verdict holds *under these definitions*, for these "
+    "checkpoints and this corpus."
 )
 
 #: Around what the page shows once a reader opens it.

@@ -15,6 +15,7 @@ from abspos.claims.names import as_text
 from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import FLIPS, SAME
 from abspos.figures import tidy
+from abspos.report.across import counted
 from abspos.report.readings import R, by_readings, readings_sentence
 from abspos.report.sentences import (
     ABOVE,
@@ -52,7 +53,7 @@ ALIKE = "Models trained alike from"
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
         "Both components are present in every variant of the trained weights. At early queries of "
-        f"the standard model the mask has {{mask:%}} of their joint energy and {R} "
+        f"the standard model the mask has {{mask:%}} of the energy of mask and R together and {R} "
         "{residual:%}.",
         {
             "every": deciding("both-present"),
@@ -104,8 +105,8 @@ SENTENCES: tuple[Sentence, ...] = (
     *by_verdict(
         {
             verdicts.REPRODUCED: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}.",
-            verdicts.DIRECTION_ONLY: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}; whether "
-            "by 10 points is open.",
+            verdicts.DIRECTION_ONLY: f"NTK scaling reduces {R}, as claimed, by {{ntk:%}}; "
+            "after Holm's correction over the claims, whether by 10 points is open.",
             verdicts.ABSENT: f"NTK scaling changes {R} by less than 10 points: it {{ntk:by}}.",
             verdicts.OPPOSITE: f"NTK scaling raises {R}, against the claim, by {{ntk:-%}}.",
             verdicts.INCONCLUSIVE: f"Whether NTK scaling reduces {R} is open: it {{ntk:by}}.",
@@ -155,8 +156,8 @@ SENTENCES: tuple[Sentence, ...] = (
             verdicts.LARGER: f"{SWAP} removes {{swap:%}} of {R}, more than the claimed 40 %{OTHER}",
             verdicts.DIRECTION_ONLY: f"{SWAP} removes {{swap:%}} of {R}, too wide an interval to "
             f"confirm the claimed 40 %{OTHER}",
-            verdicts.ABSENT: f"{SWAP} changes {R} by less than 10 points, not by 40 %: it "
-            f"{{swap:by}}{OTHER}",
+            verdicts.ABSENT: f"{SWAP} changes {R} by less than 10 points in the log lens, not by "
+            f"40 %: it {{swap:by}}{OTHER}",
             verdicts.OPPOSITE: f"{SWAP} raises {R}, against the claim, by {{swap:-%}}{OTHER}",
             verdicts.INCONCLUSIVE: f"{SWAP} {{swap:of}} {R}, which leaves open whether "
             f"it changes anything{OTHER}",
@@ -183,12 +184,12 @@ SENTENCES: tuple[Sentence, ...] = (
     *exchanged(
         "share of energy",
         f"{READERS}, given another token's key and value there, remove {{how}} of {R} than all "
-        "other heads do: {by} of its energy.",
+        "other heads do; {by} of its energy.",
     ),
     *exchanged(
         "share of the bos-swap change",
         f"{READERS} make {{how}} of the change of {R} under another token than all other heads "
-        "do: {by} of it.",
+        "do; {by} of it.",
     ),
     *by_verdict(
         {
@@ -316,7 +317,10 @@ def of_architectures(tables: Tables) -> list[tuple[str, list[str]]]:
     if "architectures" not in tables:
         return []
     return [
-        (f"{ALIKE} {name}", [text for one in SENTENCES if (text := read_as(one, own))])
+        (
+            f"{ALIKE} {name}, runs of each: {counted(own['claims']['n_runs'])}",
+            [text for one in SENTENCES if (text := read_as(one, own))],
+        )
         for name, own in by_model({"claims": latest(tables["architectures"])})
     ]
 

@@ -184,11 +184,11 @@ def exchanged(number: str, text: str) -> Iterator[Sentence]:
         number: of the claim sink-readers.
         text: with the fields ``how``, more or less, and ``by``, how much.
     """
-    more = {"how": "more", "by": "by {less:%}"}
+    more = {"how": "more", "by": "the difference is {less:%}"}
     texts = {
         verdicts.REPRODUCED: more,
         verdicts.DIRECTION_ONLY: more,
-        verdicts.OPPOSITE: {"how": "less", "by": "by {less:-%}"},
+        verdicts.OPPOSITE: {"how": "less", "by": "the difference is {less:-%}"},
         verdicts.ABSENT: {"how": "no more", "by": "the difference is {less:%}"},
         verdicts.INCONCLUSIVE: {"how": "perhaps more", "by": "the difference is {less:%}"},
     }
