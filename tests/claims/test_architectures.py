@@ -103,7 +103,8 @@ def test_they_are_judged_as_variants_of_the_same_weights_are(tmp_path):
     assert (found["n_runs"] == 1).all()
     assert found[["run_low", "run_high"]].isna().all(axis=None)
     assert list(found) == COLUMNS
-    assert (found["model"] == "m").all()
+    assert (found["model"] == group["runs"][0][STANDARD]).all()
+    assert {*found["members"].unique()[0].split()} == {*group["runs"][0].values()}
     assert (found["revision"] == "step10").all()
 
 

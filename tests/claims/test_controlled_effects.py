@@ -15,16 +15,19 @@ from abspos.statistics.store import Arm, ArmReplicates
 
 N = 16
 SHARES = {
-    "early": {"residual": 1.0, "row": 0.25, "sink": 0.5, "pattern": 0.25},
+    "early": {"mask": 1.0, "residual": 1.0, "row": 0.25, "sink": 0.5, "pattern": 0.25},
     "cross": {"residual": 1.0, "row+sink": 0.75, "pattern": 0.25},
 }
 
 
-def evidence(few: dict[str, float] | None = None, **crosses: float) -> Evidence:
-    """Arms of standard whose R has energy 1 and these inner products with that of bos.
+def evidence(
+    few: dict[str, float] | None = None, energy: float = 1.0, **crosses: float
+) -> Evidence:
+    """Arms of standard whose R has one energy and these inner products with that of bos.
 
     Args:
-        few: arms on half of the inputs, on which R has energy 2 under bos.
+        few: arms on half of the inputs, on which R has twice the energy under bos.
+        energy: of R under bos on all inputs.
         crosses: arms on all inputs.
     """
     arms = {}
@@ -41,6 +44,10 @@ def evidence(few: dict[str, float] | None = None, **crosses: float) -> Evidence:
             for which, value in values.items()
             if value is not None
         }
+        if name == "bos":
+            bins["early"] = bins["early"].where(
+                bins["early"].component == "mask", energy * bins["early"]
+            )
         if few and name == "bos":
             bins[f"first-{N // 2}"] = 2 * bins["early"]
         inputs = N // 2 if name in (few or {}) else N
@@ -77,6 +84,19 @@ def test_a_control_on_some_inputs_is_compared_with_bos_on_the_same():
     assert shares["swap-token-1"] == pytest.approx(0.6)
     inputs = {r["condition"]: r["n_inputs"] for r in rows}
     assert inputs == {"swap-token-1": N, "control-shuffle": N // 2}
+
+
+def test_an_effect_on_some_inputs_is_left_out():
+    """It has no inner products with bos, whose bin on these inputs is there for the control."""
+    given = evidence(few={"control_shuffle": 1.4, "swap_token_1": 0.7})
+    bins = given.arms[Arm("standard", "swap-token-1")].bins
+    del bins["cross"]
+    assert {r["condition"] for r in controlled_effects(given)} == {"control-shuffle"}
+
+
+@pytest.mark.parametrize("energy", [0.0, 1e-3, -0.1])
+def test_there_is_no_share_of_next_to_nothing(energy):
+    assert not list(controlled_effects(evidence(energy=energy, control_shift=energy)))
 
 
 def test_a_control_on_inputs_that_bos_has_no_energies_of_is_left_out():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from abspos.report.across import ABOUT, by_step
+from abspos.report.architectures import HEADING, replaced
 from abspos.report.front import architectures
 
 
@@ -71,3 +74,14 @@ def test_the_front_page_has_them_where_models_were_trained_alike(given):
     if given:
         assert ABOUT in text
         assert "reproduced: 0.25 [0.2, 0.3]" in text
+
+
+def test_the_section_takes_the_place_of_the_one_before():
+    page = "# Results\n\nText.\n"
+    once = replaced(page, f"\n{HEADING}\nFirst.\n")
+    assert replaced(once, f"\n{HEADING}\nSecond.\n") == f"{page}\n{HEADING}\nSecond.\n"
+
+
+def test_the_page_of_results_has_one_such_section():
+    page = Path(__file__).parents[2] / "docs/results.md"
+    assert page.read_text(encoding="utf-8").count(f"\n{HEADING}") == 1

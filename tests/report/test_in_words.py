@@ -116,7 +116,8 @@ def effects(**shares: float) -> pd.DataFrame:
         for name, share in shares.items()
         for reading, factor in (("R", 1.0), ("pattern", 2.0))
     ]
-    found = pd.DataFrame(rows).assign(summary="median")
+    found = pd.DataFrame(rows).assign(summary="median", n_inputs=128)
+    found.loc[found["condition"].str.startswith("control"), "n_inputs"] = 64
     return found.assign(ci_low=found["estimate"] - 0.05, ci_high=found["estimate"] + 0.05)
 
 
@@ -295,20 +296,26 @@ def test_models_trained_alike_speak_first_at_their_last_step():
     ).assign(n_runs=2)
     tables = {"claims": claims(), "architectures": across}
     (name, text), (other, _) = headline(tables)
-    assert (name, other) == ("Models trained alike from m (step9), runs of each: 2", "m (r)")
+    assert (name, other) == (
+        "Models trained alike, with control m (step9), runs of each: 2",
+        "m (r)",
+    )
     assert "NTK scaling raises the residual-stream component, against the claim" in text
     assert "as claimed, by" not in text
     (name, said), *_ = in_words(tables)
-    assert (name, " ".join(said)) == ("Models trained alike from m (step9), runs of each: 2", text)
+    assert (name, " ".join(said)) == (
+        "Models trained alike, with control m (step9), runs of each: 2",
+        text,
+    )
 
 
 def test_a_swap_stands_beside_a_control_of_its_size():
     both = effects(swap_token_1=0.2, control_shuffle=0.1)
     assert (
-        "Another token in place of BOS moves the mean field of the residual-stream component: the "
-        "difference has 20.0 % [15.0, 25.0] of its energy. Shuffling all tokens after BOS, which "
-        "leaves position 0 as it is, moves it by 10.0 % [5.0, 15.0]."
-        in said(claims(), controlled_effects=both)
+        "The first listed token in place of BOS moves the mean field of the residual-stream "
+        "component: the difference has 20.0 % [15.0, 25.0] of the energy under BOS (N = 128). "
+        "Shuffling all tokens after BOS, which leaves position 0 as it is, moves it by 10.0 % "
+        "[5.0, 15.0] (N = 64)." in said(claims(), controlled_effects=both)
     )
     alone = said(claims(), controlled_effects=effects(swap_token_1=0.2))
     assert not any("Shuffling" in text for text in alone)

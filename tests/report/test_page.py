@@ -18,7 +18,7 @@ from abspos.claims.registry import CLAIMS
 from abspos.claims.sensitivity import fragile
 from abspos.csv_tables import read_csv, write_csv
 from abspos.report.numbers import with_sources
-from abspos.report.page import MOST_NAMED, SIGNS, judged, natural, page, studied, write
+from abspos.report.page import MOST_NAMED, SIGNS, judged, others, page, studied, write
 from abspos.report.pictures import picture
 
 VOID = {"meta", "br", "img", "input", "path", "use", "hr", "link"}
@@ -278,13 +278,11 @@ def test_a_model_is_named_once_with_its_revisions_or_how_many_there_are() -> Non
     assert studied(many) == [f"a ({MOST_NAMED + 1} revisions, s0 to s{MOST_NAMED})"]
 
 
-def test_models_trained_here_have_no_headline_of_their_own() -> None:
-    rows = pd.DataFrame({"model": ["a", "b"]})
-    models = [
-        {"name": "a", "source": {"type": "hub"}},
-        {"name": "b", "source": {"type": "trained"}},
-    ]
-    assert natural(rows, {"models": models})["model"].tolist() == ["a"]
+def test_models_of_a_group_trained_alike_have_no_headline_of_their_own() -> None:
+    rows = pd.DataFrame({"model": ["a", "b", "c", "alone"]})
+    groups = pd.DataFrame({"members": ["b c", "b c"]})
+    assert others({"claims": rows, "architectures": groups})["model"].tolist() == ["a", "alone"]
+    assert others({"claims": rows}) is rows
 
 
 def test_names_are_text_and_no_markup() -> None:

@@ -107,7 +107,7 @@ def test_a_share_is_in_per_cent_and_zero_has_no_sign() -> None:
 
 def test_a_control_stands_beside_the_effect_it_guards() -> None:
     row = {"model": "m", "reading": "R", "lens": "log", "summary": "median"}
-    row |= {"ci_low": 0.0, "ci_high": 0.2}
+    row |= {"ci_low": 0.0, "ci_high": 0.2, "n_inputs": 64}
     numbers = [{"number": n, "estimate": e} for n, e in (("difference share", 0.1), ("other", 0.2))]
     arms = [("effect", "swap-token-1"), ("control", "control-later")]
     guards = pd.DataFrame(
@@ -115,7 +115,7 @@ def test_a_control_stands_beside_the_effect_it_guards() -> None:
     )
     lines = results.guards_table(guards).splitlines()
     shares = "10.00 % [0.00, 20.00] | 20.00 % [0.00, 20.00]"
-    assert lines[2] == f"| m | effect | swap-token-1 | R | log | median | {shares} |"
+    assert lines[2] == f"| m | effect | swap-token-1 | 64 | R | log | median | {shares} |"
     assert lines[3].startswith("| m | control | control-later |")
 
 

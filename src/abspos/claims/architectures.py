@@ -32,6 +32,7 @@ RUNS = ["n_runs", "run_low", "run_high"]
 COLUMNS = [
     *(name for name in judgement.COLUMNS if not name.startswith("source_")),
     *RUNS,
+    "members",
 ]
 #: By which a number of one run is that of another.
 KEY = ("claim", "arms", "number", "lens", "summary", "reading", "kind")
@@ -208,6 +209,11 @@ def judge(
         arms = {pair: open_replicates(*stores[pair]) for pair in pairs}
         rows = rows_of(group, arms, variants, confidence=confidence, seed=seed)
         found = judgement.table_of(rows).join(pd.DataFrame(rows).reindex(columns=RUNS))
-        named = found.assign(model=pairs[0][0], revision=group["revision"])
+        # Its control names a group: no other group has it.
+        named = found.assign(
+            model=group["runs"][0][STANDARD],
+            revision=group["revision"],
+            members=" ".join(model for run in group["runs"] for model in run.values()),
+        )
         parts.append(named.reindex(columns=COLUMNS))
     write_csv(pd.concat(parts, ignore_index=True), Path(table))

@@ -44,7 +44,10 @@ COLUMNS = [
 
 
 def controlled_effects(evidence: Evidence) -> Iterator[Row]:
-    """Change of each early reading against bos, under standard, of effects and their controls."""
+    """Change of each early reading against bos, under standard, of effects and their controls.
+
+    Of a reading that has next to no energy under bos there is no row: nothing is a share of it.
+    """
     every = (*EFFECTS, *BESIDE_EFFECTS) if evidence.has(BOS) else ()
     there = [condition for condition in every if compared_in(evidence, condition)]
     if not any(condition in BESIDE_EFFECTS for condition in there):
@@ -62,6 +65,9 @@ def controlled_effects(evidence: Evidence) -> Iterator[Row]:
             own = evidence.reading(arm, "early", lens, reading.name)
             cross = evidence.crossed(arm, lens, reading.name)
             for summary in SUMMARIES:
+                whole = evidence.reference(BOS, lens, summary, reading.name)
+                if whole.negligible(evidence.confidence, summary):
+                    continue
                 found = swap_replicates(own, bos, cross, summary)
                 for number in NUMBERS:
                     replicates = np.asarray(found[number], dtype=np.float64)
@@ -78,11 +84,12 @@ def controlled_effects(evidence: Evidence) -> Iterator[Row]:
 
 
 def compared_in(evidence: Evidence, condition: str) -> str:
-    """The bin of bos on the inputs of a condition under standard; empty if it was not run."""
+    """The bin of bos on the inputs of a condition under standard; empty if it was not run, or if
+    it is an effect that was run on some of the inputs."""
     arm = Arm("standard", condition)
     if evidence.has(arm):
         return "early"
-    if arm not in evidence.arms:
+    if arm not in evidence.arms or condition not in BESIDE_EFFECTS:
         return ""
     some = first(evidence.arms[arm].inputs)
     return some if some in evidence.arms[BOS].bins else ""

@@ -1,6 +1,6 @@
-"""Claims across architectures as the last section of docs/results.md.
+"""Claims across architectures as the last section of docs/results.md, which this writes anew.
 
-    python -m abspos.report.architectures results/architectures >> docs/results.md
+    python -m abspos.report.architectures results/architectures docs/results.md
 
 No number in it is typed by hand.
 """
@@ -15,6 +15,8 @@ from abspos.report.across import ABOUT, by_step
 from abspos.report.in_words import of_architectures
 from abspos.report.results import circumstances, command, markdown_table
 
+HEADING = "## Across architectures\n"
+
 
 def section(folder: Path) -> str:
     """The section.
@@ -28,8 +30,7 @@ def section(folder: Path) -> str:
         for name, said in of_architectures({"architectures": found})
     )
     return f"""
-## Across architectures
-
+{HEADING}
 Made by `python -m abspos.report.architectures {folder.as_posix()}`; run on
 {made["date"]}, {made["machine"]}, torch {made["torch"]}, by
 
@@ -43,7 +44,14 @@ Made by `python -m abspos.report.architectures {folder.as_posix()}`; run on
 """
 
 
+def replaced(page: str, text: str) -> str:
+    """A page of results with this section as its last."""
+    return page.partition(f"\n{HEADING}")[0] + text
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m abspos.report.architectures results/<study>")
-    sys.stdout.write(section(Path(sys.argv[1])))
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m abspos.report.architectures results/<study> docs/results.md")
+    target = Path(sys.argv[2])
+    page = replaced(target.read_text(encoding="utf-8"), section(Path(sys.argv[1])))
+    target.write_text(page, encoding="utf-8")

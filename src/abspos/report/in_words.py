@@ -48,7 +48,7 @@ LARGER = (
 NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R}"}
 OTHER = "; in the probability lens it {other:by}."
 READERS = "Heads that attend to position 0"
-ALIKE = "Models trained alike from"
+ALIKE = "Models trained alike, with control"
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
@@ -165,9 +165,9 @@ SENTENCES: tuple[Sentence, ...] = (
         {"swap": deciding("bos-swap"), "other": probability("bos-swap")},
     ),
     Sentence(
-        f"Another token in place of BOS moves the mean field of {R}: the difference has "
-        "{effect:%} of its energy. Shuffling all tokens after BOS, which leaves position 0 as it "
-        "is, moves it by {control:%}.",
+        f"The first listed token in place of BOS moves the mean field of {R}: the difference has "
+        "{effect:%} of the energy under BOS (N = {effect.n_inputs}). Shuffling all tokens after "
+        "BOS, which leaves position 0 as it is, moves it by {control:%} (N = {control.n_inputs}).",
         {
             "effect": beside_controls("swap-token-1"),
             "control": beside_controls("control-shuffle"),
@@ -313,16 +313,18 @@ def headline(tables: Tables) -> list[tuple[str, str]]:
 
 
 def of_architectures(tables: Tables) -> list[tuple[str, list[str]]]:
-    """The sentences that hold across architectures at the last step, by the start of training."""
+    """The sentences that hold across architectures at the last step, by group."""
     if "architectures" not in tables:
         return []
-    return [
-        (
-            f"{ALIKE} {name}, runs of each: {counted(own['claims']['n_runs'])}",
-            [text for one in SENTENCES if (text := read_as(one, own))],
-        )
-        for name, own in by_model({"claims": latest(tables["architectures"])})
-    ]
+    found = []
+    for name, own in by_model({"claims": latest(tables["architectures"])}):
+        said = [text for one in SENTENCES if (text := read_as(one, own))]
+        said += plain_sentences(own)
+        if said:
+            found.append(
+                (f"{ALIKE} {name}, runs of each: {counted(own['claims']['n_runs'])}", said)
+            )
+    return found
 
 
 def latest(table: pd.DataFrame) -> pd.DataFrame:

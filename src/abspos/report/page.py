@@ -242,10 +242,13 @@ def studied(checkpoints: pd.DataFrame) -> list[str]:
     return found
 
 
-def natural(claims: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """The rows of models that were not trained here."""
-    trained = [m["name"] for m in settings["models"] if m["source"]["type"] == "trained"]
-    return claims[~claims["model"].isin(trained)]
+def others(tables: Tables) -> pd.DataFrame:
+    """The claims of models that are in no group of models trained alike."""
+    claims, groups = tables["claims"], tables.get("architectures")
+    if groups is None:
+        return claims
+    members = {name for names in groups["members"].unique() for name in names.split()}
+    return claims[~claims["model"].isin(members)]
 
 
 def page(
@@ -274,7 +277,6 @@ def page(
     texts = tables["checkpoints"].reindex(columns=["model", "revision", "repo", "commit", "gap"])
     checkpoints = texts.astype(object).where(texts.notna(), "").to_dict("records")
     said = {n: table for n, table in tables.items() if "model" in table and n != "energies"}
-    across = by_step(tables["architectures"]) if "architectures" in tables else None
     room = MOST_BYTES - sum(len(one.drawing) for one in pictures)
     text, held, arms = early_energies(tables.get("energies"), room)
     rendered = environment.from_string(PAGE).render(
@@ -283,7 +285,7 @@ def page(
         ours=emphasised(OURS),
         sources=emphasised(SOURCES),
         studied=studied(texts[texts["gap"].isna()]),
-        lead=headline(said | {"claims": natural(claims, settings) if across else claims}),
+        lead=headline({**said, "claims": others(tables)}),
         words=in_words(said),
         schematic=by_name.get(SCHEMATIC),
         hero=by_name.get(HERO),
@@ -304,7 +306,7 @@ def page(
         signs=SIGNS,
         readings=READINGS,
         fixed=readings_of(claims),
-        across=across,
+        across=by_step(tables["architectures"]) if "architectures" in tables else None,
         about=ABOUT,
         controls=null_controls(tables["controls"], claims),
         checkpoints=checkpoints,

@@ -139,7 +139,7 @@ def guards_table(guards: pd.DataFrame) -> str:
     """Controls of position and the effects that they guard, in per cent of R's energy."""
     guards = tidy.by_kind(guards)
     rows = guards.assign(text=[percent(row) for row in guards.to_dict("records")])
-    keys = ["model", "role", "condition", "reading", "lens", "summary"]
+    keys = ["model", "role", "condition", "n_inputs", "reading", "lens", "summary"]
     wide = rows.pivot_table(
         index=keys, columns="number", values="text", aggfunc="first", sort=False
     )
