@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from abspos.statistics.energies import interval
-from abspos.statistics.half_samples import ORDER, SPLITS, energies_of_halves, fold, in_first_half
+from abspos.statistics.half_samples import (
+    ORDER,
+    SPLITS,
+    energies_of_halves,
+    fold,
+    forms,
+    in_first_half,
+)
 
 finite = st.floats(-100, 100)
 
@@ -64,3 +71,13 @@ def test_beyond_the_order_units_of_one_column_stay_together():
     np.testing.assert_array_equal(first[:, :3], first[:, ORDER:])
     folded = fold(np.arange(ORDER + 3.0), 0)
     np.testing.assert_array_equal(folded[:4], [0 + 128, 1 + 129, 2 + 130, 3])
+
+
+@pytest.mark.parametrize("units", [2, 3, 8, 17, 64, 100, ORDER])
+def test_forms_are_those_of_every_row(units):
+    """Of matrices that are not symmetric, too: those of two arms."""
+    gram = np.random.default_rng(units).normal(size=(3, 4, units, units))
+    signs = np.where(in_first_half(units), 1.0, -1.0)
+    np.testing.assert_allclose(
+        forms(gram), np.einsum("si,...ij,sj->...s", signs, gram, signs), rtol=0, atol=1e-11
+    )

@@ -47,7 +47,7 @@ def energies_of_halves(
     signs = np.where(in_first_half(folded.shape[-1]), 1.0, -1.0)
     rows = folded.sum(axis=-1)
     margins, total = rows + folded.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
-    odd, even = margins @ signs.T, total + forms(folded, signs)
+    odd, even = margins @ signs.T, total + forms(folded)
     sums = np.concatenate([even + odd, even - odd], axis=-1) / 4
     both = np.concatenate([members, ~members]).astype(np.float64)
     pairs = (both @ sizes) ** 2 - both @ sizes**2
@@ -55,17 +55,51 @@ def energies_of_halves(
     return sums / pairs
 
 
-def forms(
-    gram: Float[np.ndarray, "*axes unit unit"], signs: Float[np.ndarray, "split unit"]
-) -> Float[np.ndarray, "*axes split"]:
-    """e'Ge of Grams for every row e of signs, some Grams at a time: products stay in the cache."""
+def forms(gram: Float[np.ndarray, "*axes unit unit"]) -> Float[np.ndarray, "*axes split"]:
+    """e'Ge of Grams for every row e = +-1 of the Hadamard matrix but the first.
+
+    e_i e_j is the entry of the same row at i XOR j, so that sums over pairs of equal XOR are all
+    that a form needs: N^2 additions and one product with the matrix.
+
+    Args:
+        gram: of at most ORDER units.
+    """
     size = gram.shape[-1]
     flat = gram.reshape(-1, size, size)
-    found = np.empty((len(flat), len(signs)))
-    for first in range(0, len(flat), GRAMS):
+    order = 1 << (size - 1).bit_length()
+    rows, columns = np.arange(1, ORDER)[:, None], np.arange(order)[None, :]
+    signs = np.where(np.bitwise_count(rows & columns) % 2 == 0, 1.0, -1.0)
+    sums = np.empty((len(flat), order))
+    for first in range(0, len(flat), GRAMS):  # which stay in the cache
         part = slice(first, first + GRAMS)
-        found[part] = np.einsum("gsu,su->gs", signs @ flat[part], signs)
-    return found.reshape(*gram.shape[:-2], len(signs))
+        sums[part] = xor_sums(flat[part], order)
+    return (sums @ signs.T).reshape(*gram.shape[:-2], SPLITS)
+
+
+def xor_sums(
+    gram: Float[np.ndarray, "gram unit unit"], order: int
+) -> Float[np.ndarray, "gram {order}"]:
+    """Sums over all pairs (i, j) with the same i XOR j.
+
+    Halves of either axis differ in the highest bit of an index, so that one step after the other
+    adds quarters: those of equal bits to one matrix, those of unequal bits to a second.
+
+    Args:
+        gram: of at most ``order`` units.
+        order: a power of two.
+    """
+    missing = order - gram.shape[-1]
+    blocks = (
+        np.pad(gram, [(0, 0), (0, missing), (0, missing)])[:, None] if missing else gram[:, None]
+    )
+    while (size := blocks.shape[-1]) > 1:
+        number, half = blocks.shape[1], size // 2
+        quarters = blocks.reshape(-1, number, 2, half, 2, half)
+        sums = np.empty((len(blocks), number, 2, half, half))
+        np.add(quarters[..., 0, :, 0, :], quarters[..., 1, :, 1, :], out=sums[:, :, 0])
+        np.add(quarters[..., 0, :, 1, :], quarters[..., 1, :, 0, :], out=sums[:, :, 1])
+        blocks = sums.reshape(len(blocks), 2 * number, half, half)
+    return blocks.reshape(len(blocks), order)
 
 
 def fold(values: np.ndarray, axis: int) -> np.ndarray:

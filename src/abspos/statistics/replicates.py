@@ -194,7 +194,8 @@ def crossed_grams(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
 def margins(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
     """Row sums (query_bin, layer, head, input) of narrow bins by (lens, component), as
     packed_grams has them."""
-    stored = store["profile"].transpose("lens", "profile_component", "query_bin", ...)
+    # Read as it lies on disk: a transposed array would be read number by number.
+    stored = store["profile"].compute().transpose("lens", "profile_component", "query_bin", ...)
     found = with_rest(
         {
             (str(lens), str(name)): stored.sel(lens=lens, profile_component=name).values
