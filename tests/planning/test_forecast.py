@@ -23,6 +23,7 @@ from abspos.planning.forecast import Job
 from abspos.planning.layout import Layout
 from abspos.planning.loads import Load
 from abspos.planning.sizes import Sizes
+from abspos.statistics.half_samples import SPLITS
 from abspos.study.conditions import SUBSTITUTES
 from abspos.study.config import load_study
 from abspos.study.files import merged
@@ -72,7 +73,9 @@ def test_the_default_study_as_its_ledger_has_it(small: plan.Plan) -> None:
     # On two cores it took 544 s and 1.73 GB before readings were stored. Disk is that of stores of
     # these shapes, compressed as one of 16 inputs was.
     assert small.wall == pytest.approx(544, rel=0.3)
-    assert small.memory == pytest.approx(1.73e9, rel=0.3)
+    # Statistics hold more since then: see the test below.
+    lighter = [row.memory for row in small.rows if row.rule not in ("statistics", "choices", "all")]
+    assert max(lighter) == pytest.approx(1.73e9, rel=0.3)
     assert small.peak == pytest.approx(5.70e9, rel=0.1)
     assert small.final == pytest.approx(4.09e9, rel=0.05)
     # Seconds of all jobs of a stage, imports included.
@@ -98,6 +101,16 @@ def test_bytes_of_each_kind_of_arm(tmp_path: Path, monkeypatch, arm: tuple[str, 
     activations, components = STORES[arm]
     assert costs.activation_bytes(runs[arm]) == pytest.approx(activations, rel=0.03)
     assert costs.component_bytes(runs[arm]) == pytest.approx(components, rel=0.03)
+
+
+def test_memory_of_statistics_grows_with_the_arms(tmp_path: Path, monkeypatch) -> None:
+    """Both jobs of the default study with 26 arms took 2.7 and 2.96 GB; fewer than asked for."""
+    monkeypatch.setattr(loads, "sizes", lambda *given: SMOLLM)
+    made = plan.plan(study(), tmp_path, Machine(), cores=2)
+    for row in made.rows:
+        if row.rule in ("statistics", "choices"):
+            assert 2.96e9 < row.memory < 1.3 * 2.96e9, row.rule
+    assert costs.OTHERS == 1 + 2 * SPLITS
 
 
 def test_jobs_are_those_of_the_workflow(tmp_path: Path) -> None:

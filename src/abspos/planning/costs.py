@@ -41,6 +41,11 @@ CHECKED_COPIES = 6
 PASSES, STATE_COPIES, HEAD_COPIES, INNER_COPIES, OUTPUT_COPIES = 3.5, 12, 4, 5, 6
 #: Texts of the held-out loss per step (abspos.training.trainer.LOSS_STRIDE, texts.CHECKS).
 CHECKED_TEXTS = 1.6
+#: Energies by bin, lens and component that are kept of a head in each arm, with replicates of each:
+#: fitted to the default study of two models, whose jobs took 2.96 and 1.04 GB.
+REPLICATED = 80
+#: Replicates besides those without one input: of all and of halves (statistics.half_samples).
+OTHERS = 255
 #: Bytes per weight fetched over the network: a 4-bit file, or 16-bit weights.
 FETCHED = {"packaged": 0.6, "hub": 2.0, "local": 0.0, "random": 0.0, "synthetic": 0.0}
 
@@ -219,7 +224,10 @@ def _components_memory(load: Load) -> float:
 
 
 def _statistics_memory(load: Load) -> float:
-    return BASE_BYTES + 1.5 * component_bytes(load)
+    # The replicates of all arms are kept for the claims, and every thread has a store of its own.
+    heads, number = load.sizes.layers * load.sizes.heads, load.inputs + OTHERS
+    replicates = 8 * REPLICATED * load.arms * heads * number
+    return BASE_BYTES + replicates + load.threads * component_bytes(load)
 
 
 # Time, in seconds
