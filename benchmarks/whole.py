@@ -173,8 +173,9 @@ def size(folder: Path) -> int:
     return total
 
 
-def timed(command: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Seconds, memory and disk of one program."""
+def timed(command: Sequence[str], folder: Path, may_be_killed: bool = False) -> dict[str, Any]:
+    """Seconds, memory and disk of one program; by choice also of one that was killed on the way,
+    as the system does where memory ends."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}", "HF_HUB_OFFLINE": "1"}
     before, began = size(folder), time.perf_counter()
     with open(folder / "log", "w", encoding="utf-8") as log:
@@ -183,7 +184,7 @@ def timed(command: Sequence[str], folder: Path) -> dict[str, Any]:
         code = process.wait()
         seconds = time.perf_counter() - began
         watch.close()
-    if code:
+    if code and not (code < 0 and may_be_killed):
         raise SystemExit(f"failed: {' '.join(command)}\n{(folder / 'log').read_text()[-3000:]}")
     return {
         "seconds": round(seconds, 1),
@@ -207,7 +208,12 @@ def measure(checkpoint: Path) -> list[dict[str, Any]]:
     """One row a case and program; ``difference`` is the largest over heads from abspos, of R."""
     from abspos.arrays import open_dataset
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any]) -> None:
+        print(row, flush=True)  # at once: what comes later may take all memory
+        rows.append(row)
+
     for case in CASES:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch, "abspos")
@@ -221,7 +227,7 @@ def measure(checkpoint: Path) -> list[dict[str, Any]]:
             np.savez(given, tokens=tokens, documents=windows["document"].values)
             ours = residuals(results / "statistics/energies.csv")
             head = {"T": case[0], "N": case[1]}
-            rows.append({**head, "program": "abspos", **found, "difference": 0.0})
+            add({**head, "program": "abspos", **found, "difference": 0.0})
             for name in PROGRAMS:
                 python = sys.executable if name == "transformers" else str(PEERS)
                 if not Path(python).is_file():
@@ -231,9 +237,12 @@ def measure(checkpoint: Path) -> list[dict[str, Any]]:
                 own.mkdir()
                 table = own / "energies.csv"
                 command = [python, __file__, name, str(checkpoint), str(given), str(case[2])]
-                found = timed([*command, str(table)], own)
+                found = timed([*command, str(table)], own, may_be_killed=True)
+                if not table.is_file():
+                    add({**head, "program": f"{name}, killed", **found})
+                    continue
                 away = np.abs(residuals(table) / ours - 1).max()
-                rows.append({**head, "program": name, **found, "difference": float(f"{away:.1e}")})
+                add({**head, "program": name, **found, "difference": float(f"{away:.1e}")})
     return rows
 
 
