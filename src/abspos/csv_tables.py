@@ -19,7 +19,7 @@ TEXT = frozenset(
         *("claim", "arms", "arm", "number", "lens", "summary", "claimed", "verdict", "published"),
         *("note", "choice", "change", "bin", "component", "part", "kind", "control", "check"),
         *("reading", "effect", "world", "quantity", "tails", "rope_type", "replacement", "role"),
-        *("says", "fixed", "excludes_claimed"),
+        *("says", "fixed", "excludes_claimed", "members"),
     }
 )
 
