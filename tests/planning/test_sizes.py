@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from abspos.planning import sizes as shapes
 from abspos.planning.sizes import Sizes
 
 SMOLLM = Sizes(30, 9, 3, 64, 576, 1536, 49152, tied=True)
+GEMMA = Sizes(18, 4, 1, 256, 640, 2048, 262144, tied=True)
 
 
 def test_counts_weights() -> None:
@@ -32,6 +34,21 @@ def test_counts_weights() -> None:
 )
 def test_guesses_from_names(name: str, least: float, most: float) -> None:
     assert least <= shapes.guess(name).parameters <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "parameters"),
+    [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", SMOLLM, 134_515_008),
+        ("gemma-3-270m-q4_k_m.gguf.part00", GEMMA, 268_098_176),
+    ],
+)
+def test_the_default_studys_models_are_planned_in_a_fresh_clone_as_they_are(
+    name: str, sizes: Sizes, parameters: int
+) -> None:
+    guessed = shapes.guess(name)
+    assert guessed == dataclasses.replace(sizes, guessed=True)
+    assert guessed.parameters == pytest.approx(parameters, rel=1e-3), "all but norms"
 
 
 def test_sizes_come_from_the_checkpoint_once_it_is_there(tmp_path: Path) -> None:

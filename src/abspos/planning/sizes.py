@@ -42,7 +42,10 @@ class Sizes:
 
 #: Shapes assumed before a checkpoint is fetched, by parameters in millions.
 USUAL = {
+    70: Sizes(6, 8, 8, 64, 512, 2048, 50304),
+    135: Sizes(30, 9, 3, 64, 576, 1536, 49152, tied=True),
     160: Sizes(12, 12, 12, 64, 768, 3072, 50304),
+    270: Sizes(18, 4, 1, 256, 640, 2048, 262144, tied=True),
     410: Sizes(24, 16, 16, 64, 1024, 4096, 50304),
     1500: Sizes(24, 16, 16, 128, 2048, 8192, 50304),
     3000: Sizes(32, 32, 32, 80, 2560, 10240, 50304),
