@@ -245,6 +245,14 @@ def test_an_extraction_is_certified_and_states_its_heads_and_inputs(
             assert chosen.sum(1).tolist() == [1] * LAYERS
 
 
+def test_in_bfloat16_the_eager_pass_reads_the_substitute_of_the_sample(run, tmp_path):
+    """The captured pass has the whole batch; keys in mid-text differ between its inputs."""
+    made = run(tmp_path, "unsink-both", held_out_of=16, number=6, batch=4, dtype="bfloat16")
+    certificates = open_dataset(*made).attrs["certificates"]
+    assert certificates["inputs"] == 2
+    assert certificates["weights"] < 0.02
+
+
 def test_the_certificate_finds_another_substitution(run, components, tmp_path, monkeypatch):
     """Eager attention with other heads must not pass for this one."""
     real = module.read

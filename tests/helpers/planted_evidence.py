@@ -160,7 +160,7 @@ def evidence(
             "dtype": "float32",
             "identity_error": 1e-6,
             "closed_error": 1e-5,
-            "state_variance": 0.0 if arm.condition == "bos" else 1.0,
+            "state_spread": 0.0 if arm.condition == "bos" else 1.0,
             "mask_low": 0.0,
             "sum_error": 1e-7,
             "mask_rise": -1e-9,

@@ -603,7 +603,9 @@ def test_facts(replicates, stores):
         assert facts["identity_error"] == max(store.attrs["identity_error"]) < 1e-5
         assert facts["closed_error"] == max(store.attrs["closed_trajectory"])
         assert facts["sum_error"] < 1e-5
-        assert (facts["state_variance"] == 0) == (arm[1] == "bos")
+        assert (facts["state_spread"] == 0) == (arm[1] == "bos")
+        relative = store["state_variance"].values / (store["state_norm"].values ** 2).mean(1)
+        assert facts["state_spread"] == pytest.approx(np.sqrt(relative.max()))
         assert facts["document"] == store["document"].values.tolist()
 
 

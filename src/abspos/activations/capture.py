@@ -299,14 +299,19 @@ class Residuals:
 
 
 @contextmanager
-def residual_stream(model: CausalLM) -> Iterator[Residuals]:
-    """Collect the residual stream of the last forward pass made while the context is open."""
+def residual_stream(model: CausalLM, inputs: slice = slice(None)) -> Iterator[Residuals]:
+    """Collect the residual stream of the last forward pass made while the context is open.
+
+    Args:
+        model: whose.
+        inputs: of the pass that are kept.
+    """
     seen = Residuals()
 
     def keep(depth: int, state: Tensor) -> None:
         if depth == 0:
             seen.states.clear()
-        seen.states.append(state.clone())  # a layer may write into what it reads
+        seen.states.append(state[inputs].clone())  # a layer may write into what it reads
 
     with passing(model, keep):
         yield seen

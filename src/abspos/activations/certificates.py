@@ -4,8 +4,8 @@
 (b) the output logits with capture on are those of the model's own eager attention;
 (c) masked positions get exactly zero weight, and only they, and the rebuilt attention is the eager
     one.
-In bfloat16 each layer of the eager pass starts from the state that it had in the captured pass,
-and what it writes is compared too.
+In bfloat16 the captured pass repeats a whole batch, and each layer of the eager pass starts from
+the state that it had there; what it writes is compared too.
 Source: docs/method.md, section 6.
 """
 
@@ -37,7 +37,7 @@ from abspos.activations.capture import (
 )
 from abspos.activations.losses import in_parts, output_logits
 from abspos.activations.store import Sample
-from abspos.activations.substitution import active
+from abspos.activations.substitution import active, narrowed
 from abspos.logits import rebuilt_logits
 from abspos.models.adapters import body
 from abspos.models.sources import CausalLM, ModelError
@@ -52,6 +52,9 @@ TOLERANCE = {
 
 #: A weight below it may be rounded to 0.
 TINY = 1e-6
+
+#: Inputs that are compared.
+SAMPLE = 2
 
 #: Dtypes so coarse that two right forward passes drift apart with depth as far as wrong ones:
 #: layers are compared one by one, each on the state that it had in the captured pass.
@@ -174,9 +177,11 @@ def certify(
 
     Args:
         model: with the variant applied and ``abspos`` attention set.
-        embeddings: (input, position, feature) of the sample.
+        embeddings: (input, position, feature) of `rerun` inputs, of which the first SAMPLE are
+            compared.
         position_ids: as in the extraction.
-        stored: layer -> q (input, head, position, feature) and k, read back from the store.
+        stored: layer -> q (input, head, position, feature) and k of the sample, read back from the
+            store.
         window: of the variant.
         dtype: of the forward pass; sets the tolerance.
         ordinary: whether the eager pass has position ids 0..T-1 instead of those of the extraction:
@@ -187,7 +192,8 @@ def certify(
     """
     tolerance = TOLERANCE[dtype]
     worst: dict[str, Any] = {"states": None, "masked": 0.0} | dict.fromkeys(tolerance, 0.0)
-    inputs, length = embeddings.shape[:2]
+    batch, length = embeddings.shape[:2]
+    sample = slice(0, min(SAMPLE, batch))
     windows: dict[int, int | None] = {}
 
     def note(what: str, layer: int | None, error: float) -> None:
@@ -224,15 +230,16 @@ def certify(
         windows[seen.layer] = narrowest(sight(seen.mask, length, seen.layer), window)
         scales[seen.layer] = seen.scale, seen.softcap
         require_mask(seen.mask, seen.layer)
-        value = seen.value.float().repeat_interleave(seen.query.shape[1] // seen.value.shape[1], 1)
-        blocks = query_blocks(seen.query, length)
+        group = seen.query.shape[1] // seen.value.shape[1]
+        value = seen.value[sample].float().repeat_interleave(group, 1)
+        blocks = query_blocks(seen.query[sample], length)
         output = torch.cat([rebuilt(seen.layer, rows) @ value for rows in blocks], 2)
         # Under a substitution position 0 reads itself as it is, and no other position does.
         first = int(active())
         note(
             "output",
             seen.layer,
-            relative(output.transpose(1, 2)[:, first:], seen.output[:, first:]),
+            relative(output.transpose(1, 2)[:, first:], seen.output[sample, first:]),
         )
 
     largest: dict[int, Largest] = {}
@@ -266,16 +273,29 @@ def certify(
         with ExitStack() as captures:
             captures.enter_context(listening(compare_output))
             if by_layer:
-                residuals = captures.enter_context(residual_stream(model))
-            captured = forward(model, embeddings, position_ids)
-        with ExitStack() as compares:
-            if by_layer:
-                compares.enter_context(passing(model, compare_state))
-                compares.enter_context(given_states(model, residuals.states[:-1]))
-            ids = None if ordinary else position_ids
-            eager = eager_state(model, embeddings, ids, window, compare_weights)
-        note("logits", None, logits_error(model, embeddings, captured, eager))
-    return asdict(Certificate(**worst, tolerance=tolerance, inputs=inputs, positions=length))
+                residuals = captures.enter_context(residual_stream(model, sample))
+            captured = forward(model, embeddings, position_ids)[sample]
+        embeddings = embeddings[sample]
+        with narrowed(sample):
+            with ExitStack() as compares:
+                if by_layer:
+                    compares.enter_context(passing(model, compare_state))
+                    compares.enter_context(given_states(model, residuals.states[:-1]))
+                ids = None if ordinary else position_ids
+                eager = eager_state(model, embeddings, ids, window, compare_weights)
+            note("logits", None, logits_error(model, embeddings, captured, eager))
+    return asdict(
+        Certificate(**worst, tolerance=tolerance, inputs=len(embeddings), positions=length)
+    )
+
+
+def rerun(batch: int, dtype: str) -> int:
+    """Inputs that the captured pass runs again: the sample, or where a dtype is coarse its batch.
+
+    Matrix products of some devices (GPUs, AMX) round a row otherwise in a batch of another size. In
+    bfloat16 that alone grows through depth to more than any tolerance.
+    """
+    return batch if dtype in BY_LAYER else min(SAMPLE, batch)
 
 
 def logits_error(model: CausalLM, embeddings: Tensor, captured: Tensor, eager: Tensor) -> float:

@@ -34,7 +34,7 @@ from abspos.activations.capture import (
     residual_stream,
     writes,
 )
-from abspos.activations.certificates import certify
+from abspos.activations.certificates import SAMPLE, certify, rerun
 from abspos.activations.interventions import Batch, InterventionError, Setting
 from abspos.activations.layers import Layer, layers_of, tell_inert
 from abspos.activations.losses import require_finite, token_loss
@@ -51,9 +51,6 @@ from abspos.progress import progress
 from abspos.sinks import choose, heads_of
 from abspos.stores import Stored, check, whole_folder
 from abspos.study.conditions import PAIRS, Substitute, condition_of
-
-#: Inputs that certificates are made on.
-SAMPLE = 2
 
 
 def trajectory_error(
@@ -284,14 +281,14 @@ def sizes(
 
 def certificate(arm: Arm, writer: Writer) -> dict[str, Any]:
     """Certify what was stored for the first inputs (see certificates.certify)."""
-    part = slice(0, min(SAMPLE, writer.batch))
+    part = slice(0, rerun(writer.batch, arm.settings.dtype))
     given = arm.embed(part)
     with arm.reading(part):
         return certify(
             arm.model,
             given.embeddings,
             given.position_ids,
-            Sample(writer, part.stop),
+            Sample(writer, min(SAMPLE, part.stop)),
             arm.settings.window,
             arm.settings.dtype,
             ordinary=arm.settings.condition in PAIRS,

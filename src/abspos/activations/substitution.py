@@ -84,7 +84,14 @@ def substituting(substitution: Substitution | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _active.remove(substitution)
+        _active.pop()
+
+
+@contextmanager
+def narrowed(inputs: slice) -> Iterator[None]:
+    """Read the substitute that is open for some of its inputs alone, while the context is open."""
+    with substituting(_active[-1].of(inputs) if _active else None):
+        yield
 
 
 def active() -> bool:

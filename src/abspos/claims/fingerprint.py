@@ -12,6 +12,7 @@ import numpy as np
 
 from abspos.claims.evidence import Evidence
 from abspos.claims.rows import Row, constructed, decided, measured, not_testable
+from abspos.claims.theorems import TRAJECTORY_TOLERANCE
 from abspos.claims.verdicts import SHARE
 from abspos.documents import MIN_INPUTS
 from abspos.statistics.fingerprint import (
@@ -30,10 +31,13 @@ from abspos.statistics.store import Arm
 
 def fingerprint(evidence: Evidence) -> Iterator[Row]:
     """Constancy under bos, and what the token explains in the crossed design."""
-    constant = [f["state_variance"] for a, f in evidence.facts.items() if a.condition == "bos"]
+    constant = [facts for arm, facts in evidence.facts.items() if arm.condition == "bos"]
     if constant:
-        number = "variance of the state at position 0 under bos"
-        yield constructed(evidence, number, float(np.max(constant)), 0.0)
+        number = "spread of the state at position 0 under bos, relative to the state"
+        spread = float(np.max([facts["state_spread"] for facts in constant]))
+        # Batches of different sizes may be rounded differently.
+        tolerance = max(TRAJECTORY_TOLERANCE[facts["dtype"]] for facts in constant)
+        yield constructed(evidence, number, spread, tolerance)
     arms = {
         arm.condition: own.writes
         for arm, own in evidence.arms.items()

@@ -31,7 +31,6 @@ UNITS = {
     "share": "share",
     "attention": "share",
     "relative": "share of the norm",
-    "variance of the state": "squared norm",
     "variance explained": "share",
     "accuracy": "share",
     "energy": "{energy}",

@@ -75,6 +75,12 @@ def mean_mask(store: xr.Dataset) -> np.ndarray:
     return denominator[..., -1:] - denominator
 
 
+def state_spread(store: xr.Dataset) -> float:
+    """Spread of the state at position 0 over inputs, relative to its norm: the largest by depth."""
+    squared_norm = (store["state_norm"].astype(np.float64) ** 2).mean("input")
+    return float(np.sqrt(store["state_variance"] / squared_norm).max())
+
+
 def facts_of(store: xr.Dataset) -> dict[str, Any]:
     """Facts of a component store's arm, as plain values.
 
@@ -86,7 +92,7 @@ def facts_of(store: xr.Dataset) -> dict[str, Any]:
         "inputs": store.sizes["input"],
         "identity_error": max(attrs["identity_error"]),
         "closed_error": max(attrs["closed_trajectory"]),
-        "state_variance": float(store["state_variance"].max()),
+        "state_spread": state_spread(store),
         "mask_low": float(mask.min()),
         "sum_error": float(np.abs(store["predicted"].sum("offset").values[..., 1:] - 1).max()),
         "mask_rise": float(np.diff(mask, axis=-1).max()),
