@@ -132,6 +132,26 @@ def test_positions_that_are_added_to_embeddings_are_refused(monkeypatch):
     one_line(error)
 
 
+@torch.no_grad()
+def test_windows_are_seen_without_a_forward_pass_at_full_length(source, tmp_path, monkeypatch):
+    """A pass more would be a quarter of an extraction of four long inputs."""
+    model = model_of("mistral", source, tmp_path, sliding_window=6)
+    tokens = torch.arange(LENGTH)[None] % 250
+    before, seen = model(tokens).logits, []
+    product = torch.nn.functional.linear
+
+    def count(x, *args):
+        seen.append(x.shape[1])
+        return product(x, *args)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", count)
+    layers = layers_of(model, torch.ones(32), LENGTH)
+    assert [layer.native for layer in layers] == [6] * len(layers)
+    assert set(seen) == {1}
+    monkeypatch.undo()
+    assert torch.equal(model(tokens).logits, before), "the model is what it was"
+
+
 def test_windows_of_two_widths_are_refused(source, tmp_path):
     model = model_of("mistral", source, tmp_path, sliding_window=9)
 

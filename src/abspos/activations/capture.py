@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from abspos.activations import substitution
 from abspos.models.adapters import body, decoder_layers, output_projection
 from abspos.models.sources import CausalLM, ModelError
 
-NAME, EAGER = "abspos", "abspos-eager"
+NAME, EAGER, MASKS = "abspos", "abspos-eager", "abspos-masks"
 #: Bytes of attention weights that certificates hold at a time.
 BLOCK_BYTES = 2**26
 
@@ -86,6 +87,7 @@ Listener = Callable[[Attention], None]
 Reader = Callable[[Weights], None]
 _listeners: list[Listener] = []
 _readers: list[Reader] = []
+_lookers: list[Callable[[int, Tensor | None], None]] = []
 
 
 def attention(
@@ -206,8 +208,25 @@ def eager(
     return torch.cat(outputs, 1), None
 
 
+def no_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Zeros instead of attention, and the mask for whoever looks at it."""
+    for look in _lookers:
+        look(int(module.layer_idx), attention_mask)  # type: ignore[arg-type]
+    inputs, heads, length = query.shape[:3]
+    return query.new_zeros(inputs, length, heads, value.shape[-1]), None
+
+
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, mask)
+AttentionInterface.register(MASKS, no_attention)
+AttentionMaskInterface.register(MASKS, mask)
 AttentionInterface.register(EAGER, eager)
 AttentionMaskInterface.register(EAGER, eager_mask)
 
@@ -220,6 +239,31 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
+
+
+@contextmanager
+def looking(model: CausalLM, look: Callable[[int, Tensor | None], None]) -> Iterator[None]:
+    """Hand over the mask of every layer, with its index, and compute next to nothing.
+
+    Masks hang on the length alone: linear maps and attention give zeros while the context is open.
+    """
+    plain = torch.nn.Linear.forward  # routers of experts are linear maps with forwards of their own
+    linear = [m for m in model.modules() if getattr(type(m), "forward", None) is plain]
+    for module in linear:
+        module.forward = partial(_zeros, module.out_features)
+    _lookers.append(look)
+    model.set_attn_implementation(MASKS)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(NAME)
+        _lookers.remove(look)
+        for module in linear:
+            del module.forward
+
+
+def _zeros(features: int, x: Tensor) -> Tensor:
+    return x.new_zeros(*x.shape[:-1], features)
 
 
 @contextmanager

@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from abspos.activations.capture import Attention, forward, listening, narrowest, residual_stream
+from abspos.activations.capture import (
+    Attention,
+    forward,
+    listening,
+    looking,
+    narrowest,
+    residual_stream,
+)
 from abspos.activations.certificates import sight
 from abspos.models.adapters import decoder_layers
 from abspos.models.hub import first_line
@@ -167,10 +174,10 @@ def windows_of(model: CausalLM, embedding: Tensor, length: int) -> dict[int, int
     """
     found: dict[int, int | None] = {}
 
-    def look(seen: Attention) -> None:
-        found[seen.layer] = sight(seen.mask, length, seen.layer)
+    def look(layer: int, mask: Tensor | None) -> None:
+        found[layer] = sight(mask, length, layer)
 
-    with torch.no_grad(), listening(look):
+    with torch.no_grad(), looking(model, look):
         forward(model, embedding.expand(1, length, -1), None)
     return found
 
