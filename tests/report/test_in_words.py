@@ -378,9 +378,12 @@ def test_only_zeroing_covers_forty_percent_is_said_only_if_so(replacements, held
     everyone = ["ablate-zero", "swap-token"]
     swaps = pd.DataFrame({"replacement": everyone, "model": "m", "revision": "r"})
     covers = swaps["replacement"].isin(replacements)
-    swaps = swaps.assign(ci_low=0.3, ci_high=0.35 + 0.2 * covers)
+    swaps = swaps.assign(ci_low=0.3, ci_high=0.35 + 0.2 * covers, verdict="direction only")
     found = said(claims(), swaps=swaps)
     assert any("set position 0 to zero" in text for text in found) == held
+    swaps["verdict"] = "not testable"
+    found = said(claims(), swaps=swaps)
+    assert not any("set position 0 to zero" in text for text in found), "a share of nothing"
 
 
 def by_reading(**verdicts: tuple[str, str, str]) -> pd.DataFrame:
@@ -514,7 +517,7 @@ def test_every_sentence_can_be_said():
         {
             "swaps": pd.DataFrame(
                 {"model": "m", "revision": "r", "replacement": ["ablate-zero"]}
-            ).assign(ci_low=0.3, ci_high=0.5)
+            ).assign(ci_low=0.3, ci_high=0.5, verdict="reproduced")
         },
     ]
     tables.append({"factorial": factorial(key_0=0.9, all_but_key_0=0.1)})

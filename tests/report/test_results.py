@@ -53,11 +53,13 @@ def test_names_and_tokens_in_files_are_shown_as_they_are(tmp_path) -> None:
 
 def test_readings_that_cover_the_claim_are_listed() -> None:
     row = {"model": "tiny", "lens": "log", "summary": "mean", "number": "aligned reduction"}
-    row["reading"] = "sink"
+    row |= {"reading": "sink", "verdict": "reproduced"}
+    nothing = {"estimate": -8.8, "ci_low": -467, "ci_high": 449, "verdict": "not testable"}
     swaps = pd.DataFrame(
         [
             row | {"replacement": "ablate-zero", "estimate": 0.38, "ci_low": 0.36, "ci_high": 0.41},
             row | {"replacement": "swap-mean", "estimate": 0.3, "ci_low": 0.2, "ci_high": 0.39},
+            row | {"replacement": "swap-mean"} | nothing,
         ]
     )
     found = results.covering(swaps)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from abspos.claims import verdicts
 from abspos.claims.sensitivity import FLIPS, SAME, TOO_FEW, UNTESTED, fragile
 from abspos.claims.verdicts import SWAP
 from abspos.csv_tables import read_csv
@@ -124,8 +125,11 @@ def sensitivity_table(found: pd.DataFrame) -> str:
 
 
 def covering(swaps: pd.DataFrame, claimed: float | None = SWAP.value) -> str:
-    """The numbers of bos-swap whose interval covers the claimed number, as a list."""
-    swaps = tidy.by_kind(swaps)
+    """The numbers of bos-swap whose interval covers the claimed number, as a list.
+
+    Without shares of next to nothing, whose intervals cover everything.
+    """
+    swaps = tidy.by_kind(swaps[swaps["verdict"] != verdicts.NOT_TESTABLE])
     fits = swaps[(swaps["ci_low"] <= claimed) & (claimed <= swaps["ci_high"])]
     lines = [
         f"- {row['model']}: {row['replacement']}, {row['number']}, reading {row['reading']}, "

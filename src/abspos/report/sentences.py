@@ -153,10 +153,11 @@ def sorted_by_verdict(claim: str) -> Callable[[Tables], pd.DataFrame]:
 
 
 def covering_forty(tables: Tables) -> pd.DataFrame:
-    """Numbers of bos-swap whose intervals cover the claimed size."""
+    """Numbers of bos-swap that can be tested and whose intervals cover the claimed size."""
     rows = chosen("swaps")(tables)
     if rows.empty:
         return rows
+    rows = rows[rows["verdict"] != verdicts.NOT_TESTABLE]
     return rows[(rows["ci_low"] <= verdicts.SWAP_SHARE) & (rows["ci_high"] >= verdicts.SWAP_SHARE)]
 
 
