@@ -346,16 +346,8 @@ def shakespeare(files: dict[str, bytes]) -> Iterator[Document]:
 # --- the whole -----------------------------------------------------------------------------------
 
 READERS = {
-    "austen": austen,
-    "devil": devil,
-    "factbook": factbook,
-    "jargon": jargon,
-    "kjv": kjv,
-    "moby-dick": moby_dick,
-    "shakespeare": shakespeare,
-    "sotu": sotu,
-    "sqlite": sqlite,
-    "stb": stb,
+    reader.__name__.replace("_", "-"): reader
+    for reader in (austen, devil, factbook, jargon, kjv, moby_dick, shakespeare, sotu, sqlite, stb)
 }
 CODE = {"stb"}  # its white space means something, and its letters are few
 
