@@ -285,6 +285,15 @@ def test_models_of_a_group_trained_alike_have_no_headline_of_their_own() -> None
     assert others({"claims": rows}) is rows
 
 
+def test_each_kind_of_layers_of_one_model_speaks_under_its_own_name() -> None:
+    found = tables()
+    kinds = [found["claims"].assign(kind=kind) for kind in ("full", "sliding 6")]
+    html = page({**found, "claims": pd.concat(kinds, ignore_index=True)}, SETTINGS)
+    assert "<h3>m (full) (r)</h3>" in html
+    assert "<h3>m (sliding 6) (r)</h3>" in html
+    assert "<h3>m" not in page(found, SETTINGS)
+
+
 def test_names_are_text_and_no_markup() -> None:
     found = tables(models=("<b>m</b>",))
     html = page(found, {**SETTINGS, "study": "<i>mine</i>"})

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from abspos.arrays import open_dataset
 from abspos.figures import compared, style, tidy
 
-HEIGHT = 3.2  # inches of the panels of one run
+HEIGHT = 3.7  # inches of the panels of one run
 SHOWN = 48  # queries and keys, from position 0 on
 PARTS = ("log attention", "relative", "mask", "residual")
 SIGNS = {"relative": "=", "mask": "+", "residual": "+"}

@@ -302,7 +302,7 @@ def page(
         },
         columns=COLUMNS,
         rows=every_row(claims),
-        several=len(claims[["model", "revision"]].drop_duplicates()) > 1,
+        several=len(tidy.by_kind(claims)[["model", "revision"]].drop_duplicates()) > 1,
         signs=SIGNS,
         readings=READINGS,
         fixed=readings_of(claims),
