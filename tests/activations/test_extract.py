@@ -303,7 +303,7 @@ def test_bfloat16_is_stored_without_loss(run, tmp_path, checkpoint, given):
 
 @pytest.fixture
 def shapes_matter(monkeypatch):
-    """Products of matrices that round otherwise in a batch of another size, as on AMX and GPUs."""
+    """Products of matrices that round otherwise in a batch of another size, as AMX does."""
     exact = torch.nn.Linear.forward
 
     def rounded(self, x):

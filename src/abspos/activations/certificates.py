@@ -292,8 +292,8 @@ def certify(
 def rerun(batch: int, dtype: str) -> int:
     """Inputs that the captured pass runs again: the sample, or where a dtype is coarse its batch.
 
-    Matrix products of some devices (GPUs, AMX) round a row otherwise in a batch of another size. In
-    bfloat16 that alone grows through depth to more than any tolerance.
+    Matrix products can round a row otherwise in a batch of another size (seen with AMX). In
+    bfloat16 that alone grew through depth beyond the tolerance.
     """
     return batch if dtype in BY_LAYER else min(SAMPLE, batch)
 
