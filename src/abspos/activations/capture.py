@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -242,15 +241,28 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def looking(model: CausalLM, look: Callable[[int, Tensor | None], None]) -> Iterator[None]:
-    """Hand over the mask of every layer, with its index, and compute next to nothing.
+def looking(
+    model: CausalLM, length: int, look: Callable[[int, Tensor | None], None]
+) -> Iterator[None]:
+    """Hand over the mask that every layer is given, with its index, and compute next to nothing.
 
-    Masks hang on the length alone: linear maps and attention give zeros while the context is open.
+    While the context is open, a layer gets the mask of all positions and the first position of
+    everything else, so that a mask which its attention makes of its own has other sizes.
+
+    Args:
+        model: whose.
+        length: T of the forward pass to be made.
+        look: gets index and mask.
     """
-    plain = torch.nn.Linear.forward  # routers of experts are linear maps with forwards of their own
-    linear = [m for m in model.modules() if getattr(type(m), "forward", None) is plain]
-    for module in linear:
-        module.forward = partial(_zeros, module.out_features)
+
+    def before(
+        module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return first_position((args, kwargs), length)
+
+    handles = [
+        layer.register_forward_pre_hook(before, with_kwargs=True) for layer in decoder_layers(model)
+    ]
     _lookers.append(look)
     model.set_attn_implementation(MASKS)
     try:
@@ -258,12 +270,23 @@ def looking(model: CausalLM, look: Callable[[int, Tensor | None], None]) -> Iter
     finally:
         model.set_attn_implementation(NAME)
         _lookers.remove(look)
-        for module in linear:
-            del module.forward
+        for handle in handles:
+            handle.remove()
 
 
-def _zeros(features: int, x: Tensor) -> Tensor:
-    return x.new_zeros(*x.shape[:-1], features)
+def first_position(given: Any, length: int) -> Any:
+    """Arguments of a layer with their tensors cut to the first of ``length`` positions.
+
+    Masks, which alone have four axes, stay as they are.
+    """
+    if isinstance(given, Tensor) and given.ndim < 4:
+        axis = 0 if given.ndim < 3 and given.shape[:1] == (length,) else 1
+        return given.narrow(axis, 0, 1) if given.shape[axis : axis + 1] == (length,) else given
+    if isinstance(given, (tuple, list)):
+        return type(given)(first_position(each, length) for each in given)
+    if isinstance(given, dict):
+        return {name: first_position(each, length) for name, each in given.items()}
+    return given
 
 
 @contextmanager

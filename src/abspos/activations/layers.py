@@ -175,10 +175,19 @@ def windows_of(model: CausalLM, embedding: Tensor, length: int) -> dict[int, int
     found: dict[int, int | None] = {}
 
     def look(layer: int, mask: Tensor | None) -> None:
-        found[layer] = sight(mask, length, layer)
+        if mask is None or mask.shape[-2:] == (length, length):
+            found[layer] = sight(mask, length, layer)
 
-    with torch.no_grad(), looking(model, look):
-        forward(model, embedding.expand(1, length, -1), None)
+    given = embedding.expand(1, length, -1)
+    with torch.no_grad(), looking(model, length, look):
+        forward(model, given, None)
+    if len(found) < len(decoder_layers(model)):  # masks that hang on what a layer reads
+
+        def listen(seen: Attention) -> None:
+            found[seen.layer] = sight(seen.mask, length, seen.layer)
+
+        with torch.no_grad(), listening(listen):
+            forward(model, given, None)
     return found
 
 
