@@ -12,7 +12,6 @@ from abspos.activations import capture
 from abspos.activations.capture import (
     NAME,
     attention,
-    first_position,
     forward,
     given_states,
     listening,
@@ -259,23 +258,3 @@ def test_given_states_are_what_each_layer_reads(checkpoint):
     with torch.no_grad(), residual_stream(model) as after:
         forward(model, second, None)
     assert not torch.allclose(after.states[-1], wanted[-1])
-
-
-@pytest.mark.parametrize(
-    ("given", "left"),
-    [
-        ((1, 6, 8), (1, 1, 8)),  # a hidden state
-        ((1, 6, 6), (1, 1, 6)),  # as wide as there are positions
-        ((1, 1, 6), (1, 1, 6)),  # the same, of a layer further up
-        ((1, 6), (1, 1)),  # positions
-        ((6, 8), (1, 8)),
-        ((6,), (1,)),
-        ((), ()),
-        ((1, 1, 6, 6), (1, 1, 6, 6)),  # a mask
-    ],
-)
-def test_a_layer_that_is_looked_at_gets_its_first_position_and_whole_masks(given, left):
-    args, kwargs = first_position(((torch.zeros(given),), {"x": [torch.ones(given), None]}), 6)
-    assert args[0].shape == left
-    assert kwargs["x"][0].shape == left
-    assert kwargs["x"][1] is None

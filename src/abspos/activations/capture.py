@@ -30,7 +30,7 @@ from abspos.activations import substitution
 from abspos.models.adapters import body, decoder_layers, output_projection
 from abspos.models.sources import CausalLM, ModelError
 
-NAME, EAGER, MASKS = "abspos", "abspos-eager", "abspos-masks"
+NAME, EAGER = "abspos", "abspos-eager"
 #: Bytes of attention weights that certificates hold at a time.
 BLOCK_BYTES = 2**26
 
@@ -86,7 +86,6 @@ Listener = Callable[[Attention], None]
 Reader = Callable[[Weights], None]
 _listeners: list[Listener] = []
 _readers: list[Reader] = []
-_lookers: list[Callable[[int, Tensor | None], None]] = []
 
 
 def attention(
@@ -207,25 +206,8 @@ def eager(
     return torch.cat(outputs, 1), None
 
 
-def no_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Zeros instead of attention, and the mask for whoever looks at it."""
-    for look in _lookers:
-        look(int(module.layer_idx), attention_mask)  # type: ignore[arg-type]
-    inputs, heads, length = query.shape[:3]
-    return query.new_zeros(inputs, length, heads, value.shape[-1]), None
-
-
 AttentionInterface.register(NAME, attention)
 AttentionMaskInterface.register(NAME, mask)
-AttentionInterface.register(MASKS, no_attention)
-AttentionMaskInterface.register(MASKS, mask)
 AttentionInterface.register(EAGER, eager)
 AttentionMaskInterface.register(EAGER, eager_mask)
 
@@ -238,55 +220,6 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.remove(listener)
-
-
-@contextmanager
-def looking(
-    model: CausalLM, length: int, look: Callable[[int, Tensor | None], None]
-) -> Iterator[None]:
-    """Hand over the mask that every layer is given, with its index, and compute next to nothing.
-
-    While the context is open, a layer gets the mask of all positions and the first position of
-    everything else, so that a mask which its attention makes of its own has other sizes.
-
-    Args:
-        model: whose.
-        length: T of the forward pass to be made.
-        look: gets index and mask.
-    """
-
-    def before(
-        module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return first_position((args, kwargs), length)
-
-    handles = [
-        layer.register_forward_pre_hook(before, with_kwargs=True) for layer in decoder_layers(model)
-    ]
-    _lookers.append(look)
-    model.set_attn_implementation(MASKS)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(NAME)
-        _lookers.remove(look)
-        for handle in handles:
-            handle.remove()
-
-
-def first_position(given: Any, length: int) -> Any:
-    """Arguments of a layer with their tensors cut to the first of ``length`` positions.
-
-    Masks, which alone have four axes, stay as they are.
-    """
-    if isinstance(given, Tensor) and given.ndim < 4:
-        axis = 0 if given.ndim < 3 and given.shape[:1] == (length,) else 1
-        return given.narrow(axis, 0, 1) if given.shape[axis : axis + 1] == (length,) else given
-    if isinstance(given, (tuple, list)):
-        return type(given)(first_position(each, length) for each in given)
-    if isinstance(given, dict):
-        return {name: first_position(each, length) for name, each in given.items()}
-    return given
 
 
 @contextmanager

@@ -20,11 +20,11 @@ from abspos.activations.capture import (
     Attention,
     forward,
     listening,
-    looking,
     narrowest,
     residual_stream,
 )
 from abspos.activations.certificates import sight
+from abspos.activations.masks import looking
 from abspos.models.adapters import decoder_layers
 from abspos.models.hub import first_line
 from abspos.models.pretrained import by_layer_type
