@@ -1,6 +1,6 @@
 """How long Snakemake takes to plan: 10 000 jobs, and studies in which nothing is left to do.
 
-    python -m benchmarks planning
+    python -m benchmarks --only planning
 
 A copy of the workflow plans sweeps over random models. Where nothing is to be done, every output
 is there as an empty file, recorded by ``snakemake --touch``, so that a plan compares time stamps,
@@ -10,6 +10,7 @@ inputs and parameters of all jobs as it does after a real run.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,6 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config.yaml", "envs", "profiles", "resources", "src", "workflow")
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-#: Jobs of one checkpoint under the 14 arms of the default study: two each, inputs, model, tables.
-JOBS_EACH = 2 * 14 + 3
 
 
 def sweep(checkpoints: int) -> dict[str, Any]:
@@ -70,44 +69,39 @@ def snakemake(folder: Path, *options: str) -> tuple[float, str]:
 
 def fill(folder: Path) -> None:
     """Make every output of the study as an empty file or folder, and have it recorded."""
-    from abspos.figures import FIGURES
-    from abspos.planning.layout import TABLES, Layout
-    from abspos.study.config import load_study
-    from abspos.study.files import merged
-
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    study = yaml.safe_load((folder / "study.yaml").read_text(encoding="utf-8"))
-    layout = Layout(load_study(merged(config, study)), folder)
-    results, stores, files = layout.results, [], []
-    for model, revision in layout.models():
-        own = f"{model}/{revision}"
-        stores += [f"{results}/inputs/{own}", f"{results}/statistics/{own}/replicates"]
-        files += [f"{results}/statistics/{own}/{table}.csv" for table in TABLES]
-        (folder / f"results/checkpoints/{own}").mkdir(parents=True)
-        files.append(f"results/checkpoints/{own}.manifest.json")
-        for variant, condition in layout.arms(model):
-            for stage in ("activations", "components"):
-                stores.append(f"{results}/{stage}/{own}/{variant}/{condition}")
-    files += [f"{results}/statistics/{table}.csv" for table in (*TABLES, "swaps")]
-    files += [f"{results}/{name}" for name in ("claims.csv", "front.rst")]
-    formats = layout.study.figures.formats
-    files += [f"{results}/figures/{figure}.{format}" for figure in FIGURES for format in formats]
-    for store in stores:
-        (folder / f"{store}.zarr").mkdir(parents=True)
-        files.append(f"{store}.manifest.json")
-    for file in files:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_text("")
+    _, printed = snakemake(folder, "--summary")
+    for line in printed.splitlines():
+        name = line.split("\t")[0]
+        if not name.startswith("results/"):
+            continue
+        path = folder / name
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in ("", ".zarr"):  # checkpoints and stores are folders
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.write_text("")
     snakemake(folder, "--touch", "--forceall", "--quiet", "all")
+
+
+def jobs_of(folder: Path, study: dict[str, Any]) -> int:
+    """Jobs of a study from nothing, as Snakemake counts them."""
+    copy(folder, study)
+    _, printed = snakemake(folder, "-n", "--quiet", "rules")
+    return int(re.findall(r"^total +([0-9]+)$", printed, re.MULTILINE)[-1])
 
 
 def measure() -> list[dict[str, Any]]:
     """Seconds of each plan beside its target."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        first, second = jobs_of(Path(one), sweep(1)), jobs_of(Path(two), sweep(2))
+    each = second - first
     rows = []
     cases = [
-        ("plan of 10 000 jobs", -(-10_000 // JOBS_EACH), False, 60.0),
-        ("no-op, 100 checkpoints", 100, True, 20.0),
-        ("no-op, 1 checkpoint", 1, True, 5.0),
+        ("plan of 10 000 jobs", -(-(10_000 - first) // each) + 1, False, 30.0),
+        ("plan of 100 checkpoints", 100, False, 10.0),
+        ("no-op, 100 checkpoints", 100, True, 10.0),
+        ("no-op, 1 checkpoint", 1, True, 2.0),
     ]
     for name, checkpoints, done, target in cases:
         with tempfile.TemporaryDirectory() as place:
@@ -125,7 +119,7 @@ def measure() -> list[dict[str, Any]]:
             rows.append(
                 {
                     "case": name,
-                    "jobs": checkpoints * JOBS_EACH + 12,
+                    "jobs": first + (checkpoints - 1) * each,
                     "seconds": round(seconds, 1),
                     "target_seconds": target,
                 }
