@@ -15,6 +15,7 @@ import sys
 import numpy as np
 
 from abspos.statistics.energies import of_replicates, replicates
+from abspos.statistics.packing import symmetric
 from abspos.statistics.sources import source_replicates
 
 SOURCES, DOCUMENTS, ELEMENTS, NOISE = 10, 13, 40, 2.0
@@ -35,7 +36,7 @@ def study(between: float, rng: np.random.Generator) -> np.ndarray:
     labels = np.repeat(np.arange(SOURCES), DOCUMENTS)
     found = [
         of_replicates(values, smooth=True)
-        for values in (replicates(gram), source_replicates(gram, labels))
+        for values in (replicates(gram), source_replicates(symmetric(gram), labels))
     ]
     covers = [one.low <= truth <= one.high for one in found]
     return np.array([*covers, *(one.high - one.low for one in found)], dtype=float)

@@ -23,7 +23,8 @@ from abspos.components.store import Decomposition, decompose_run
 from abspos.models.adapters import ADAPTERS, Adapter
 from abspos.models.sources import ModelError, fetch_random
 from abspos.statistics.aggregate import tabulate
-from abspos.statistics.energies import benjamini_hochberg, unpack
+from abspos.statistics.energies import benjamini_hochberg
+from abspos.statistics.packing import unpack
 from abspos.statistics.replicates import by_kind, pooled
 from abspos.stores import Stored
 

@@ -14,7 +14,8 @@ from abspos.calibration.worlds import World, logits, read
 from abspos.components.store import Decomposition, decompose_run
 from abspos.inputs.windows import prepare
 from abspos.models.sources import ModelError, fetch
-from abspos.statistics.replicates import full_gram, packed_grams
+from abspos.statistics.packing import unpack
+from abspos.statistics.replicates import packed_grams
 from abspos.stores import Stored
 from abspos.study.fields import SyntheticSource
 
@@ -86,7 +87,7 @@ def test_grams_are_those_of_the_simulated_studies(decomposed, left):
             continue
         wanted = (direct[key] @ direct[key].mT).reshape(4, 3, NUMBER, NUMBER).numpy()
         scale = np.abs(wanted).max(axis=(-2, -1), keepdims=True)
-        found = full_gram(packed, NUMBER)
+        found = unpack(packed, NUMBER)
         np.testing.assert_allclose(found / scale, wanted / scale, atol=2e-6, err_msg=str(key))
 
 

@@ -17,6 +17,7 @@ from abspos.documents import holdout
 from abspos.statistics import replicates as sl
 from abspos.statistics.aggregate import tabulate
 from abspos.statistics.arm_tables import ArmTables
+from abspos.statistics.packing import unpack
 
 ARMS = {"bos": ("standard", "bos"), "no-bos": ("standard", "no-bos"), "window": ("window", "bos")}
 KEYS = {"model": "m", "revision": "r", "variant": "standard", "condition": "bos"}
@@ -90,7 +91,7 @@ def test_some_inputs_are_a_study_of_those_inputs(store, own):
     labels = store["document"].values[kept]
     documents = None if len(set(labels)) == len(labels) else labels
     for part in ("residual", "row", "sink", "pattern"):
-        gram = sl.full_gram(sl.packed_grams(store, "early")["log", part], number)
+        gram = unpack(sl.packed_grams(store, "early")["log", part], number)
         chosen = gram[..., kept, :][..., kept]
         np.testing.assert_allclose(
             pair(found, ("log", part)), sl.gram_replicates(chosen, documents), rtol=1e-12

@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from abspos.claims.choices import Choice, altered, some_inputs, too_few
+from abspos.claims.choices import (
+    Choice,
+    altered,
+    replicates_among,
+    some_inputs,
+    too_few,
+)
 from abspos.claims.evidence import BOS, Evidence
 from abspos.claims.exchanges import exchanges_of
 from abspos.claims.readers import OTHERS, READERS, SWAP, sink_readers
 from abspos.claims.rows import Row
 from abspos.claims.sources import ONE, OVER, WITHOUT, over_sources
 from abspos.claims.verdicts import NOT_TESTABLE
-from abspos.statistics import replicates as sl
-from abspos.statistics.energies import pack
+from abspos.statistics.packing import pack
 from abspos.statistics.store import ArmReplicates, among
 
 N, LAYERS, HEADS = 64, 3, 2
@@ -88,7 +93,8 @@ def evidence(stores):
     }
     arms = {arm: some_inputs(stores[arm], own, full(stores[arm])) for arm, own in arms.items()}
     found = exchanges_of(arms, stores)
-    view = partial(sl.some_replicates, kept=np.ones(len(NUMBERS), bool), documents=found.documents)
+    kept = np.ones(len(NUMBERS), bool)
+    view = partial(replicates_among, kept=kept, documents=found.documents)
     arms = found.joined(arms, view, len(NUMBERS))
     arms = {arm: replace(own, loss=None) for arm, own in arms.items()}
     return Evidence(arms, ["x"], {"standard": {}}, 0.95, 0)

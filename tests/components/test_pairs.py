@@ -23,8 +23,9 @@ from abspos.components.pairs import (
     require_aligned,
 )
 from abspos.components.reduction import Plan
-from abspos.statistics.energies import energy, unpack
+from abspos.statistics.energies import energy
 from abspos.statistics.factorial import COMPONENTS, effects
+from abspos.statistics.packing import unpack
 
 INPUTS, HEADS, LENGTH, EARLY = 6, 2, 24, 8
 HALF = LENGTH // 2

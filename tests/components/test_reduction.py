@@ -9,7 +9,7 @@ import torch
 from abspos.components import grams
 from abspos.components.blocks import block_bands, block_parts
 from abspos.components.reduction import Plan, block_summary, stands_for
-from abspos.statistics.energies import unpack
+from abspos.statistics.packing import unpack
 from abspos.study import grid
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}

@@ -17,6 +17,7 @@ from abspos.components import store as component_store
 from abspos.components.decomposition import decompose
 from abspos.components.grams import LENSES
 from abspos.statistics import energies as statistics
+from abspos.statistics.packing import unpack
 from abspos.statistics.sign_flips import sign_flip_p
 from abspos.stores import StoreError, write_manifest
 from abspos.study import grid
@@ -90,7 +91,7 @@ def grams_of(x, queries, lens, other=None):
 
 def stored_grams(dataset, which, lens, component):
     packed = dataset[f"gram_{which}"].sel(lens=lens, **{f"component_{which}": component})
-    return statistics.unpack(packed.values)
+    return unpack(packed.values)
 
 
 # against eager attention

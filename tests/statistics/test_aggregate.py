@@ -21,6 +21,7 @@ from abspos.statistics.aggregate import parts_of, tabulate
 from abspos.statistics.arm_tables import ArmTables, anchors_of
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.half_samples import SPLITS, in_first_half
+from abspos.statistics.packing import unpack
 from abspos.statistics.replicates import replicate_interval
 from abspos.statistics.sign_flips import sign_flip_p
 from abspos.statistics.store import Arm, mean_mask, open_replicates, save_replicates
@@ -201,7 +202,7 @@ def gram_of(store, which, lens, component):
                 packed = packed - np.nan_to_num(stored.sel(component=part).values)
     else:
         packed = stored.sel(component=component).values
-    return statistics.unpack(packed).astype(np.float64)
+    return unpack(packed).astype(np.float64)
 
 
 def components_of(which, lens):

@@ -42,31 +42,6 @@ def label(gram, *dims):
     return xr.DataArray(gram, dims=(*dims, "input", "input_other"), coords=coords, name="residual")
 
 
-# pack, unpack
-
-
-def test_pack_takes_the_upper_triangle_row_by_row():
-    gram = np.array([[1, 2, 3], [2, 4, 5], [3, 5, 6]], dtype=np.float32)
-    assert s.pack(gram).tolist() == [1, 2, 3, 4, 5, 6]
-    assert s.pack(gram).dtype == np.float32
-
-
-@given(st.integers(1, 9))
-def test_unpack_undoes_pack(number):
-    gram = grams(number, number, heads=(2, 3)).astype(np.float32)
-    gram = (gram + gram.swapaxes(-1, -2)) / 2
-    for given_n in (None, number):
-        back = s.unpack(s.pack(gram), given_n)
-        assert back.dtype == gram.dtype
-        np.testing.assert_array_equal(back, gram)
-
-
-@pytest.mark.parametrize(("length", "n"), [(5, None), (6, 4)])
-def test_unpack_refuses_other_lengths(length, n):
-    with pytest.raises(ValueError, match=f"length {length}, must be"):
-        s.unpack(np.zeros(length), n)
-
-
 # energy
 
 

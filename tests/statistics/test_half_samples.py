@@ -6,13 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from abspos.statistics.energies import interval
+from abspos.statistics.energies import halves, interval
 from abspos.statistics.half_samples import (
     ORDER,
     SPLITS,
-    energies_of_halves,
-    fold,
-    forms,
     in_first_half,
 )
 
@@ -50,34 +47,25 @@ def test_any_two_inputs_stand_together_in_half_of_the_splits():
     assert (together[~np.eye(128, dtype=bool)] == 63).all()  # of 127
 
 
-@pytest.mark.parametrize("number", [5, 128, 130, 300])
+@pytest.mark.parametrize("number", [5, 17, 128, 130, 300])
 def test_energies_of_halves_are_sums_over_their_pairs(number):
+    """Of matrices that are not symmetric, too: those of two arms."""
     rng = np.random.default_rng(number)
-    between, sizes = rng.normal(size=(2, number, number)), rng.integers(1, 4, number).astype(float)
-    between[:, range(number), range(number)] = 0
-    found = energies_of_halves(between, sizes)
+    documents = np.repeat(np.arange(number), rng.integers(1, 4, number))
+    gram = rng.normal(size=(2, len(documents), len(documents)))
+    apart = documents[:, None] != documents
+    found = halves(gram, documents)
     first = in_first_half(number)
     for split, chosen in enumerate(np.concatenate([first, ~first])):
         if chosen.sum() < 2:
             assert np.isnan(found[:, split]).all()
             continue
-        pairs = sizes[chosen].sum() ** 2 - (sizes[chosen] ** 2).sum()
-        wanted = between[:, chosen][:, :, chosen].sum((1, 2)) / pairs
+        kept = chosen[documents]
+        pairs = apart & kept & kept[:, None]
+        wanted = gram[:, pairs].mean(-1)
         np.testing.assert_allclose(found[:, split], wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_beyond_the_order_units_of_one_column_stay_together():
     first = in_first_half(ORDER + 3)
     np.testing.assert_array_equal(first[:, :3], first[:, ORDER:])
-    folded = fold(np.arange(ORDER + 3.0), 0)
-    np.testing.assert_array_equal(folded[:4], [0 + 128, 1 + 129, 2 + 130, 3])
-
-
-@pytest.mark.parametrize("units", [2, 3, 8, 17, 64, 100, ORDER])
-def test_forms_are_those_of_every_row(units):
-    """Of matrices that are not symmetric, too: those of two arms."""
-    gram = np.random.default_rng(units).normal(size=(3, 4, units, units))
-    signs = np.where(in_first_half(units), 1.0, -1.0)
-    np.testing.assert_allclose(
-        forms(gram), np.einsum("si,...ij,sj->...s", signs, gram, signs), rtol=0, atol=1e-11
-    )

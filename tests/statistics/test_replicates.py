@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from abspos.statistics import replicates as sl
-from abspos.statistics.energies import interval, pack
+from abspos.statistics.energies import interval, packed_replicates
 from abspos.statistics.half_samples import SPLITS, in_first_half
+from abspos.statistics.packing import pack, unpack
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -172,15 +173,13 @@ def test_the_rest_is_what_row_and_sink_leave(rng):
     for (lens, component), packed in found.items():
         component = "rest" if (lens, component) == ("log", "pattern") else component
         wanted = grams[component][["log", "probability"].index(lens)]
-        np.testing.assert_allclose(sl.full_gram(packed, 8), wanted, rtol=1e-5, atol=1e-5)
-        assert sl.full_gram(packed, 8).dtype == np.float64
+        np.testing.assert_allclose(unpack(packed, 8), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_parts_of_energies_add_up(rng):
     store, _ = store_of(rng, ["mask", "residual", "row", "sink"])
     energies = {
-        key: sl.gram_replicates(sl.full_gram(packed, 8), None)
-        for key, packed in sl.packed_grams(store, "early").items()
+        key: packed_replicates(packed) for key, packed in sl.packed_grams(store, "early").items()
     }
     for lens in ("log", "probability"):
         parts = sum(energies[lens, c] for c in ("row", "sink", "rest"))
@@ -200,7 +199,7 @@ def test_beyond_a_window_the_rest_is_the_pattern(rng):
         packed = found[lens, "pattern"]
         assert packed is found[lens, "rest"]
         wanted = rest[["log", "probability"].index(lens)]
-        np.testing.assert_allclose(sl.full_gram(packed, 8), wanted, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(unpack(packed, 8), wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_no_rest_without_row_and_sink(rng):

@@ -7,6 +7,7 @@ import pytest
 
 from abspos.statistics.energies import of_replicates, replicates
 from abspos.statistics.half_samples import SPLITS, in_first_half
+from abspos.statistics.packing import symmetric
 from abspos.statistics.sources import source_replicates
 
 
@@ -25,7 +26,7 @@ def test_each_replicate_is_the_energy_of_its_sources_inputs():
     gram = gram_of(rng.normal(size=(13, 7)))
     sources = rng.permutation([0] * 4 + [1] * 3 + [2] * 2 + [3] * 3 + [4])
     documents = np.array([0, 0, 1, 1, *range(2, 11)])
-    found = source_replicates(gram, sources, documents)
+    found = source_replicates(symmetric(gram), sources, documents)
     names = list(dict.fromkeys(sources))  # as they first appear
     assert found.shape == (1 + 5 + 2 * SPLITS,)
     assert found[0] == pytest.approx(replicates(gram, documents)[0])
@@ -43,7 +44,7 @@ def test_each_replicate_is_the_energy_of_its_sources_inputs():
 
 def test_fewer_than_three_sources_are_refused():
     with pytest.raises(ValueError, match="2 documents, needs at least 3"):
-        source_replicates(np.eye(4), np.array([0, 0, 1, 1]))
+        source_replicates(symmetric(np.eye(4)), np.array([0, 0, 1, 1]))
 
 
 @pytest.mark.parametrize(("between", "documents"), [(0.0, (0.9, 0.99)), (1.2, (0.4, 0.75))])
@@ -66,5 +67,5 @@ def test_intervals_over_sources_cover_what_other_sources_would_give(between, doc
         found = of_replicates(values, smooth=True)
         return float(np.mean((found.low <= truth) & (truth <= found.high)))
 
-    assert 0.9 < covered(source_replicates(gram, labels)) < 0.99
+    assert 0.9 < covered(source_replicates(symmetric(gram), labels)) < 0.99
     assert documents[0] < covered(replicates(gram)) < documents[1]

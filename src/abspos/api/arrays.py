@@ -23,6 +23,8 @@ from abspos.components.reduction import Plan, products
 from abspos.components.store import BLOCK_BYTES, by_lens, head_blocks
 from abspos.documents import unit_codes
 from abspos.statistics import replicates as sl
+from abspos.statistics.energies import packed_replicates
+from abspos.statistics.packing import unpack
 from abspos.statistics.sign_flips import sign_flip_p
 from abspos.study import grid
 
@@ -98,9 +100,7 @@ def energies(
     store = grams_of(layer, plan)
     units = None if len(sizes) == inputs else codes
     rows = {
-        (which.name, lens, component): tested(
-            sl.full_gram(packed, inputs), units, confidence, flips, seed
-        )
+        (which.name, lens, component): tested(packed, units, confidence, flips, seed)
         for which in plan.bins
         for (lens, component), packed in sl.packed_grams(store, which.name).items()
     }
@@ -250,15 +250,15 @@ def grams_of(layer: Layer, plan: Plan) -> xr.Dataset:
 
 
 def tested(
-    gram: np.ndarray, documents: np.ndarray | None, confidence: float, flips: int, seed: int
+    packed: np.ndarray, documents: np.ndarray | None, confidence: float, flips: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Energy, interval and test of Gram matrices (head, input, input), each (head)."""
-    found = sl.replicate_interval(sl.gram_replicates(gram, documents), confidence)
+    """Energy, interval and test of packed Gram matrices (head, pair), each (head)."""
+    found = sl.replicate_interval(packed_replicates(packed, documents), confidence)
     return {
         "energy": found.estimate,
         "ci_low": found.low,
         "ci_high": found.high,
-        "p_value": np.asarray(sign_flip_p(gram, flips, seed, documents)),
+        "p_value": np.asarray(sign_flip_p(unpack(packed), flips, seed, documents)),
         "influence": found.influence,
     }
 

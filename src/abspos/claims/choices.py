@@ -34,6 +34,8 @@ from abspos.documents import holdout
 from abspos.progress import progress
 from abspos.statistics import replicates as sl
 from abspos.statistics.arm_tables import ANCHORS
+from abspos.statistics.energies import packed_replicates
+from abspos.statistics.packing import of_some
 from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 
 #: Other ends of the early bin, as far as the inputs are long enough.
@@ -120,11 +122,16 @@ def bin_among(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
     documents = documents_among(store, kept)
     return sl.stack(
         {
-            key: sl.gram_replicates(sl.full_gram(packed, store.sizes["input"], kept), documents)
+            key: packed_replicates(of_some(packed, kept), documents)
             for key, packed in sl.packed_grams(store, which).items()
             if key[1] in CHOSEN
         }
     )
+
+
+def replicates_among(packed: np.ndarray, kept: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Energies (..., replicate) of packed Grams on some of the inputs (input) bool."""
+    return packed_replicates(of_some(packed, kept), documents[kept])
 
 
 def documents_among(store: xr.Dataset, kept: np.ndarray) -> np.ndarray | None:
@@ -150,8 +157,8 @@ def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmR
     }
     documents = documents_among(store, kept)
     cross = {
-        key: sl.gram_replicates(gram[..., kept, :][..., kept], documents)
-        for key, gram in sl.crossed_grams(store).items()
+        key: packed_replicates(of_some(packed, kept), documents)
+        for key, packed in sl.crossed_grams(store).items()
     }
     if cross:
         bins["cross"] = sl.stack(cross)
@@ -211,7 +218,7 @@ def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]
     if choice.kept is not None and (exchanges := exchanges_of(evidence.arms, stores)):
         chosen = choice.kept[exchanges.numbers]
         if chosen.sum() >= FEWEST:
-            view = partial(sl.some_replicates, kept=chosen, documents=exchanges.documents)
+            view = partial(replicates_among, kept=chosen, documents=exchanges.documents)
             arms = exchanges.joined(arms, view, int(chosen.sum()))
     return replace(evidence, arms=arms)
 

@@ -16,6 +16,7 @@ from abspos.claims.evidence import BOS
 from abspos.claims.readers import OTHERS, READERS, SWAP
 from abspos.components.readings import READINGS
 from abspos.statistics import replicates as sl
+from abspos.statistics.packing import of_some
 from abspos.statistics.store import Arm, Replicates, among
 
 #: The arms whose difference decides the claim.
@@ -23,7 +24,7 @@ DECIDING = (READERS, OTHERS)
 #: Parts of the readings.
 PARTS = {part for reading in READINGS for part in reading.parts}
 
-#: Replicates (..., replicate) of Gram matrices (..., n, n) of the exchanges' inputs.
+#: Replicates (..., replicate) of packed Gram matrices of the exchanges' inputs.
 View = Callable[[np.ndarray], np.ndarray]
 
 
@@ -76,13 +77,12 @@ class Exchanges:
         """
         store = self.stores[arm]
         early = {
-            key: view(sl.full_gram(packed, store.sizes["input"], places))
+            key: view(of_some(packed, places))
             for key, packed in sl.packed_grams(store, "early").items()
             if key[1] in PARTS
         }
         cross = {
-            key: view(gram[..., places, :][..., places])
-            for key, gram in sl.crossed_grams(store).items()
+            key: view(of_some(packed, places)) for key, packed in sl.crossed_grams(store).items()
         }
         return sl.stack(early), sl.stack(cross) if cross else None
 

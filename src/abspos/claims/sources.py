@@ -18,6 +18,7 @@ from abspos.claims.exchanges import exchanges_of
 from abspos.claims.names import as_text
 from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
 from abspos.statistics import replicates as sl
+from abspos.statistics.packing import of_some
 from abspos.statistics.sources import source_replicates
 from abspos.statistics.store import Arm, ArmReplicates
 
@@ -81,10 +82,10 @@ def over_sources(
 
 
 def of_sources(
-    gram: np.ndarray, order: np.ndarray, sources: np.ndarray, documents: np.ndarray
+    packed: np.ndarray, order: np.ndarray, sources: np.ndarray, documents: np.ndarray
 ) -> np.ndarray:
     """Energies with sources as units (see source_replicates), of inputs in another order."""
-    return source_replicates(gram[..., order, :][..., order], sources[order], documents[order])
+    return source_replicates(of_some(packed, order), sources[order], documents[order])
 
 
 def without(row: Row, estimate: float, level: float) -> Row:
@@ -132,9 +133,7 @@ def as_units(store: xr.Dataset, own: ArmReplicates, sources: np.ndarray) -> ArmR
     for which in set(store.attrs["bins"]) & set(own.bins):
         packed = sl.packed_grams(store, which)
         keys = [key for key in sl.pairs(own.bins[which]) if key in packed]
-        bins[which] = sl.stack(
-            {key: energies(sl.full_gram(packed[key], len(sources))) for key in keys}
-        )
+        bins[which] = sl.stack({key: energies(packed[key]) for key in keys})
     if crossed := sl.crossed_grams(store):
         bins["cross"] = sl.stack({key: energies(gram) for key, gram in crossed.items()})
     loss = sl.mean_replicates(store["loss"].values.astype(np.float64), sources)

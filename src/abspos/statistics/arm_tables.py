@@ -17,9 +17,10 @@ from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.sinks import SINK_THRESHOLD
 from abspos.statistics import replicates as sl
-from abspos.statistics.energies import Interval, benjamini_hochberg
+from abspos.statistics.energies import Interval, benjamini_hochberg, packed_replicates
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
+from abspos.statistics.packing import of_some, unpack
 from abspos.statistics.sign_flips import sign_flip_p
 from abspos.statistics.store import ArmReplicates, facts_of
 from abspos.statistics.summary_tests import summary_tests
@@ -94,8 +95,8 @@ class ArmTables:
                 if same is not None:
                     pieces[key], tests[key] = pieces[same], tests[same]
                     continue
-                gram = sl.full_gram(own, self.number)
-                pieces[key] = sl.gram_replicates(gram, self.documents)
+                pieces[key] = packed_replicates(own, self.documents)
+                gram = unpack(own, self.number)
                 tests[key] = sign_flip_p(gram, self.flips, self.seed, self.documents)
             self.bins[which] = sl.stack(pieces)
             if which == "early" and self.keys["condition"] in REFERENCES:
@@ -136,28 +137,20 @@ class ArmTables:
             numbers: of the inputs.
         """
         documents = self.store["document"].values[numbers]
-        labels = None if len(set(documents)) == len(documents) else documents
 
-        def of_some(grams: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
+        def replicates(grams: Mapping[tuple[str, str], np.ndarray]) -> xr.DataArray:
             return sl.stack(
                 {
-                    key: sl.gram_replicates(gram[..., numbers, :][..., numbers], labels)
-                    for key, gram in grams.items()
+                    key: packed_replicates(of_some(packed, numbers), documents)
+                    for key, packed in grams.items()
                 }
             )
 
-        found = {name: of_some(self.full_grams("early"))}
-        crossed = sl.crossed_grams(self.store)
-        return found | ({f"{name}-cross": of_some(crossed)} if crossed else {})
-
-    def full_grams(self, which: str) -> dict[tuple[str, str], np.ndarray]:
-        """Grams (layer, head, input, input) of what readings are made of, in one bin."""
         parts = {part for reading in READINGS for part in reading.parts}
-        return {
-            key: sl.full_gram(packed, self.number)
-            for key, packed in sl.packed_grams(self.store, which).items()
-            if key[1] in parts
-        }
+        early = sl.packed_grams(self.store, "early")
+        found = {name: replicates({k: packed for k, packed in early.items() if k[1] in parts})}
+        crossed = sl.crossed_grams(self.store)
+        return found | ({f"{name}-cross": replicates(crossed)} if crossed else {})
 
     def summaries(self) -> None:
         """Energies by layer (median and mean head) and by model (mean of layers)."""
@@ -358,8 +351,8 @@ class ArmTables:
         """Energies by bin and with its reference; also on parts of the inputs (see among)."""
         found = dict(self.bins)
         crossed = {
-            key: sl.gram_replicates(gram, self.documents)
-            for key, gram in sl.crossed_grams(self.store).items()
+            key: packed_replicates(packed, self.documents)
+            for key, packed in sl.crossed_grams(self.store).items()
         }
         if crossed:
             found["cross"] = sl.stack(crossed)

@@ -13,7 +13,6 @@ deleted or flipped together. Units stand in the order in which they first appear
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +25,8 @@ from scipy import special
 
 from abspos.documents import require_documents, unit_codes
 from abspos.statistics.half_samples import SPLITS, energies_of_halves, half_variance
+from abspos.statistics.packing import inputs_of, symmetric
+from abspos.statistics.unit_sums import UnitSums, unit_sums
 
 REPLICATE = "replicate"  # the trailing dimension that `leave_one_out` gives to a DataArray
 
@@ -49,35 +50,10 @@ class Interval:
     freedom: int
 
 
-def pack(gram: ArrayLike) -> np.ndarray:
-    """Upper triangle with diagonal of a symmetric Gram: (..., N, N) -> (..., N(N+1)/2), same dtype.
-
-    Row-major, the order of `np.triu_indices(N)`. Symmetry is taken on trust.
-    """
-    values = square(gram)
-    rows, columns = np.triu_indices(values.shape[-1])
-    return values[..., rows, columns]
-
-
-def unpack(
-    packed: ArrayLike, n: int | None = None, among: np.ndarray | slice = slice(None)
-) -> np.ndarray:
-    """Inverse of `pack`: (..., N(N+1)/2) -> (..., N, N), same dtype; N is inferred unless given.
-
-    With `among`, an index of inputs or a boolean array over them, their rows and columns alone.
-
-    Raises ValueError where the last axis is not N(N+1)/2 long.
-    """
-    values = np.asarray(packed)
-    length = values.shape[-1]
-    size = (math.isqrt(8 * length + 1) - 1) // 2 if n is None else n
-    if size * (size + 1) // 2 != length:
-        wanted = "N(N+1)/2 for some N" if n is None else f"{n * (n + 1) // 2} for n = {n}"
-        raise ValueError(f"packed Gram: last axis has length {length}, must be {wanted}")
-    rows, columns = np.triu_indices(size)
-    position = np.empty((size, size), dtype=np.intp)
-    position[rows, columns] = position[columns, rows] = np.arange(length)
-    return values[..., position[among][:, among]]
+def _sums(packed: np.ndarray, documents: ArrayLike | None, least: int) -> UnitSums:
+    codes, sizes = unit_codes(documents, inputs_of(packed))
+    require_documents("energy", len(sizes), least)
+    return unit_sums(packed, codes, sizes)
 
 
 def energy(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -88,8 +64,8 @@ def energy(gram: Array, documents: ArrayLike | None = None) -> Array:
     over pairs from different documents. The diagonal is not read; NaN elsewhere propagates.
     Raises ValueError below 2 documents. Source: docs/method.md, section 3.
     """
-    between, sizes = between_units(gram, documents, least=2)
-    return relabel(between.sum(axis=(-2, -1)) / _pair_count(sizes), gram)
+    sums = _sums(symmetric(gram), documents, least=2)
+    return relabel(sums.total[..., 0] / sums.pairs, gram)
 
 
 def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -99,16 +75,12 @@ def leave_one_out(gram: Array, documents: ArrayLike | None = None) -> Array:
     DataArray gets the trailing dimension "replicate". Several inputs of a document leave together,
     which makes D < N. Raises ValueError below 3 documents. Source: docs/method.md, section 3.
     """
-    between, sizes = between_units(gram, documents, least=3)
-    return relabel(_leave_one_out(between, sizes), gram, REPLICATE)
+    return relabel(_leave_one_out(_sums(symmetric(gram), documents, least=3)), gram, REPLICATE)
 
 
-def _leave_one_out(
-    between: Float[np.ndarray, "*axes unit unit"], sizes: Float[np.ndarray, " unit"]
-) -> Float[np.ndarray, "*axes unit"]:
-    rows = between.sum(axis=-1)
-    margins, total = rows + between.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
-    return (total - margins) / (_pair_count(sizes) - 2 * sizes * (sizes.sum() - sizes))
+def _leave_one_out(sums: UnitSums) -> Float[np.ndarray, "*axes unit"]:
+    sizes = sums.sizes
+    return (sums.total - sums.margins) / (sums.pairs - 2 * sizes * (sizes.sum() - sizes))
 
 
 def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -117,8 +89,12 @@ def halves(gram: Array, documents: ArrayLike | None = None) -> Array:
     First halves of all splits, then second ones; NaN where a half has fewer than 2 documents. A
     DataArray gets the trailing dimension "replicate". Source: docs/method.md, section 3.
     """
-    between, sizes = between_units(gram, documents, least=2)
-    return relabel(energies_of_halves(between, sizes), gram, REPLICATE)
+    sums = _sums(symmetric(gram), documents, least=2)
+    return relabel(_halves(sums), gram, REPLICATE)
+
+
+def _halves(sums: UnitSums) -> Float[np.ndarray, "*axes half"]:
+    return energies_of_halves(sums.margins, sums.classes, sums.sizes)
 
 
 def replicates(gram: Array, documents: ArrayLike | None = None) -> Array:
@@ -126,10 +102,16 @@ def replicates(gram: Array, documents: ArrayLike | None = None) -> Array:
 
     A DataArray gets the trailing dimension "replicate". Raises ValueError below 3 documents.
     """
-    between, sizes = between_units(gram, documents, least=3)
-    whole = between.sum(axis=-1).sum(axis=-1, keepdims=True) / _pair_count(sizes)
-    parts = [whole, _leave_one_out(between, sizes), energies_of_halves(between, sizes)]
-    return relabel(np.concatenate(parts, axis=-1), gram, REPLICATE)
+    return relabel(packed_replicates(symmetric(gram), documents), gram, REPLICATE)
+
+
+def packed_replicates(
+    packed: Float[np.ndarray, "*axes pair"], documents: ArrayLike | None = None
+) -> Float[np.ndarray, "*axes replicate"]:
+    """`replicates` of packed Grams (..., N(N+1)/2), see abspos.statistics.packing."""
+    sums = _sums(packed, documents, least=3)
+    whole = sums.total / sums.pairs
+    return np.concatenate([whole, _leave_one_out(sums), _halves(sums)], axis=-1)
 
 
 def interval(
@@ -315,36 +297,6 @@ def slope(x: ArrayLike, y: Array, axis: int | str = -1) -> Array:
     if labelled is not None:
         return labelled.isel({labelled.dims[axis]: 0}, drop=True).copy(data=result)
     return result
-
-
-def square(gram: ArrayLike) -> np.ndarray:
-    """A Gram as an array (..., N, N). Raises ValueError for another shape."""
-    values = np.asarray(gram)
-    if values.ndim < 2 or values.shape[-1] != values.shape[-2]:
-        raise ValueError(f"Gram: shape {values.shape}, must be (..., N, N); unpack a packed one")
-    return values
-
-
-def between_units(
-    gram: ArrayLike, documents: ArrayLike | None, least: int
-) -> tuple[Float[np.ndarray, "*axes unit unit"], Float[np.ndarray, " unit"]]:
-    """Gram between units (..., D, D), float64 with zero diagonal, and the sizes of the units."""
-    values = square(gram)
-    codes, sizes = unit_codes(documents, values.shape[-1])
-    require_documents("energy", len(sizes), least)
-    # set instead of multiplied: what stands within a unit, NaN included, must not count
-    paired = values.astype(np.float64)
-    if len(sizes) == len(codes):
-        paired[..., codes, codes] = 0
-    else:
-        paired[..., codes[:, None] == codes] = 0
-        member = (codes[:, None] == np.arange(len(sizes))).astype(np.float64)
-        paired = member.T @ paired @ member
-    return paired, sizes
-
-
-def _pair_count(sizes: np.ndarray) -> float:
-    return float(sizes.sum() ** 2 - (sizes**2).sum())
 
 
 def relabel(values: np.ndarray, like: Array, *new: str, dropped: int = 2) -> Array:

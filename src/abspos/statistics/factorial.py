@@ -20,6 +20,7 @@ import xarray as xr
 
 from abspos.components.lenses import LENSES
 from abspos.statistics import replicates as sl
+from abspos.statistics.energies import packed_replicates
 
 #: What is taken from one arm or the other, in the order of a combination's letters; the pattern
 #: has no key 0.
@@ -103,9 +104,7 @@ def combination_energies(store: xr.Dataset, component: str, lens: str) -> dict[s
     packed, documents = store[f"factorial_{component}"].sel(lens=lens), sl.documents_of(store)
     return {
         str(name): xr.DataArray(
-            sl.gram_replicates(
-                sl.full_gram(packed.sel({axis: name}).values, store.sizes["input"]), documents
-            ),
+            packed_replicates(packed.sel({axis: name}).values, documents),
             dims=("layer", "head", "replicate"),
         )
         for name in packed[axis].values

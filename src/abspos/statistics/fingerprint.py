@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float
 
 from abspos.documents import holdout, unit_codes
 from abspos.sinks import SINK_THRESHOLD
-from abspos.statistics.energies import Interval, of_replicates
-from abspos.statistics.replicates import gram_replicates, mean_replicates
+from abspos.statistics.energies import Interval, of_replicates, packed_replicates
+from abspos.statistics.packing import symmetric
+from abspos.statistics.replicates import mean_replicates
 from abspos.statistics.sources import source_replicates
 
 #: Of fewer texts nothing is decoded, and fewer tokens are no design.
@@ -147,8 +148,11 @@ def explained(
     number = writes.shape[-2]
     flat = away.reshape(*away.shape[:-2], -1)
     by_token, common = (
-        gram_replicates(gram, None) if sources is None else source_replicates(gram, sources)
-        for gram in (flat @ flat.swapaxes(-1, -2) / number, middle @ middle.swapaxes(-1, -2))
+        packed_replicates(packed) if sources is None else source_replicates(packed, sources)
+        for packed in (
+            symmetric(flat @ flat.swapaxes(-1, -2) / number),
+            symmetric(middle @ middle.swapaxes(-1, -2)),
+        )
     )
     whole = mean_replicates((writes**2).sum((-2, -1)) / number, sources) - common
     return by_token / np.where(whole > 0, whole, np.nan)

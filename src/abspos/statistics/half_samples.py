@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 
 ORDER = 128  # of the Hadamard matrix whose rows split the units in halves
 SPLITS = ORDER - 1  # its rows but the first, which splits nothing
-GRAMS = 8  # Gram matrices to a step
 
 
 @lru_cache(maxsize=16)
@@ -31,87 +30,31 @@ def in_first_half(units: int) -> Bool[np.ndarray, "split {units}"]:
 
 
 def energies_of_halves(
-    between: Float[np.ndarray, "*axes unit unit"], sizes: Float[np.ndarray, " unit"]
+    margins: Float[np.ndarray, "*axes unit"],
+    classes: Float[np.ndarray, "*axes order"],
+    sizes: Float[np.ndarray, " unit"],
 ) -> Float[np.ndarray, "*axes half"]:
     """Energies of first halves of all splits, then of second ones, (..., 2 SPLITS) float64.
 
-    NaN where a half has fewer than 2 units. With B the Gram, m its row and column sums together and
-    e = +-1 a row of the Hadamard matrix, the sum over the first half is (S + e'm + e'Be) / 4.
+    NaN where a half has fewer than 2 units. With B the Gram between units, m its row and column
+    sums together, S its sum and e = +-1 a row of the Hadamard matrix, the sum over the first half
+    is (S + e'm + e'Be) / 4. As e_i e_j is the entry of the same row at i XOR j, sums over pairs of
+    equal XOR give e'Be.
 
     Args:
-        between: Gram between units, their own pairs left out (..., unit, unit).
+        margins: m (..., unit).
+        classes: sums over pairs of units by their XOR, modulo ORDER (..., ORDER).
         sizes: inputs of each unit (unit).
     """
     members = in_first_half(len(sizes))
-    folded = fold(fold(between, -1), -2)
-    signs = np.where(in_first_half(folded.shape[-1]), 1.0, -1.0)
-    rows = folded.sum(axis=-1)
-    margins, total = rows + folded.sum(axis=-2), rows.sum(axis=-1, keepdims=True)
-    odd, even = margins @ signs.T, total + forms(folded)
+    signs, crossed = (np.where(first, 1.0, -1.0) for first in (members, in_first_half(ORDER)))
+    total = margins.sum(axis=-1, keepdims=True) / 2
+    odd, even = margins @ signs.T, total + classes @ crossed.T
     sums = np.concatenate([even + odd, even - odd], axis=-1) / 4
     both = np.concatenate([members, ~members]).astype(np.float64)
     pairs = (both @ sizes) ** 2 - both @ sizes**2
     pairs[both.sum(axis=-1) < 2] = np.nan
     return sums / pairs
-
-
-def forms(gram: Float[np.ndarray, "*axes unit unit"]) -> Float[np.ndarray, "*axes split"]:
-    """e'Ge of Grams for every row e = +-1 of the Hadamard matrix but the first.
-
-    e_i e_j is the entry of the same row at i XOR j, so that sums over pairs of equal XOR are all
-    that a form needs: N^2 additions and one product with the matrix.
-
-    Args:
-        gram: of at most ORDER units.
-    """
-    size = gram.shape[-1]
-    flat = gram.reshape(-1, size, size)
-    order = 1 << (size - 1).bit_length()
-    rows, columns = np.arange(1, ORDER)[:, None], np.arange(order)[None, :]
-    signs = np.where(np.bitwise_count(rows & columns) % 2 == 0, 1.0, -1.0)
-    sums = np.empty((len(flat), order))
-    for first in range(0, len(flat), GRAMS):  # which stay in the cache
-        part = slice(first, first + GRAMS)
-        sums[part] = xor_sums(flat[part], order)
-    return (sums @ signs.T).reshape(*gram.shape[:-2], SPLITS)
-
-
-def xor_sums(
-    gram: Float[np.ndarray, "gram unit unit"], order: int
-) -> Float[np.ndarray, "gram {order}"]:
-    """Sums over all pairs (i, j) with the same i XOR j.
-
-    Halves of either axis differ in the highest bit of an index, so that one step after the other
-    adds quarters: those of equal bits to one matrix, those of unequal bits to a second.
-
-    Args:
-        gram: of at most ``order`` units.
-        order: a power of two.
-    """
-    missing = order - gram.shape[-1]
-    blocks = (
-        np.pad(gram, [(0, 0), (0, missing), (0, missing)])[:, None] if missing else gram[:, None]
-    )
-    while (size := blocks.shape[-1]) > 1:
-        number, half = blocks.shape[1], size // 2
-        quarters = blocks.reshape(-1, number, 2, half, 2, half)
-        sums = np.empty((len(blocks), number, 2, half, half))
-        np.add(quarters[..., 0, :, 0, :], quarters[..., 1, :, 1, :], out=sums[:, :, 0])
-        np.add(quarters[..., 0, :, 1, :], quarters[..., 1, :, 0, :], out=sums[:, :, 1])
-        blocks = sums.reshape(len(blocks), 2 * number, half, half)
-    return blocks.reshape(len(blocks), order)
-
-
-def fold(values: np.ndarray, axis: int) -> np.ndarray:
-    """Sums of units that always stay together: at most ORDER of them along an axis."""
-    if values.shape[axis] <= ORDER:
-        return values
-    values = np.moveaxis(values, axis, -1)
-    missing = -values.shape[-1] % ORDER
-    if missing:
-        values = np.concatenate([values, np.zeros((*values.shape[:-1], missing))], axis=-1)
-    values = values.reshape(*values.shape[:-1], -1, ORDER).sum(axis=-2)
-    return np.moveaxis(values, -1, axis)
 
 
 def half_variance(

@@ -19,8 +19,9 @@ import xarray as xr
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS, Reading
 from abspos.statistics import energies as statistics
-from abspos.statistics.energies import Interval, of_replicates, unpack
+from abspos.statistics.energies import Interval, of_replicates
 from abspos.statistics.half_samples import SPLITS, in_first_half
+from abspos.statistics.packing import symmetric
 
 SUMMARIES = ("median", "mean")
 
@@ -47,17 +48,6 @@ def by_document(values: np.ndarray, documents: np.ndarray | None) -> tuple[np.nd
 def gram_replicates(gram: np.ndarray, documents: np.ndarray | None) -> np.ndarray:
     """Energies (..., replicate) of Gram matrices (..., N, N)."""
     return np.asarray(statistics.replicates(gram, documents))
-
-
-def some_replicates(gram: np.ndarray, kept: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """Energies (..., replicate) on some of the inputs (N,) bool of Gram matrices (..., N, N).
-
-    Args:
-        documents: label of each input's document (N,).
-    """
-    labels = documents[kept]
-    alone = len(set(labels.tolist())) == len(labels)
-    return gram_replicates(gram[..., kept, :][..., kept], None if alone else labels)
 
 
 def no_halves(replicates: np.ndarray) -> np.ndarray:
@@ -173,21 +163,22 @@ def of_reading(
 
 
 def crossed_grams(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
-    """Inner products (layer, head, input, input) of an arm's early fields with its reference's.
+    """Packed inner products (layer, head, pair) of an arm's early fields with its reference's.
 
-    By lens and the joint component of each reading; empty for an arm without a reference. Row,
-    sink and rest of two arms are as orthogonal as those of one: in the log lens the pattern's is
-    what R's is more than that of row and sink.
+    Of the two products of two inputs it is their mean, since energies are sums over both. By lens
+    and the joint component of each reading; empty for an arm without a reference. Row, sink and
+    rest of two arms are as orthogonal as those of one: in the log lens the pattern's is what R's
+    is more than that of row and sink.
     """
     if "cross_log" not in store:
         return {}
     whole, sink, pattern = (reading.joint for reading in READINGS)
     found = {}
     for lens in LENSES:
-        found[lens, whole] = store[f"cross_{lens}"].values.astype(np.float64)
-        found[lens, sink] = store[f"cross_{lens}_sink"].values.astype(np.float64)
+        found[lens, whole] = symmetric(store[f"cross_{lens}"].values)
+        found[lens, sink] = symmetric(store[f"cross_{lens}_sink"].values)
     found["log", pattern] = found["log", whole] - found["log", sink]
-    found["probability", pattern] = store["cross_probability_pattern"].values.astype(np.float64)
+    found["probability", pattern] = symmetric(store["cross_probability_pattern"].values)
     return found
 
 
@@ -215,13 +206,6 @@ def by_kind(kinds: Iterable[str]) -> dict[str, np.ndarray]:
     every = np.array(list(kinds))
     found = {pooled(every): np.arange(len(every))}
     return found | {str(name): np.flatnonzero(every == name) for name in sorted(set(every))}
-
-
-def full_gram(
-    packed: np.ndarray, number: int, among: np.ndarray | slice = slice(None)
-) -> np.ndarray:
-    """Gram matrices (..., N, N) float64 of packed ones, or of some of their inputs."""
-    return unpack(packed, number, among).astype(np.float64)
 
 
 def over_heads(replicates: xr.DataArray, summary: str) -> xr.DataArray:

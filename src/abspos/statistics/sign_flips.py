@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from abspos.documents import unit_codes
-from abspos.statistics.energies import Array, between_units, relabel, square
+from abspos.documents import require_documents, unit_codes
+from abspos.statistics.energies import Array, relabel
+from abspos.statistics.packing import square
 
 BLOCK_BYTES = 2**21  # of Grams per step: what a cache holds
 
@@ -45,7 +47,7 @@ def sign_flip_p(
     p = np.empty(len(heads))
     for start in range(0, len(heads), block):
         within = slice(start, start + block)
-        between, _ = between_units(heads[within], documents, least=2)
+        between = between_units(heads[within], documents)
         p[within] = _product_flip_p(between, first, second)
     return relabel(p.reshape(values.shape[:-2]), gram)
 
@@ -70,10 +72,27 @@ def sign_flip_summary_p(
     first, second = _signs(gram.shape[-1], flips, seed, documents)
     total, slack = np.zeros(len(first) * len(second)), 0.0
     for layer in gram:
-        between, _ = between_units(layer, documents, least=2)
+        between = between_units(layer, documents)
         total += summary(_flipped(between, first, second).reshape(len(layer), -1))
         slack += 1e-12 * float(np.abs(between).sum(axis=(-2, -1)).max())
     return float("nan") if np.isnan(total[0]) else float((total >= total[0] - slack).mean())
+
+
+def between_units(
+    gram: np.ndarray, documents: ArrayLike | None
+) -> Float[np.ndarray, "*axes unit unit"]:
+    """Gram between units (..., D, D), float64 with zero diagonal."""
+    codes, sizes = unit_codes(documents, gram.shape[-1])
+    require_documents("sign flips", len(sizes), 2)
+    # set instead of multiplied: what stands within a unit, NaN included, must not count
+    paired = gram.astype(np.float64)
+    if len(sizes) == len(codes):
+        paired[..., codes, codes] = 0
+    else:
+        paired[..., codes[:, None] == codes] = 0
+        member = (codes[:, None] == np.arange(len(sizes))).astype(np.float64)
+        paired = member.T @ paired @ member
+    return paired
 
 
 def _signs(

@@ -10,20 +10,22 @@ from jaxtyping import Float
 
 from abspos.documents import require_documents, unit_codes
 from abspos.statistics.half_samples import in_first_half
+from abspos.statistics.unit_sums import between, membership, sums_by
 
 
 def source_replicates(
-    gram: Float[np.ndarray, "*axes input input"],
+    packed: Float[np.ndarray, "*axes pair"],
     sources: np.ndarray,
     documents: np.ndarray | None = None,
 ) -> Float[np.ndarray, "*axes replicate"]:
     """Energies of all inputs, without one source each, and of halves of the sources.
 
-    As abspos.statistics.energies.replicates, with sources as units; pairs are those of different
-    documents as before, of one source too, so that the first replicate is the same estimate.
+    As abspos.statistics.energies.packed_replicates, with sources as units; pairs are those of
+    different documents as before, of one source too, so that the first replicate is the same
+    estimate.
 
     Args:
-        gram: Gram matrices (..., N, N).
+        packed: Gram matrices (..., N(N+1)/2), see abspos.statistics.packing.
         sources: label of each input's source (N,).
         documents: label of each input's document (N,); None: each is one of its own.
 
@@ -33,21 +35,21 @@ def source_replicates(
     Raises:
         ValueError: fewer than 3 sources.
     """
-    number = gram.shape[-1]
+    number = len(sources)
     codes, sizes = unit_codes(sources, number)
-    require_documents("source_replicates (units are sources)", len(sizes), 3)
-    of_document, _ = unit_codes(documents, number)
-    member = np.eye(len(sizes))[codes]
-    pairs = (of_document[:, None] != of_document).astype(np.float64)
-    first = in_first_half(len(sizes)).astype(np.float64)
-    every = np.ones((1, len(sizes)))
-    chosen = np.concatenate([every, every - np.eye(len(sizes)), first, 1 - first])
+    units = len(sizes)
+    require_documents("source_replicates (units are sources)", units, 3)
+    entry, one, other = between(unit_codes(documents, number)[0])
+    members = membership(entry, codes[one] * units + codes[other], units**2, number)
+    first = in_first_half(units).astype(np.float64)
+    every = np.ones((1, units))
+    chosen = np.concatenate([every, every - np.eye(units), first, 1 - first])
 
-    def within(values: np.ndarray) -> np.ndarray:
-        """Sums (..., replicate) of (..., N, N) over the chosen sources."""
-        between = member.T @ values @ member
-        return ((chosen @ between) * chosen).sum(axis=-1)
+    def within(sums: np.ndarray) -> np.ndarray:
+        """Sums (..., replicate) over the chosen sources of those by pair of sources."""
+        by_pair = sums.reshape(*sums.shape[:-1], units, units)
+        return ((chosen @ by_pair) * chosen).sum(axis=-1)
 
-    counted = within(pairs)
+    counted = within(members.sum(axis=1))
     counted[chosen.sum(axis=-1) < 2] = np.nan
-    return within(gram * pairs) / counted
+    return within(sums_by(members, packed)) / counted

@@ -14,6 +14,7 @@ import xarray as xr
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.statistics import replicates as sl
+from abspos.statistics.packing import unpack
 from abspos.statistics.sign_flips import sign_flip_summary_p
 
 #: Components that are tested.
@@ -64,7 +65,7 @@ def summary_tests(
         tested = {"mask": packed[lens, "mask"]}
         tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
         for component, own in tested.items():
-            gram = sl.full_gram(own, number)
+            gram = unpack(own, number)
             for (kind, layers), summary in product(sl.by_kind(kinds).items(), SUMMARY_OF_HEADS):
                 found.loc[kind, lens, component, summary] = sign_flip_summary_p(
                     gram[layers], SUMMARY_OF_HEADS[summary], flips, seed, documents
