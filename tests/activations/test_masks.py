@@ -18,7 +18,9 @@ from abspos.activations.masks import first_position
         ((6, 8), (1, 8)),
         ((6,), (1,)),
         ((), ()),
+        ((6, 6, 8), (6, 1, 8)),  # as many inputs as positions
         ((1, 1, 6, 6), (1, 1, 6, 6)),  # a mask
+        ((1, 6, 6, 6), (1, 6, 6, 6)),  # of as many heads
     ],
 )
 def test_a_layer_that_is_looked_at_gets_its_first_position_and_whole_masks(given, left):
