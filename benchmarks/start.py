@@ -55,7 +55,8 @@ def emptied(script: Path) -> str:
     from snakemake import iocontainers as io
 
     files = io.InputFiles(), io.OutputFiles(), io.Params(), io.Wildcards()
-    given = io.Snakemake(*files, 1, io.ResourceList(), io.Log(), {}, script.stem, None)
+    folder = str(script.parent)
+    given = io.Snakemake(*files, 1, io.ResourceList(), io.Log(), {}, script.stem, None, folder)
     tree = WithoutCalls().visit(ast.parse(script.read_text(encoding="utf-8")))
     if script.stem == "figures":  # the module that draws is imported by its name
         tree.body[-1].body += ast.parse(f"from abspos.figures import {FIGURES[0]}").body
