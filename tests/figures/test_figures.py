@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -81,6 +82,20 @@ def test_figures_state_inputs_models_and_level(name, usual):
 def test_every_model_has_its_part(name, usual):
     shown = texts(usual(name, models=3))
     assert all(f"model-{i} @ " in shown for i in range(3))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawing_renders_no_figure_on_the_way(name, draw, tables_of, monkeypatch):
+    """A renderer holds every pixel: one for each label took 14 GB where there were 16 models."""
+    made, begin = [], RendererAgg.__init__
+
+    def counted(self, *args):
+        made.append(args)
+        begin(self, *args)
+
+    monkeypatch.setattr(RendererAgg, "__init__", counted)
+    draw(name, tables_of(models=3))
+    assert len(made) <= 3, "one for each model at most"
 
 
 @pytest.mark.parametrize("name", FIGURES)

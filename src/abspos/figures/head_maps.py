@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
@@ -132,9 +133,12 @@ def draw_map(ax: Axes, one: Map, rows: pd.DataFrame, sliding: Sequence[int], mos
         ax=ax,
         cbar=False,
         rasterized=False,
-        xticklabels=ticks(table.shape[1], 10),
-        yticklabels=ticks(table.shape[0], most),
+        # To see whether labels overlap, seaborn draws the whole figure for each of them.
+        xticklabels=False,
+        yticklabels=False,
     )
+    name(ax.xaxis, table.columns, 10)
+    name(ax.yaxis, table.index, most)
     rows_at, columns_at = np.nonzero(blank & np.isfinite(grid))
     ax.scatter(columns_at + 0.5, rows_at + 0.5, marker="x", s=12, linewidths=0.8, color="#505050")
     bar: dict[str, Any] = {
@@ -159,6 +163,7 @@ def scale(seen: np.ndarray, log: bool) -> tuple[Normalize, str]:
     return LogNorm(max(min(low, top / 2), top / 10**DECADES), top), "viridis"
 
 
-def ticks(number: int, most: int) -> int:
-    """Every how manieth label is shown so that there are at most so many."""
-    return max(1, -(-number // most))
+def name(axis: Axis, labels: pd.Index, most: int) -> None:
+    """Name at most so many of the rows or columns of a map, at equal distances."""
+    step = max(1, -(-len(labels) // most))
+    axis.set_ticks(np.arange(0, len(labels), step) + 0.5, labels=list(map(str, labels[::step])))
