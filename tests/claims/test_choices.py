@@ -10,7 +10,8 @@ import pytest
 
 from abspos.arrays import open_dataset
 from abspos.claims import choices, registry
-from abspos.claims.choices import choices_of, choose, other_anchor, other_early, some_inputs
+from abspos.claims.alterations import judged_bins, other_anchor, other_early, some_inputs
+from abspos.claims.choices import choices_of, choose
 from abspos.claims.evidence import Evidence
 from abspos.claims.registry import Claim
 from abspos.documents import holdout
@@ -86,7 +87,8 @@ def test_another_anchor_moves_the_mask_of_the_log_lens_alone(store, own):
 
 def test_some_inputs_are_a_study_of_those_inputs(store, own):
     kept = np.arange(store.sizes["input"]) % 3 > 0
-    found = some_inputs(store, own, kept)
+    some = sl.restricted(sl.read(store, judged_bins(store)), kept)
+    found = some_inputs(some, own, kept)
     number = store.sizes["input"]
     labels = store["document"].values[kept]
     documents = None if len(set(labels)) == len(labels) else labels
@@ -132,7 +134,7 @@ def test_numbers_of_no_summary_are_judged_like_medians(monkeypatch):
     monkeypatch.setattr(registry, "CLAIMS", (claim,))
     choice = choices.Choice("other", "inputs")
     evidence = Evidence({}, [], {}, 0.95, 0, kind="full")
-    found = choices.judged(evidence, choice, {}, {})
+    found = choices.judged(evidence, choice, [], None, {})
     more = {"claim": "c", "kind": "full", "choice": "other"}
     assert found == [row | more for row in rows[:2]]
 

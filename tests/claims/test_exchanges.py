@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from abspos.claims.choices import (
-    Choice,
-    altered,
-    replicates_among,
-    some_inputs,
-    too_few,
-)
+from abspos.claims.alterations import some_inputs
+from abspos.claims.choices import Choice, altered, on_few_inputs, on_inputs, too_few
 from abspos.claims.evidence import BOS, Evidence
-from abspos.claims.exchanges import exchanges_of
+from abspos.claims.exchanges import exchanges_of, replicates_among
 from abspos.claims.readers import OTHERS, READERS, SWAP, sink_readers
 from abspos.claims.rows import Row
 from abspos.claims.sources import ONE, OVER, WITHOUT, over_sources
@@ -56,7 +51,7 @@ def store_of(name: str) -> xr.Dataset:
     shape = (2, len(blocks), LAYERS, HEADS, len(grams[0]))
     stacked = np.broadcast_to(np.stack(grams)[None, :, None, None], shape)
     data = {
-        "gram_early": (("lens", "component_early", "layer", "head", "pair_early"), stacked),
+        "gram_early": (("lens", "component_early", "layer", "head", "pair"), stacked),
         "document": ("input", numbers),
         "loss": ("input", np.full(len(numbers), np.nan)),
     }
@@ -70,7 +65,7 @@ def store_of(name: str) -> xr.Dataset:
             }.items():
                 gram = own[:, block] @ base[:, block].T
                 whole = np.broadcast_to(gram, (LAYERS, HEADS, *gram.shape))
-                data[f"cross_{lens}{part}"] = (("layer", "head", "input", "reference"), whole)
+                data[f"cross_{lens}{part}"] = (("layer", "head", "input", "input_reference"), whole)
     return xr.Dataset(
         data,
         coords={"lens": ["log", "probability"], "component_early": list(blocks)},
@@ -111,6 +106,12 @@ def one(rows, **values) -> dict:
     return row
 
 
+def under(evidence: Evidence, choice: Choice, stores) -> Evidence:
+    whole = {arm: store for arm, store in stores.items() if arm in (BOS, SWAP)}
+    some = on_inputs(choice, whole)
+    return altered(evidence, choice, some, exchanges_of(evidence.arms, stores))
+
+
 def by_source(name: str) -> Choice:
     kept = name == SOURCES
     return Choice(f"{ONE}{name}", "inputs", partial(some_inputs, kept=kept), kept=kept)
@@ -118,7 +119,7 @@ def by_source(name: str) -> Choice:
 
 @pytest.mark.parametrize(("source", "carried"), [("s0", 0.0), ("s1", 1.0), ("s3", 1.0)])
 def test_a_source_alone_shows_what_the_exchange_carries_in_it(stores, evidence, source, carried):
-    rows = list(sink_readers(altered(evidence, by_source(source), stores)))
+    rows = list(sink_readers(under(evidence, by_source(source), stores)))
     for lens in ("log", "probability"):
         for reading in ("R", "sink", "pattern"):
             row = one(rows, lens=lens, reading=reading)
@@ -126,12 +127,30 @@ def test_a_source_alone_shows_what_the_exchange_carries_in_it(stores, evidence, 
             assert row["n_inputs"] == 8
 
 
+def test_stores_on_few_inputs_are_those_of_each_choice(stores):
+    chosen = [by_source(name) for name in ("s0", "s3")]
+    whole = {arm: store for arm, store in stores.items() if store.sizes["input"] == N}
+    found = on_few_inputs(chosen, whole)
+    assert list(found) == [choice.name for choice in chosen]
+    for choice in chosen:
+        for arm, some in on_inputs(choice, whole):
+            xr.testing.assert_identical(found[choice.name][arm], some)
+            np.testing.assert_array_equal(some["document"], stores[arm]["document"][choice.kept])
+
+
 def test_without_a_source_the_share_is_that_of_the_others(stores, evidence):
     def judge(changed: Evidence, name: str) -> list[Row]:
         rows = sink_readers(replace(changed, summaries=("median",)))
         return [row | {"claim": "sink-readers", "choice": name} for row in rows if row["verdict"]]
 
-    rows = over_sources(evidence, stores, SOURCES, judge(evidence, ""), judge)
+    rows = over_sources(
+        evidence,
+        {arm: stores[arm] for arm in (BOS, SWAP)},
+        exchanges_of(evidence.arms, stores),
+        SOURCES,
+        judge(evidence, ""),
+        judge,
+    )
     over = one(rows, choice=OVER)
     assert over["estimate"] == pytest.approx(one(sink_readers(evidence))["estimate"])
     assert over["n_inputs"] == 4
@@ -144,7 +163,7 @@ def test_without_a_source_the_share_is_that_of_the_others(stores, evidence):
 
 def test_the_swapped_token_is_compared_on_the_inputs_of_the_exchange(stores, evidence):
     """Not on all inputs of a source, where there are as many units of both."""
-    arms = altered(evidence, by_source("s1"), stores).arms
+    arms = under(evidence, by_source("s1"), stores).arms
     assert arms[READERS].inputs == 8
     assert {among(8), f"{among(8)}-cross"} <= set(arms[SWAP].bins)
     assert among(8) in arms[BOS].bins
@@ -154,7 +173,7 @@ def test_too_few_inputs_of_a_source_make_its_row_not_testable(evidence, stores):
     few = np.where(np.isin(np.arange(N), NUMBERS[:12]) & (SOURCES == "s1"), "s0", SOURCES)
     kept = few == "s1"
     choice = Choice(f"{ONE}s1", "inputs", partial(some_inputs, kept=kept), kept=kept)
-    assert set(altered(evidence, choice, stores).arms) == {BOS, SWAP}
+    assert set(under(evidence, choice, stores).arms) == {BOS, SWAP}
     published = [row | {"claim": "sink-readers"} for row in sink_readers(evidence)]
     rows = too_few(choice, published, [])
     row = one(rows)

@@ -8,14 +8,15 @@ import pytest
 import xarray as xr
 
 from abspos.arrays import open_dataset
+from abspos.claims.alterations import judged_bins, some_inputs
 from abspos.claims.between import standard_between, which_is_smaller
-from abspos.claims.choices import some_inputs
 from abspos.claims.evidence import BOS, Evidence
 from abspos.claims.rows import REPLICATES, decided, measured
 from abspos.claims.sources import FEWEST, OVER, WITHOUT, as_units, over_sources, with_sources
 from abspos.claims.verdicts import POSITIVE
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
+from abspos.statistics import replicates as sl
 from abspos.statistics.arm_tables import ArmTables
 from abspos.statistics.half_samples import SPLITS
 from abspos.statistics.replicates import no_halves, over_model, replicate_interval
@@ -51,7 +52,7 @@ def judge(evidence, name=""):
 
 def test_intervals_over_sources_are_about_the_published_estimate(store, evidence):
     published = judge(evidence)
-    found = over_sources(evidence, {BOS: store}, SOURCES, published, judge)
+    found = over_sources(evidence, {BOS: store}, None, SOURCES, published, judge)
     for row, known in zip([r for r in found if r["choice"] == OVER], published, strict=True):
         assert row["estimate"] == pytest.approx(known["estimate"], rel=1e-5)
         assert row["n_inputs"] == 4
@@ -61,9 +62,10 @@ def test_intervals_over_sources_are_about_the_published_estimate(store, evidence
 def test_without_a_source_an_estimate_is_that_of_the_other_inputs(store, own, evidence):
     """With the published error, by which its verdict is passed."""
     published = judge(evidence)
-    found = over_sources(evidence, {BOS: store}, SOURCES, published, judge)
+    found = over_sources(evidence, {BOS: store}, None, SOURCES, published, judge)
     for name in set(SOURCES):
-        others = some_inputs(store, own, name != SOURCES)
+        some = sl.restricted(sl.read(store, judged_bins(store)), name != SOURCES)
+        others = some_inputs(some, own, name != SOURCES)
         direct = judge(Evidence({BOS: others}, [], {"standard": {}}, 0.95, 0))
         rows = [row for row in found if row["choice"] == f"{WITHOUT}{name}"]
         for row, alone, known in zip(rows, direct, published, strict=True):
@@ -118,7 +120,7 @@ def test_kinds_of_layers_have_intervals_of_their_own(store, evidence):
         ]
 
     published = by_kind(evidence)
-    found = over_sources(evidence, {BOS: store}, SOURCES, published, by_kind)
+    found = over_sources(evidence, {BOS: store}, None, SOURCES, published, by_kind)
     claims, choices = (pd.DataFrame(r).assign(model="m", revision="1") for r in (published, found))
     table = with_sources(claims, choices)
     np.testing.assert_allclose(table["source_low"].diff()[1], 10)
@@ -130,7 +132,7 @@ def test_kinds_of_layers_have_intervals_of_their_own(store, evidence):
 
 def test_few_sources_are_not_left_out(store, evidence):
     few = np.array([f"s{n % (FEWEST - 1)}" for n in range(16)])
-    assert over_sources(evidence, {BOS: store}, few, judge(evidence), judge) == []
+    assert over_sources(evidence, {BOS: store}, None, few, judge(evidence), judge) == []
 
 
 def test_the_smaller_of_two_differences_is_chosen_anew_without_each_source():

@@ -7,7 +7,7 @@ Source: docs/method.md, section 5 (sensitivity).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,27 +21,29 @@ from threadpoolctl import threadpool_limits
 
 from abspos.arrays import open_dataset
 from abspos.claims import registry
+from abspos.claims.alterations import (
+    judged_bins,
+    other_anchor,
+    other_early,
+    some_inputs,
+    unchanged,
+)
 from abspos.claims.evidence import Evidence
-from abspos.claims.exchanges import DECIDING, exchanges_of
+from abspos.claims.exchanges import DECIDING, Exchanges, exchanges_of, replicates_among
 from abspos.claims.multiplicity import at_levels, claim_rows
 from abspos.claims.registry import ChoiceKind
 from abspos.claims.rows import SPREAD, WANTED, Row
 from abspos.claims.sources import ONE, key_of, over_sources
 from abspos.claims.verdicts import NOT_TESTABLE
-from abspos.components.readings import READINGS
 from abspos.csv_tables import write_csv
 from abspos.documents import holdout
 from abspos.progress import progress
 from abspos.statistics import replicates as sl
 from abspos.statistics.arm_tables import ANCHORS
-from abspos.statistics.energies import packed_replicates
-from abspos.statistics.packing import of_some
 from abspos.statistics.store import Arm, ArmReplicates, open_replicates
 
 #: Other ends of the early bin, as far as the inputs are long enough.
 EARLY = (16, 32, 64)
-#: Components that claims are judged on.
-CHOSEN = ("mask", *(part for reading in READINGS for part in reading.parts))
 #: What a number of a claim is known by, apart from its lens, summary and reading.
 NUMBER = ("claim", "arms", "number", "kind")
 #: Of fewer inputs no choice is judged.
@@ -66,11 +68,6 @@ COLUMNS = [
 ]
 
 
-def unchanged(store: xr.Dataset, own: ArmReplicates) -> ArmReplicates:
-    """The study's own replicates."""
-    return own
-
-
 @dataclass(frozen=True)
 class Choice:
     """One choice other than the study's.
@@ -88,88 +85,6 @@ class Choice:
     alter: Callable[[xr.Dataset, ArmReplicates], ArmReplicates] = unchanged
     lenses: tuple[str, ...] | None = None
     kept: np.ndarray | None = None
-
-
-def other_early(store: xr.Dataset, own: ArmReplicates, stop: int) -> ArmReplicates:
-    """An arm with queries 1 to ``stop`` - 1 as the early bin, from the row sums of narrow bins.
-
-    The inner product of a bin is the mean over its queries, so narrow bins count by theirs.
-    Inner products with another arm are stored for the study's own bin alone: they are NaN here.
-    """
-    edges = store["query_edges"].values
-    inside = edges[:, 1] <= stop
-    if edges[inside][-1, 1] != stop:
-        raise ValueError(f"early bin: no narrow bin of queries ends at {stop - 1}")
-    queries = store["query"].values  # not all of them, in long inputs
-    held = [((first <= queries) & (queries < end)).sum() for first, end in edges]
-    share = np.array(held * inside, dtype=np.float64)
-    documents = sl.documents_of(store)
-    early = sl.stack(
-        {
-            key: sl.margin_replicates(np.tensordot(share / share.sum(), rows, 1), documents)
-            for key, rows in sl.margins(store).items()
-            if key[1] in CHOSEN
-        }
-    )
-    bins = {**own.bins, "early": early}
-    if "cross" in bins:
-        bins["cross"] = xr.full_like(bins["cross"], np.nan)
-    return replace(own, bins=bins)
-
-
-def bin_among(store: xr.Dataset, which: str, kept: np.ndarray) -> xr.DataArray:
-    """Mask and parts of R in one bin, of some of the inputs (input) bool."""
-    documents = documents_among(store, kept)
-    return sl.stack(
-        {
-            key: packed_replicates(of_some(packed, kept), documents)
-            for key, packed in sl.packed_grams(store, which).items()
-            if key[1] in CHOSEN
-        }
-    )
-
-
-def replicates_among(packed: np.ndarray, kept: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """Energies (..., replicate) of packed Grams on some of the inputs (input) bool."""
-    return packed_replicates(of_some(packed, kept), documents[kept])
-
-
-def documents_among(store: xr.Dataset, kept: np.ndarray) -> np.ndarray | None:
-    """Document labels of some inputs, or None where each is a document of its own."""
-    return sl.documents_of(store.isel(input=np.flatnonzero(kept)))
-
-
-def other_anchor(store: xr.Dataset, own: ArmReplicates, anchor: int) -> ArmReplicates:
-    """An arm whose mask, in the log lens, is set to zero at another query."""
-    first, stop = store.attrs["bins"]["early"]
-    denominator = store["denominator"].values.astype(np.float64)
-    gram = sl.anchored_gram(denominator, anchor, range(first, stop))
-    early = own.bins["early"].copy(deep=True)
-    early.loc["log", "mask"] = sl.gram_replicates(gram, sl.documents_of(store))
-    return replace(own, bins={**own.bins, "early": early})
-
-
-def some_inputs(store: xr.Dataset, own: ArmReplicates, kept: np.ndarray) -> ArmReplicates:
-    """An arm on some of the inputs (input) bool: every bin, the cross-arm products, the loss. The
-    crossed design is measured on them and chooses its heads on all others."""
-    bins = {
-        which: bin_among(store, which, kept) for which in store.attrs["bins"] if which != "late"
-    }
-    documents = documents_among(store, kept)
-    cross = {
-        key: packed_replicates(of_some(packed, kept), documents)
-        for key, packed in sl.crossed_grams(store).items()
-    }
-    if cross:
-        bins["cross"] = sl.stack(cross)
-    loss = sl.mean_replicates(store["loss"].values[kept].astype(np.float64), documents)
-    return replace(
-        own,
-        facts=own.facts | {"inputs": int(kept.sum())},
-        bins=bins,
-        loss=xr.DataArray(loss, dims="replicate"),
-        writes=None if own.writes is None else own.writes.assign(measured=("input", kept)),
-    )
 
 
 def choices_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> list[Choice]:
@@ -208,14 +123,22 @@ def parts_of(bos: xr.Dataset, sources: Sequence[str], seed: int) -> dict[str, np
     return {"half 1": one, "half 2": other} | (by_source if len(names) > 1 else {})
 
 
-def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> Evidence:
-    """The evidence of the arms in ``stores`` under one choice."""
-    arms = {
-        arm: choice.alter(store, evidence.arms[arm])
-        for arm, store in stores.items()
-        if evidence.has(arm)
-    }
-    if choice.kept is not None and (exchanges := exchanges_of(evidence.arms, stores)):
+def altered(
+    evidence: Evidence,
+    choice: Choice,
+    stores: Iterable[tuple[Arm, xr.Dataset]],
+    exchanges: Exchanges | None,
+) -> Evidence:
+    """The evidence of some arms under one choice.
+
+    Args:
+        evidence: of the study.
+        choice: any.
+        stores: component stores of the arms, on the inputs of the choice.
+        exchanges: those that decide sink-readers, if the study has them.
+    """
+    arms = {arm: choice.alter(store, evidence.arms[arm]) for arm, store in stores}
+    if choice.kept is not None and exchanges:
         chosen = choice.kept[exchanges.numbers]
         if chosen.sum() >= FEWEST:
             view = partial(replicates_among, kept=chosen, documents=exchanges.documents)
@@ -223,16 +146,42 @@ def altered(evidence: Evidence, choice: Choice, stores: Mapping[Arm, xr.Dataset]
     return replace(evidence, arms=arms)
 
 
+def on_inputs(choice: Choice, stores: Mapping[Arm, xr.Dataset]) -> Iterator[tuple[Arm, xr.Dataset]]:
+    """Component stores on the inputs of a choice, of which one is in memory at a time."""
+    for arm, store in stores.items():
+        if choice.kept is None:
+            yield arm, store
+        else:
+            yield arm, sl.restricted(sl.read(store, judged_bins(store)), choice.kept)
+
+
+def on_few_inputs(
+    choices: Sequence[Choice], stores: Mapping[Arm, xr.Dataset]
+) -> dict[str, dict[Arm, xr.Dataset]]:
+    """Component stores in memory by choice, on its inputs: all stores are read once.
+
+    For choices of few inputs each, since Gram matrices grow with the square of their number.
+    """
+    found: dict[str, dict[Arm, xr.Dataset]] = {choice.name: {} for choice in choices}
+    for arm, store in stores.items():
+        read = sl.read(store, judged_bins(store))
+        for choice in choices:
+            assert choice.kept is not None
+            found[choice.name][arm] = sl.restricted(read, choice.kept)
+    return found
+
+
 def judged(
     evidence: Evidence,
     choice: Choice,
-    stores: Mapping[Arm, xr.Dataset],
+    stores: Iterable[tuple[Arm, xr.Dataset]],
+    exchanges: Exchanges | None,
     levels: Mapping[str, float],
 ) -> list[Row]:
     """Rows of the numbers that a choice can change, each with a verdict: of the median head, or of
     no summary over heads. Primary ones are decided at the published level of their claim, so that
-    no verdict differs by its level alone."""
-    return at_levels(numbers(altered(evidence, choice, stores), choice), levels)
+    no verdict differs by its level alone. (See altered.)"""
+    return at_levels(numbers(altered(evidence, choice, stores, exchanges), choice), levels)
 
 
 def numbers(changed: Evidence, choice: Choice) -> list[Row]:
@@ -355,12 +304,21 @@ def under_choices(
     """
     found = choices_of(whole(evidence, stores), sources, evidence.seed)
     published, levels = claim_rows(evidence)
+    exchanges = exchanges_of(evidence.arms, stores)
+    complete = {arm: store for arm, store in stores.items() if evidence.has(arm)}
+    held = on_few_inputs([c for c in found if c.name.startswith(ONE)], complete)
+
+    def under(choice: Choice) -> list[Row]:
+        own = held[choice.name].items() if choice.name in held else on_inputs(choice, complete)
+        return judged(evidence, choice, own, exchanges, levels)
+
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
-        done = pool.map(lambda choice: judged(evidence, choice, stores, levels), found)
+        done = pool.map(under, found)
         rows = [row for part in progress(done, len(found), label, "choices") for row in part]
     every = over_sources(
         evidence,
-        stores,
+        complete,
+        exchanges,
         np.array(sources),
         published,
         lambda changed, name: numbers(changed, Choice(name, "inputs")),

@@ -16,6 +16,7 @@ from abspos.claims.evidence import BOS
 from abspos.claims.readers import OTHERS, READERS, SWAP
 from abspos.components.readings import READINGS
 from abspos.statistics import replicates as sl
+from abspos.statistics.energies import packed_replicates
 from abspos.statistics.packing import of_some
 from abspos.statistics.store import Arm, Replicates, among
 
@@ -28,6 +29,10 @@ PARTS = {part for reading in READINGS for part in reading.parts}
 View = Callable[[np.ndarray], np.ndarray]
 
 
+#: Packed Gram matrices (layer, head, pair) by lens and component.
+Grams = Mapping[tuple[str, str], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Exchanges:
     """The deciding exchanges of a study, and what they are compared with.
@@ -36,13 +41,15 @@ class Exchanges:
         numbers: which inputs of the study they have (n,).
         documents: label of each of these inputs' document (n,).
         own: the study's replicates.
-        stores: component stores of bos, the swapped token and both exchanges.
+        early: early Grams on these inputs, of bos, the swapped token and both exchanges.
+        cross: of the same arms, their products with bos; empty for bos.
     """
 
     numbers: np.ndarray
     documents: np.ndarray
     own: Replicates
-    stores: Mapping[Arm, xr.Dataset]
+    early: Mapping[Arm, Grams]
+    cross: Mapping[Arm, Grams]
 
     def joined(self, arms: Replicates, view: View, count: int) -> Replicates:
         """Arms under a choice of inputs, with these exchanges under the same.
@@ -54,36 +61,29 @@ class Exchanges:
         """
         found = dict(arms)
         for arm in (BOS, SWAP):
-            early, cross = self.bins(arm, self.numbers, view)
+            early, cross = self.bins(arm, view)
             name = among(count)
             more = {name: early} | ({} if cross is None else {f"{name}-cross": cross})
             found[arm] = replace(arms[arm], bins={**arms[arm].bins, **more})
         for arm in DECIDING:
-            early, cross = self.bins(arm, np.arange(len(self.numbers)), view)
+            early, cross = self.bins(arm, view)
             assert cross is not None
             own = self.own[arm]
             facts = own.facts | {"inputs": count}
             found[arm] = replace(own, facts=facts, bins={"early": early, "cross": cross})
         return found
 
-    def bins(
-        self, arm: Arm, places: np.ndarray, view: View
-    ) -> tuple[xr.DataArray, xr.DataArray | None]:
+    def bins(self, arm: Arm, view: View) -> tuple[xr.DataArray, xr.DataArray | None]:
         """Early energies of the readings' parts, and their products with bos if the arm has them.
 
         Args:
-            places: of the exchanges' inputs in the arm's store.
+            arm: bos, the swapped token or an exchange.
             view: of these inputs.
         """
-        store = self.stores[arm]
-        early = {
-            key: view(of_some(packed, places))
-            for key, packed in sl.packed_grams(store, "early").items()
-            if key[1] in PARTS
-        }
-        cross = {
-            key: view(of_some(packed, places)) for key, packed in sl.crossed_grams(store).items()
-        }
+        early, cross = (
+            {key: view(packed) for key, packed in grams.items()}
+            for grams in (self.early[arm], self.cross[arm])
+        )
         return sl.stack(early), sl.stack(cross) if cross else None
 
 
@@ -99,4 +99,17 @@ def exchanges_of(own: Replicates, stores: Mapping[Arm, xr.Dataset]) -> Exchanges
     first, second = (list(stores[arm].attrs["numbers"]) for arm in DECIDING)
     if first != second:
         return None
-    return Exchanges(np.array(first), stores[READERS]["document"].values, own, stores)
+    numbers = np.array(first)
+    early, cross = {}, {}
+    for arm in (BOS, SWAP, *DECIDING):
+        read = sl.read(stores[arm], ["early"])
+        some = read if arm in DECIDING else sl.restricted(read, numbers)
+        grams = sl.packed_grams(some, "early")
+        early[arm] = {key: packed for key, packed in grams.items() if key[1] in PARTS}
+        cross[arm] = sl.crossed_grams(some)
+    return Exchanges(numbers, stores[READERS]["document"].values, own, early, cross)
+
+
+def replicates_among(packed: np.ndarray, kept: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Energies (..., replicate) of packed Grams on some of the inputs (input) bool."""
+    return packed_replicates(of_some(packed, kept), documents[kept])

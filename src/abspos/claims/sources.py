@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from abspos.claims.evidence import Evidence
-from abspos.claims.exchanges import exchanges_of
+from abspos.claims.exchanges import Exchanges
 from abspos.claims.names import as_text
 from abspos.claims.rows import REPLICATES, SPREAD, Row, decided
 from abspos.statistics import replicates as sl
@@ -33,6 +33,7 @@ ROW = ("claim", "arms", "number", "lens", "summary", "reading", "kind")
 def over_sources(
     evidence: Evidence,
     stores: Mapping[Arm, xr.Dataset],
+    exchanges: Exchanges | None,
     sources: np.ndarray,
     published: Sequence[Row],
     judge: Callable[[Evidence, str], list[Row]],
@@ -45,7 +46,8 @@ def over_sources(
 
     Args:
         evidence: of the study.
-        stores: component stores of the arms.
+        stores: component stores of the arms with all inputs.
+        exchanges: those that decide sink-readers, if the study has them.
         sources: label of each input's source (input).
         published: rows of all claims.
         judge: gives the rows of changed evidence, under the name of a choice.
@@ -56,12 +58,7 @@ def over_sources(
     names = list(dict.fromkeys(sources.tolist()))  # as replicates leave them out
     if len(names) < FEWEST:
         return []
-    arms = {
-        arm: as_units(store, evidence.arms[arm], sources)
-        for arm, store in stores.items()
-        if evidence.has(arm)
-    }
-    exchanges = exchanges_of(evidence.arms, stores)
+    arms = {arm: as_units(store, evidence.arms[arm], sources) for arm, store in stores.items()}
     if exchanges and set(labels := sources[exchanges.numbers].tolist()) == set(names):
         # In the order in which replicates of all inputs leave sources out.
         order = np.argsort([names.index(label) for label in labels], kind="stable")

@@ -21,7 +21,7 @@ from abspos.components.readings import READINGS, Reading
 from abspos.statistics import energies as statistics
 from abspos.statistics.energies import Interval, of_replicates
 from abspos.statistics.half_samples import SPLITS, in_first_half
-from abspos.statistics.packing import symmetric
+from abspos.statistics.packing import pack, positions, symmetric
 
 SUMMARIES = ("median", "mean")
 
@@ -123,13 +123,42 @@ def pairs(array: xr.DataArray) -> list[tuple[str, str]]:
     ]
 
 
+def read(store: xr.Dataset, bins: Iterable[str]) -> xr.Dataset:
+    """What energies of some bins, products with another arm and losses need, in memory."""
+    names = {"loss", "document", *(f"gram_{which}" for which in bins)}
+    return loaded(store[[n for n in store if n in names or str(n).startswith("cross_")]])
+
+
+def loaded(store: xr.Dataset) -> xr.Dataset:
+    """The variables of a store in memory, as long as what is returned is kept.
+
+    An open store holds whatever it has once read in whole, Gram matrices of every arm in the end. A
+    part of it, be it all, is read for itself.
+    """
+    return store.isel({dim: slice(None) for dim in store.dims}).compute()
+
+
+def restricted(store: xr.Dataset, inputs: np.ndarray) -> xr.Dataset:
+    """A component store in memory on some of its inputs, as far as `read` reads it.
+
+    Args:
+        store: see read.
+        inputs: their numbers, in that order, or which they are (input) bool.
+    """
+    where = np.arange(store.sizes["input"])[inputs]
+    pair = pack(positions(store.sizes["input"])[where][:, where])
+    return store.isel(input=where, input_reference=where, pair=pair, missing_dims="ignore")
+
+
 def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndarray]:
     """Packed Grams (layer, head, pair) of one bin by (lens, component), derived ones included.
 
     The parts of R are orthogonal, so the rest's Gram is R's less those of row and sink. The rest is
     the pattern in the log lens, and beyond windows, where all keys are ordinary, in both.
     """
-    stored = store[f"gram_{which}"].rename({f"component_{which}": "component"})
+    # Read once as it lies on disk: a chunk may hold several components.
+    stored = loaded(store[[f"gram_{which}"]])[f"gram_{which}"]
+    stored = stored.rename({f"component_{which}": "component"})
     return with_rest(
         {
             (str(lens), str(name)): stored.sel(lens=lens, component=name).values
@@ -186,7 +215,9 @@ def margins(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
     """Row sums (query_bin, layer, head, input) of narrow bins by (lens, component), as
     packed_grams has them."""
     # Read as it lies on disk: a transposed array would be read number by number.
-    stored = store["profile"].compute().transpose("lens", "profile_component", "query_bin", ...)
+    stored = loaded(store[["profile"]])["profile"].transpose(
+        "lens", "profile_component", "query_bin", ...
+    )
     found = with_rest(
         {
             (str(lens), str(name)): stored.sel(lens=lens, profile_component=name).values
