@@ -50,6 +50,20 @@ def texts(figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.12, 0.19), (0.31, 0.35), (2.0, 9.0), (0.7, 1.2)])
+def test_an_axis_shorter_than_a_decade_has_numbers(tables, low, high):
+    summary = tables["summary"]
+    energy = np.where(summary["revision"] == "step0", low, high)
+    tables["summary"] = summary.assign(energy=energy, ci_low=energy, ci_high=energy)
+    figure = adaptation.draw(tables)
+    figure.canvas.draw()
+    for ax in figure.axes[:4]:
+        first, last = ax.get_ylim()
+        ticks = zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+        shown = [label.get_text() for tick, label in ticks if first <= tick <= last]
+        assert len(list(filter(None, shown))) >= 2
+
+
 def test_each_trained_model_is_a_line_at_its_steps_in_each_panel(tables):
     figure = adaptation.draw(tables, confidence=0.9)
     figure.canvas.draw()

@@ -306,15 +306,19 @@ def under_choices(
     published, levels = claim_rows(evidence)
     exchanges = exchanges_of(evidence.arms, stores)
     complete = {arm: store for arm, store in stores.items() if evidence.has(arm)}
-    held = on_few_inputs([c for c in found if c.name.startswith(ONE)], complete)
+    few = [choice for choice in found if choice.name.startswith(ONE)]
+    held = on_few_inputs(few, complete)
 
     def under(choice: Choice) -> list[Row]:
-        own = held[choice.name].items() if choice.name in held else on_inputs(choice, complete)
+        some = held.pop(choice.name, None)  # not needed afterwards
+        own = on_inputs(choice, complete) if some is None else some.items()
         return judged(evidence, choice, own, exchanges, levels)
 
+    first = few + [choice for choice in found if choice.name not in held]
     with threadpool_limits(1), ThreadPoolExecutor(max_workers=threads) as pool:
-        done = pool.map(under, found)
-        rows = [row for part in progress(done, len(found), label, "choices") for row in part]
+        done = progress(pool.map(under, first), len(first), label, "choices")
+        by_name = {choice.name: part for choice, part in zip(first, done, strict=True)}
+    rows = [row for choice in found for row in by_name[choice.name]]
     every = over_sources(
         evidence,
         complete,
@@ -323,8 +327,8 @@ def under_choices(
         published,
         lambda changed, name: numbers(changed, Choice(name, "inputs")),
     )
-    few = [row for choice in found for row in too_few(choice, published, rows)]
-    return rows + few + at_levels(every, levels) + mean_heads(published, levels)
+    missing = [row for choice in found for row in too_few(choice, published, rows)]
+    return rows + missing + at_levels(every, levels) + mean_heads(published, levels)
 
 
 def whole(evidence: Evidence, stores: Mapping[Arm, xr.Dataset]) -> xr.Dataset:

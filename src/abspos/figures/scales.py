@@ -41,15 +41,19 @@ def signed_log(
     values = np.asarray(shown, dtype=float)
     values = values[np.isfinite(values)]
     set_scale = ax.set_yscale if axis == "y" else ax.set_xscale
+    which = ax.yaxis if axis == "y" else ax.xaxis
     if not values.any():
         return 0.0
     if values.min() > 0:
         set_scale("log")
+        if values.max() < 10 * values.min():  # it may hold no power of ten, and has no other number
+            which.set_major_locator(MaxNLocator(4))
+            which.set_major_formatter("{x:g}")
+            which.set_minor_locator(NullLocator())
         return 0.0
     top = decade(values.max() if values.max() > 0 else -values.min())
     threshold = top / 10 ** (decades - 1)
     set_scale("symlog", linthresh=threshold, linscale=0.6)
-    which = ax.yaxis if axis == "y" else ax.xaxis
     # The mark at the threshold stands close to 0: there is room for it where every decade has one.
     last = decades if stride == 1 else decades - 1
     marks = [top / 10.0**k for k in range(-2, last) if k % stride == 0]
