@@ -62,7 +62,9 @@ def test_a_claim_gets_rows_a_statement_and_verdicts_under_other_choices(componen
     rows = [
         row
         for choice in choices.choices_of(store, ["a"] * 16, 0)
-        for row in choices.judged(evidence, choice, {BOS: store}, {})
+        for row in choices.judged(
+            evidence, choice, choices.on_inputs(choice, {BOS: store}), None, {}
+        )
     ]
     alternatives = pd.DataFrame(rows).assign(model="m", revision="r")
     found = sensitivity.verdict_changes(table, alternatives, {})

@@ -145,7 +145,8 @@ class Evidence:
         found = self.arms[arm].bins[which].sel(lens=lens, component=component, drop=True)
         if self.layers is None:
             return found
-        return found.where(xr.DataArray(self.layers, dims="layer"))
+        # As xarray's `where`, which took a fifth of the time of all claims to align one axis.
+        return found.copy(data=np.where(self.layers[:, None, None], found.values, np.nan))
 
     def reading(self, arm: Arm, which: str, lens: str, reading: str) -> xr.DataArray:
         """Energies (layer, head, replicate) of one reading in one bin and lens.
