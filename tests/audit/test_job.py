@@ -331,6 +331,17 @@ print("after", gc.get_freeze_count())
     assert Path("results/s/t.csv").read_text() == "True True"
 
 
+@pytest.mark.parametrize("state", [None, "0"])
+def test_torch_gets_huge_pages_unless_told_otherwise(monkeypatch, state):
+    name = "THP_MEM_ALLOC_ENABLE"
+    monkeypatch.setenv(name, state or "")
+    if state is None:
+        monkeypatch.delenv(name)
+    with loading():
+        pass
+    assert os.environ[name] == (state or "1")
+
+
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
 def test_scripts_import_their_stage_while_loading(script):
     """Whose errors and seconds are then the job's, and which the collector does not walk."""

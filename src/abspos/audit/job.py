@@ -102,7 +102,11 @@ def loading() -> Iterator[None]:
     Torch and transformers make a million objects that live to the end, and the collector would walk
     them dozens of times meanwhile: a fifth of the seconds that they take to load. The work that
     follows is collected as ever.
+
+    Torch gets large tensors in huge pages, unless the environment says otherwise: page faults took
+    7 % of an extraction (docs/performance.md).
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     enabled = gc.isenabled()
     gc.disable()
     try:
