@@ -516,7 +516,7 @@ class Factory:
         found["relative"] = (dims[:2] + dims[3:], self.rng.normal(size=shape[:3]))
         rising = np.log(np.arange(1, HALF + 1)) + np.zeros((LAYERS, HEADS, 2, 1))
         found["denominator"] = ((*dims[:2], "input", "cut"), rising)
-        return xr.Dataset(found)
+        return xr.Dataset(found, attrs={"window": [None] * LAYERS})
 
 
 @pytest.fixture(scope="session")

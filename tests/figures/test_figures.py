@@ -470,6 +470,9 @@ def test_of_many_revisions_a_few_have_their_part(name, draw, tables_of):
     tables = {key: many(table) for key, table in read_by(name, tables_of()).items()}
     words = " ".join(texts(draw(name, tables)).split())
     drawn = [i for i in range(9) if re.search(rf"model-0 @ step{i}\b", words)]
+    if name == "schematic":  # an illustration, which needs no more than the last
+        assert drawn == [8]
+        return
     assert drawn == [0, 2, 4, 6, 8]
     assert "4 further revisions are only in the tables" in words
 

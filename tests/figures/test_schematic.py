@@ -21,10 +21,10 @@ from abspos.figures.schematic import (
 )
 
 
-@pytest.mark.parametrize("length", [16, 4 * SHOWN])
-def test_the_three_parts_add_up_to_the_mean_log_attention_by_query_and_key(length):
+@pytest.mark.parametrize(("length", "window"), [(16, None), (4 * SHOWN, None), (4 * SHOWN, 20)])
+def test_the_three_parts_add_up_to_the_mean_log_attention_by_query_and_key(length, window):
     logits = torch.randn(3, 1, length, length, generator=torch.Generator().manual_seed(0))
-    split = decompose(logits.double()).mean("input").isel(head=0)
+    split = decompose(logits.double(), window=window).mean("input").isel(head=0).fillna(0)
     head = xr.Dataset(
         {
             "relative": split["relative"],
@@ -32,10 +32,11 @@ def test_the_three_parts_add_up_to_the_mean_log_attention_by_query_and_key(lengt
             "denominator": (("input", "cut"), -split["mask"].values[None]),
         }
     )
-    fields = parts_of(head)
+    fields = parts_of(head, window)
     number = min(length // 2, SHOWN)
-    future = torch.ones(length, length).triu(1).bool()
-    attention = logits.double().masked_fill(future, -torch.inf).log_softmax(-1).mean(0)[0]
+    seen = torch.ones(length, length).tril().bool()
+    seen &= torch.ones(length, length).triu(1 - (window or length)).bool()
+    attention = logits.double().masked_fill(~seen, -torch.inf).log_softmax(-1).mean(0)[0]
     wanted = attention[:number, :number].numpy()
     shown = fields.parts["log attention"]
     visible = np.isfinite(wanted)

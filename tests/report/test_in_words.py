@@ -297,14 +297,14 @@ def test_models_trained_alike_speak_first_at_their_last_step():
     tables = {"claims": claims(), "architectures": across}
     (name, text), (other, _) = headline(tables)
     assert (name, other) == (
-        "Models trained alike, with control m (step9), runs of each: 2",
+        "Models trained alike, with control m (step9), 2 runs of each",
         "m (r)",
     )
     assert "NTK scaling raises the residual-stream component, against the claim" in text
     assert "as claimed, by" not in text
     (name, said), *_ = in_words(tables)
     assert (name, " ".join(said)) == (
-        "Models trained alike, with control m (step9), runs of each: 2",
+        "Models trained alike, with control m (step9), 2 runs of each",
         text,
     )
 

@@ -41,17 +41,17 @@ AXES = {
         "query (rows) and key (columns), is the sum of three parts without a remainder: the "
         "relative part depends on the offset between query and key alone, the mask part on the "
         "query alone, and the residual-stream part is all else. Attention and relative part share "
-        "one colour scale, mask and residual another, centred at 0; several models share them. The "
-        "head was chosen on the same inputs, so the panels are an illustration and not estimates."
+        "one colour scale, mask and residual another, centred at 0; several models, each at its "
+        "last revision, share them. The head was chosen on the same inputs, so the panels are an illustration and not estimates."
     ),
 )
 def draw(data: style.Data) -> Figure:
     """Four heatmaps of each run, side by side; of several runs each is a column."""
     sinks = tidy.base(data.tables["sinks"], variant="standard")
-    found = tidy.runs(data.tables["sinks"])
+    found = tidy.last_of_each(tidy.runs(data.tables["sinks"]))
     note = (
         f"{tidy.inputs(sinks)}, standard, {tidy.under(sinks)}; means over inputs, no intervals; "
-        "nats; white: keys in the future"
+        "nats; white: keys that a query does not see"
     )
     heading = "One head: log attention = relative + mask + residual"
     heads = {run: one for run in found if (one := head_of(tidy.of(sinks, run), data))}
@@ -97,7 +97,8 @@ def head_of(sinks: pd.DataFrame, data: style.Data) -> Head | None:
         return None
     top = ranked.iloc[int(ranked["sink_excess"].to_numpy().argmax())]
     layer, head = int(top["layer"]), int(top["head"])
-    fields = parts_of(open_dataset(data.stores[stores[0]]).isel(layer=layer, head=head))
+    store = open_dataset(data.stores[stores[0]])
+    fields = parts_of(store.isel(layer=layer, head=head), store.attrs["window"][layer])
     return Head(f"layer {layer}, head {head}", fields)
 
 
@@ -122,7 +123,7 @@ def draw_run(part: SubFigure, head: Head, scales: Mapping[str, tuple[Normalize, 
 
 @dataclass(frozen=True)
 class Fields:
-    """Mean fields of one head in nats, NaN where a key lies in the future.
+    """Mean fields of one head in nats, NaN where a query does not see a key.
 
     Attributes:
         queries: explained queries that have a row.
@@ -133,19 +134,20 @@ class Fields:
     parts: Mapping[str, np.ndarray]
 
 
-def parts_of(head: xr.Dataset) -> Fields:
+def parts_of(head: xr.Dataset, window: int | None = None) -> Fields:
     """The identity of one head, by query and key.
 
     Args:
         head: ``relative`` (offset), ``denominator`` (input, cut) and ``residual`` (query, offset)
             of a component store, in nats. Source: docs/method.md, section 1.
+        window: keys that a query of this layer sees, itself included, or None for all.
     """
     queries = np.asarray(head["query"].values)
     rows = np.flatnonzero(queries < SHOWN)
     queries = queries[rows]
     keys = np.arange(int(queries[-1]) + 1)
     offset = queries[:, None] - keys
-    visible = offset >= 0
+    visible = (offset >= 0) & (offset < (window or np.inf))
     residual = head["residual"].values[rows[:, None], offset.clip(0)]
     relative = head["relative"].values[offset.clip(0)]
     log_z = head["denominator"].mean("input").values

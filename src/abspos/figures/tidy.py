@@ -90,6 +90,13 @@ def runs(*tables: pd.DataFrame) -> Runs:
     return shown if shown else Runs([("no model", "-")])
 
 
+def last_of_each(found: Runs) -> Runs:
+    """The last revision of each model."""
+    shown = Runs({model: (model, revision) for model, revision in found}.values())
+    shown.left_out = found.left_out + len(found) - len(shown)
+    return shown
+
+
 def few(found: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """At most MOST_REVISIONS of them: the first, the last, and others evenly between."""
     places = np.linspace(0, len(found) - 1, min(len(found), MOST_REVISIONS))

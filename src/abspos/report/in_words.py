@@ -321,9 +321,9 @@ def of_architectures(tables: Tables) -> list[tuple[str, list[str]]]:
         said = [text for one in SENTENCES if (text := read_as(one, own))]
         said += plain_sentences(own)
         if said:
-            found.append(
-                (f"{ALIKE} {name}, runs of each: {counted(own['claims']['n_runs'])}", said)
-            )
+            runs = counted(own["claims"]["n_runs"])
+            times = "one run of each" if runs == "1" else f"{runs} runs of each"
+            found.append((f"{ALIKE} {name}, {times}", said))
     return found
 
 
