@@ -477,6 +477,20 @@ def test_of_many_revisions_a_few_have_their_part(name, draw, tables_of):
     assert "4 further revisions are only in the tables" in words
 
 
+@pytest.mark.parametrize("name", ["claims_forest", "by_source", "bos_swap", "controls"])
+def test_no_two_runs_on_one_axis_have_one_colour(name, draw, tables_of):
+    """Where there are more than colours, each model has its last revision."""
+
+    def many(table):
+        of_one = [table.assign(revision=f"step{i}") for i in range(4)]
+        return pd.concat(of_one, ignore_index=True)
+
+    tables = {key: many(table) for key, table in read_by(name, tables_of(models=3)).items()}
+    words = " ".join(texts(draw(name, tables)).split())
+    assert all(f"model-{i} @ step3" in words for i in range(3))
+    assert not any(f"@ step{i}" in words for i in range(3))
+
+
 def test_equal_data_give_equal_bytes(tables_of, tmp_path):
     path = tmp_path / "layers.csv"
     tables_of()["layers"].to_csv(path, index=False)

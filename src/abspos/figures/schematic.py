@@ -42,7 +42,8 @@ AXES = {
         "relative part depends on the offset between query and key alone, the mask part on the "
         "query alone, and the residual-stream part is all else. Attention and relative part share "
         "one colour scale, mask and residual another, centred at 0; several models, each at its "
-        "last revision, share them. The head was chosen on the same inputs, so the panels are an illustration and not estimates."
+        "last revision, share them. The head was chosen on the same inputs, so the panels are an "
+        "illustration and not estimates."
     ),
 )
 def draw(data: style.Data) -> Figure:
