@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from abspos.arrays import open_dataset
 from abspos.claims import choices, registry
@@ -101,6 +102,17 @@ def test_some_inputs_are_a_study_of_those_inputs(store, own):
     np.testing.assert_allclose(found.loss[0], store["loss"].values[kept].mean(), rtol=1e-6)
     assert "late" not in found.bins
     assert found.inputs == kept.sum()
+
+
+def test_an_open_store_does_not_keep_what_is_read(components):
+    """Choices hold the stores of all arms open: their Gram matrices would add up."""
+    store = open_dataset(*components["bos"])
+    read = sl.read(store, judged_bins(store))
+    assert sl.packed_grams(store, "early")
+    assert sl.margins(store)
+    for name in ("gram_early", "profile", "loss"):
+        assert not store[name].variable._in_memory
+    xr.testing.assert_identical(read["gram_early"], store["gram_early"].load())
 
 
 def test_choices_are_those_that_the_inputs_allow(store):

@@ -126,16 +126,7 @@ def pairs(array: xr.DataArray) -> list[tuple[str, str]]:
 def read(store: xr.Dataset, bins: Iterable[str]) -> xr.Dataset:
     """What energies of some bins, products with another arm and losses need, in memory."""
     names = {"loss", "document", *(f"gram_{which}" for which in bins)}
-    return loaded(store[[n for n in store if n in names or str(n).startswith("cross_")]])
-
-
-def loaded(store: xr.Dataset) -> xr.Dataset:
-    """The variables of a store in memory, as long as what is returned is kept.
-
-    An open store holds whatever it has once read in whole, Gram matrices of every arm in the end. A
-    part of it, be it all, is read for itself.
-    """
-    return store.isel({dim: slice(None) for dim in store.dims}).compute()
+    return store[[n for n in store if n in names or str(n).startswith("cross_")]].compute()
 
 
 def restricted(store: xr.Dataset, inputs: np.ndarray) -> xr.Dataset:
@@ -157,8 +148,7 @@ def packed_grams(store: xr.Dataset, which: str) -> dict[tuple[str, str], np.ndar
     the pattern in the log lens, and beyond windows, where all keys are ordinary, in both.
     """
     # Read once as it lies on disk: a chunk may hold several components.
-    stored = loaded(store[[f"gram_{which}"]])[f"gram_{which}"]
-    stored = stored.rename({f"component_{which}": "component"})
+    stored = store[f"gram_{which}"].compute().rename({f"component_{which}": "component"})
     return with_rest(
         {
             (str(lens), str(name)): stored.sel(lens=lens, component=name).values
@@ -215,9 +205,7 @@ def margins(store: xr.Dataset) -> dict[tuple[str, str], np.ndarray]:
     """Row sums (query_bin, layer, head, input) of narrow bins by (lens, component), as
     packed_grams has them."""
     # Read as it lies on disk: a transposed array would be read number by number.
-    stored = loaded(store[["profile"]])["profile"].transpose(
-        "lens", "profile_component", "query_bin", ...
-    )
+    stored = store["profile"].compute().transpose("lens", "profile_component", "query_bin", ...)
     found = with_rest(
         {
             (str(lens), str(name)): stored.sel(lens=lens, profile_component=name).values
