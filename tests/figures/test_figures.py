@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 
 from abspos.csv_tables import read_csv, write_csv
-from abspos.figures import FIGURES, style, tidy
+from abspos.figures import FIGURES, compared, style, tidy
 from abspos.figures.attention_rows import telling_heads
 from abspos.figures.facts import Facts, facts
 from abspos.figures.save import load, save, with_stable_ids
@@ -477,18 +477,38 @@ def test_of_many_revisions_a_few_have_their_part(name, draw, tables_of):
     assert "4 further revisions are only in the tables" in words
 
 
-@pytest.mark.parametrize("name", ["claims_forest", "by_source", "bos_swap", "controls"])
-def test_no_two_runs_on_one_axis_have_one_colour(name, draw, tables_of):
-    """Where there are more than colours, each model has its last revision."""
+@pytest.mark.parametrize("name", FIGURES)
+def test_of_many_runs_each_model_has_its_last(name, draw, usual, tables_of):
+    """Where there are more than colours, and more than a page holds."""
 
     def many(table):
         of_one = [table.assign(revision=f"step{i}") for i in range(4)]
         return pd.concat(of_one, ignore_index=True)
 
     tables = {key: many(table) for key, table in read_by(name, tables_of(models=3)).items()}
-    words = " ".join(texts(draw(name, tables)).split())
+    figure = draw(name, tables)
+    words = " ".join(texts(figure).split())
     assert all(f"model-{i} @ step3" in words for i in range(3))
     assert not any(f"@ step{i}" in words for i in range(3))
+    assert "9 further revisions are only in the tables" in words
+    assert (figure.get_size_inches() <= 1.05 * usual(name, models=3).get_size_inches()).all()
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, compared.ABREAST])
+@pytest.mark.parametrize("name", FIGURES)
+def test_titles_of_panels_lie_beside_each_other(name, models, usual):
+    figure = usual(name, models=models)
+    figure.draw_without_rendering()
+    titles = [
+        (ax, text.get_text(), text.get_window_extent())
+        for ax in figure.axes
+        for text in (ax.title, ax._left_title, ax._right_title)
+        if ax.get_visible() and text.get_text().strip()
+    ]
+    for ax, text, box in titles:
+        assert box.x1 <= figure.bbox.x1, text
+        for other, words, place in titles:
+            assert other is ax or not box.overlaps(place), (text, words)
 
 
 def test_equal_data_give_equal_bytes(tables_of, tmp_path):
@@ -533,6 +553,10 @@ def test_looks_are_fixed_and_distinct_without_colour():
     for family in (style.COMPONENTS, style.VARIANTS):
         shapes = {(str(look.linestyle), look.marker, look.filled) for look in family.values()}
         assert len(shapes) == len(family)
+
+
+def test_as_many_runs_share_an_axis_as_there_are_colours():
+    assert len(set(style.MODELS)) == len(style.MODELS) == tidy.MOST_RUNS
 
 
 def test_revisions_are_short():

@@ -114,7 +114,8 @@ def draw_heads(
         name += f" ({kinds[head.layer]})" if several else ""
         above = ax.get_title() if head is heads[0] and len(wanted) == 1 else ""
         if query == queries[0]:
-            ax.set_title(f"{above}\n{name}:\n{head.why}".strip(), loc="left", fontsize=8.5)
+            why = compared.wrapped(ax, head.why)
+            ax.set_title(f"{above}\n{name}:\n{why}".strip(), loc="left", fontsize=8.5)
             ax.title.set_text("")
         ax.set_xlabel(f"offset from query {query} (keys)", fontsize=8.5)
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -36,7 +36,7 @@ LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 def draw(data: style.Data) -> Figure:
     """Replacements as rows, the four numbers as columns, lenses as marks."""
     swaps = data.tables["swaps"]
-    found = style.told_apart(swaps)
+    found = tidy.runs(swaps)
     order = replacements(swaps)
     note = (
         f"{tidy.inputs(swaps)}, variant standard, early queries, median head; bars: {data.level} "

@@ -45,7 +45,7 @@ LOOKS = {
 def draw(data: style.Data) -> Figure:
     """A panel for each number, a row for each source, all models in one row."""
     claims, table = data.tables["claims"], data.tables["sensitivity"]
-    found = style.told_apart(claims)
+    found = tidy.runs(claims)
     shown = panels(pd.concat([tidy.of(claims, run) for run in found]), table)
     names = sources(table)
     heading = "Primary numbers by source of text"

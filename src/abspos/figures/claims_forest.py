@@ -80,7 +80,7 @@ class Panel:
 def draw(data: style.Data) -> Figure:
     """A panel for each claim, lens and unit, a row for each number, all models in one row."""
     claims = shown(data.tables["claims"])
-    found = style.told_apart(claims)
+    found = tidy.runs(claims)
     colors = style.models(found)
     preliminary = claims.get("preliminary", pd.Series(dtype=bool)).astype(str).eq("True").any()
     note = (

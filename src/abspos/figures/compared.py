@@ -16,6 +16,7 @@ from abspos.figures import scales, style, tidy
 ABREAST = 4  # runs beside each other
 GROWTH = 1.55  # most that a figure of several runs is taller than that of one
 HEADING = 42  # characters to a line of a heading beside the legend of models
+ALONG = 136  # characters of small titles beside each other, over the width of a figure
 AROUND = 0.5  # inches around all panels
 
 
@@ -95,6 +96,12 @@ def beside(
             ax.set_title(named(*run))
         panels += [list(column[: len(shown)]) for column in rows.T[: len(block)]]
     return Beside(figure, panels, shared)
+
+
+def wrapped(ax: Axes, title: str) -> str:
+    """A small title in lines that end before the next panel begins."""
+    grid = ax.get_gridspec()
+    return fill(title, ALONG // (grid.ncols if grid else 1))
 
 
 def lines(

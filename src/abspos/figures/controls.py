@@ -28,7 +28,7 @@ NUMBER = "difference share"
 def draw(data: style.Data) -> Figure:
     """Effects and controls as rows, readings as columns, lenses and models as marks."""
     table = tidy.of(data.tables["controlled_effects"], number=NUMBER, summary="median")
-    found = style.told_apart(data.tables["controlled_effects"])
+    found = tidy.runs(data.tables["controlled_effects"])
     note = f"{tidy.inputs(table)}, variant standard, early queries, median head; "
     note += f"bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"

@@ -77,7 +77,8 @@ def draw_run(part: SubFigure, rows: pd.DataFrame, looks: Mapping[str, style.Look
     for lens, line in zip(style.LENSES, panels, strict=True):
         for ax, component in zip(line, COMPONENTS, strict=True):
             draw_panel(ax, tidy.of(rows, lens=lens, component=component), 8.5)
-            ax.set_title(f"{COMPONENTS[component]} ({ax.get_title()})", fontsize=8.5)
+            title = f"{COMPONENTS[component]} ({ax.get_title()})"
+            ax.set_title(compared.wrapped(ax, title), fontsize=8.5)
         line[0].set_ylabel(f"{lens} lens\nshare (%)")
     for ax in panels[-1]:
         scales.layer_axis(ax)
@@ -118,4 +119,4 @@ def draw_panel(ax: Axes, rows: pd.DataFrame, size: float) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, LIMITS[0]), min(high, LIMITS[1]))
     scales.cut(ax, percent, unit=" %")
-    ax.set_title(said(rows[rows["layer"].isna()]), fontsize=size)
+    ax.set_title(compared.wrapped(ax, said(rows[rows["layer"].isna()])), fontsize=size)

@@ -40,7 +40,7 @@ LIMITS = (-160.0, 160.0)  # per cent, of the axes, as far as they are needed
 def draw(data: style.Data) -> Figure:
     """Sets of heads as rows, numbers as rows of panels, readings as columns."""
     shares = shares_of(data.tables["claims"])
-    found = style.told_apart(data.tables["claims"])
+    found = tidy.runs(data.tables["claims"])
     note = (
         f"{tidy.inputs(shares)} measured on, variant standard, early queries, median head; bars: "
         f"{data.level} intervals"

@@ -127,13 +127,6 @@ def models(found: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
     return dict(zip(found, cycle(MODELS), strict=False))
 
 
-def told_apart(*tables: pd.DataFrame) -> tidy.Runs:
-    """The runs of some tables on one axis: the last revision of each model, where colours do not
-    tell all of them apart."""
-    found = tidy.runs(*tables)
-    return found if len(found) <= len(MODELS) else tidy.last_of_each(found)
-
-
 @contextmanager
 def theme() -> Iterator[None]:
     """Seaborn's theme with our grid and fixed ids, while a figure is drawn and saved."""

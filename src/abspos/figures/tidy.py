@@ -11,6 +11,7 @@ import pandas as pd
 from abspos.claims.names import as_text
 
 MOST_REVISIONS = 5  # of a model that have a part each in a figure
+MOST_RUNS = 8  # of all models, beyond which each has its last revision alone
 RUN = ["model", "revision"]
 
 
@@ -75,6 +76,13 @@ class Runs(list[tuple[str, str]]):
 
 
 def runs(*tables: pd.DataFrame) -> Runs:
+    """(model, revision) of each part of a figure of some tables, so few that they can be told apart
+    and the figure does not grow with every revision (see revisions)."""
+    found = revisions(*tables)
+    return found if len(found) <= MOST_RUNS else last_of_each(found)
+
+
+def revisions(*tables: pd.DataFrame) -> Runs:
     """(model, revision) of some tables, in order of appearance; one dummy if there is none.
 
     A model with more than MOST_REVISIONS keeps the first, the last, and some evenly between.

@@ -64,7 +64,9 @@ def head_map(
         and their common scale. Values of a run are flat, layer by layer.
     """
     keys = [tuple(key.split("/")) for key in stores]
-    shown = tidy.runs(pd.DataFrame(keys, columns=["model", "revision", "variant", "condition"]))
+    shown = tidy.revisions(
+        pd.DataFrame(keys, columns=["model", "revision", "variant", "condition"])
+    )
     keys = [key for key in keys if key[:2] in shown]
     found = {(m, r, v, c): tidy.of(sinks, (m, r), variant=v, condition=c) for m, r, v, c in keys}
     rows = {key: own.sort_values(["layer", "head"]) for key, own in found.items()}
