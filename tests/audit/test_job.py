@@ -342,33 +342,6 @@ def test_torch_gets_huge_pages_unless_told_otherwise(monkeypatch, state):
     assert os.environ[name] == (state or "1")
 
 
-@pytest.mark.parametrize("told", [None, "MALLOC_TRIM_THRESHOLD_"])
-def test_freed_memory_stays_with_the_process_unless_told_otherwise(told):
-    """Memory of 64 MB, taken and freed twenty times over, costs page faults once."""
-    code = """
-import resource
-from abspos.audit.job import loading
-
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-with loading():
-    pass
-bytes(2**26)
-before = faults()
-for _ in range(20):
-    bytearray(2**26)[::4096] = b"1" * 2**14
-print(faults() - before)
-"""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    environment |= {told: "131072"} if told else {}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
-    pages = 2**26 // os.sysconf("SC_PAGE_SIZE")
-    assert (int(done.stdout) > 10 * pages) == bool(told), done.stdout
-
-
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
 def test_scripts_import_their_stage_while_loading(script):
     """Whose errors and seconds are then the job's, and which the collector does not walk."""

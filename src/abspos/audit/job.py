@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import errno
 import gc
 import io
@@ -34,6 +33,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from abspos.audit.allocation import keep_freed_memory
 
 log = logging.getLogger("abspos")
 
@@ -109,7 +110,7 @@ def loading() -> Iterator[None]:
     (docs/performance.md).
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    _keep_freed_memory()
+    keep_freed_memory()
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -118,24 +119,6 @@ def loading() -> Iterator[None]:
         gc.freeze()
         if enabled:
             gc.enable()
-
-
-#: Options of glibc's mallopt: size of what is freed before memory goes back to the system, size
-#: asked for at once, and number of allocations that are mapped by themselves.
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
-
-
-def _keep_freed_memory() -> None:
-    """Have large tensors take memory that others left, instead of new pages from the system.
-
-    Where a variable MALLOC_* is set, or the C library is not glibc, nothing changes.
-    """
-    if any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        for option, value in ((TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26), (MMAP_MAX, 0)):
-            mallopt(option, value)
 
 
 @contextmanager
