@@ -309,6 +309,15 @@ def test_models_trained_alike_speak_first_at_their_last_step():
     )
 
 
+def test_one_training_run_says_what_its_intervals_leave_out():
+    across = claims().assign(revision="step9", n_runs=1)
+    (name, _), *_ = headline({"claims": claims(), "architectures": across})
+    assert name == (
+        "Models trained alike, with control m (step9), one run of each (intervals are over inputs; "
+        "another run of the same training can differ by more)"
+    )
+
+
 def test_a_swap_stands_beside_a_control_of_its_size():
     both = effects(swap_token_1=0.2, control_shuffle=0.1)
     assert (

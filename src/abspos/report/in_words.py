@@ -49,6 +49,8 @@ NAMES = {"R": R, "sink": f"the sink part of {R}", "pattern": f"the pattern of {R
 OTHER = "; in the probability lens it {other:by}."
 READERS = "Heads that attend to position 0"
 ALIKE = "Models trained alike, with control"
+#: What intervals over inputs leave out; seen in one training made three times (docs/studies.md).
+UNCERTAIN = "intervals are over inputs; another run of the same training can differ by more"
 
 SENTENCES: tuple[Sentence, ...] = (
     Sentence(
@@ -322,7 +324,7 @@ def of_architectures(tables: Tables) -> list[tuple[str, list[str]]]:
         said += plain_sentences(own)
         if said:
             runs = counted(own["claims"]["n_runs"])
-            times = "one run of each" if runs == "1" else f"{runs} runs of each"
+            times = f"one run of each ({UNCERTAIN})" if runs == "1" else f"{runs} runs of each"
             found.append((f"{ALIKE} {name}, {times}", said))
     return found
 
