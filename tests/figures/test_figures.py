@@ -25,6 +25,14 @@ from abspos.figures.facts import Facts, facts
 from abspos.figures.save import load, save, with_stable_ids
 
 ROOT = Path(__file__).parents[2]
+#: Figures of tables that have rows in every study.
+IN_EVERY_STUDY = {
+    "claims_forest",
+    "components_by_layer",
+    "components_by_query",
+    "readings_by_layer",
+    "residual_split",
+}
 
 
 def texts(figure) -> str:
@@ -100,8 +108,13 @@ def test_drawing_renders_no_figure_on_the_way(name, draw, tables_of, monkeypatch
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_tables_without_rows_give_a_figure_that_says_so(name, tables_of):
+    """Which is small and names no model, where a study may have none of its rows."""
     empty = {key: table.iloc[:0] for key, table in read_by(name, tables_of()).items()}
-    assert "study" in texts(load(name)(empty, {}))
+    figure = load(name)(empty, {})
+    assert "study" in texts(figure)
+    if name not in IN_EVERY_STUDY:
+        assert "no model @" not in texts(figure)
+        assert figure.get_figheight() < 2.5
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -204,6 +217,17 @@ def test_intervals_beyond_an_axis_are_printed(name, models, draw, tables_of):
         low, high = np.sort(ax.get_ylim())
         outside = ((points[:, 1] < low) | (points[:, 1] > high)).any()
         assert not outside or "intervals reach" in texts(ax), (ax.get_title(), ax.get_ylabel())
+
+
+def test_what_is_printed_of_shares_lies_beyond_them(usual):
+    """Where curves run along 0 and 1, which would cross it."""
+    figure = usual("readings_by_layer")
+    figure.draw_without_rendering()
+    for ax in figure.findobj(Axes):
+        printed = [t for t in ax.texts if "intervals reach" in t.get_text()]
+        for low, high in (t.get_window_extent().intervaly for t in printed):
+            edges = [ax.transData.transform((0, y))[1] for y in (0, 1)]
+            assert low >= edges[1] or high <= edges[0]
 
 
 def test_readers_show_every_reading_and_all_models_in_one_row(usual):

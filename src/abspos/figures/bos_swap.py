@@ -16,6 +16,7 @@ from abspos.figures import compared, scales, style, tidy
 from abspos.study.conditions import NUMBERED, split
 
 NUMBERS = ("energy reduction", "aligned reduction", "difference share", "amplitude reduction")
+HEADING = "BOS replaced: change of the residual-stream component"
 CLAIMED = 100 * SWAP_SHARE  # per cent
 LIMITS = (-60.0, 160.0)  # per cent, of the axes, as far as they are needed
 
@@ -42,12 +43,14 @@ def draw(data: style.Data) -> Figure:
         f"{tidy.inputs(swaps)}, variant standard, early queries, median head; bars: {data.level} "
         "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
-    if len(found) > 1 and len(swaps):
+    if swaps.empty:
+        return style.empty(HEADING, note, "no replacement of BOS in this study")
+    if len(found) > 1:
         return draw_several(swaps, found, order, note)
     height = len(style.READINGS) * (0.27 * max(len(order), 3) + 0.55) + 0.9
     return style.of_one(
         found[0],
-        "BOS replaced: change of the residual-stream component",
+        HEADING,
         note,
         height,
         lambda part: draw_run(part, tidy.of(swaps, found[0]), order),

@@ -12,6 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from abspos.figures import compared, scales, style, tidy
 
 HEIGHT = 4.6  # inches of the panels of one run
+ROOM = 0.16  # of shares, above and below
 SHOWN = {name: style.READINGS[name] for name in ("sink", "pattern")}
 
 
@@ -95,9 +96,12 @@ def share_axis(line: Sequence[Axes], tables: Sequence[pd.DataFrame]) -> None:
 
 
 def limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """Range of an axis of shares: 0 to 1, and further as far as estimates reach."""
+    """Range of an axis of shares: 0 to 1, and further as far as estimates reach.
+
+    Most shares are near 0 or 1: beyond them is room for what is printed of intervals.
+    """
     shares = rows["share"].astype(float).dropna()
-    return min(-0.03, *shares, 0.0), max(1.03, *shares, 1.0)
+    return min([0.0, *shares]) - ROOM, max([1.0, *shares]) + ROOM
 
 
 def draw_panel(ax: Axes, rows: pd.DataFrame) -> None:
