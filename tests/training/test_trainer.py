@@ -6,12 +6,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from abspos.csv_tables import read_csv
 from abspos.inputs.records import InputError
@@ -275,6 +276,15 @@ def test_gradients_of_a_step_are_those_of_its_mean_loss(trained, start):
     moved = after["model.layers.1.mlp.up_proj.weight"] - before["model.layers.1.mlp.up_proj.weight"]
     assert moved.abs().max() == pytest.approx(1e-3, rel=1e-2)
     assert moved.abs().median() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_loss_is_that_of_every_next_token_and_of_no_other(start):
+    model = AutoModelForCausalLM.from_pretrained(start.store, dtype=torch.float32)
+    tokens = np.arange(3 * 7).reshape(3, 7) % model.config.vocab_size
+    found = Run.loss(SimpleNamespace(model=model), tokens)
+    log_p = model(torch.as_tensor(tokens)).logits.double().log_softmax(-1).detach().numpy()
+    terms = [-log_p[t, i, tokens[t, i + 1]] for t in range(3) for i in range(6)]
+    assert float(found.detach()) == pytest.approx(np.mean(terms), rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(trained, monkeypatch):
