@@ -129,7 +129,7 @@ def eager_decomposed(task: Task) -> Callable[[], None]:
 def extraction(task: Task) -> Callable[[], None]:
     """Everything that an extraction stores, with its digests.
 
-    Loading, of the tokenizer too, and certificates are left out.
+    Loading and certificates are left out.
     """
     import xarray as xr
 
@@ -143,7 +143,8 @@ def extraction(task: Task) -> Callable[[], None]:
         {
             "tokens": (("input", "position"), task.tokens.numpy().astype(np.int32)),
             "document": ("input", np.arange(task.inputs, dtype=np.int32)),
-        }
+        },
+        attrs={"bos": 0},
     )
     save_dataset(windows, folder / "inputs.zarr", folder / "inputs.json")
     variant = {"rope": None, "window": None, "untrained": False}
@@ -155,8 +156,6 @@ def extraction(task: Task) -> Callable[[], None]:
     activations.check = lambda *_: None  # type: ignore[assignment]
     activations.loading.load = lambda *_: model  # type: ignore[assignment]
     activations.certificate = lambda *_: {}  # type: ignore[assignment]
-    ids = activations.tokens_for(Path(task.checkpoint), "bos", None)
-    activations.tokens_for = lambda *_: ids  # type: ignore[assignment]
     task.clears["extraction"] = folder / "a.zarr"
 
     def run() -> None:

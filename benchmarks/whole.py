@@ -223,7 +223,7 @@ def measure(checkpoint: Path) -> list[dict[str, Any]]:
             (store,) = (results / "inputs/m").glob("*.zarr")
             windows = open_dataset(store, store.with_suffix(".manifest.json"))
             given = Path(scratch, "windows.npz")
-            tokens = under_bos(checkpoint, windows["tokens"].values)
+            tokens = under_bos(windows)
             np.savez(given, tokens=tokens, documents=windows["document"].values)
             ours = residuals(results / "statistics/energies.csv")
             head = {"T": case[0], "N": case[1]}
@@ -246,12 +246,11 @@ def measure(checkpoint: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def under_bos(checkpoint: Path, tokens: np.ndarray) -> np.ndarray:
-    """Windows with BOS at position 0, as the arm bos has them."""
-    from abspos.activations.arms import tokens_for
-
-    bos, _ = tokens_for(checkpoint, "bos", None)
-    return np.concatenate([np.full_like(tokens[:, :1], bos), tokens[:, 1:]], axis=1)
+def under_bos(windows: Any) -> np.ndarray:
+    """Tokens of windows with BOS at position 0, as the arm bos has them."""
+    tokens = windows["tokens"].values.copy()
+    tokens[:, 0] = windows.attrs["bos"]
+    return tokens
 
 
 if __name__ == "__main__":

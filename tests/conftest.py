@@ -144,20 +144,22 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def windows(corpus, checkpoint, tmp_path_factory) -> Stored:
-    """16 windows of 32 tokens."""
-    folder = tmp_path_factory.mktemp("inputs")
-    made = Stored(folder / "0.zarr", folder / "0.manifest.json")
-    prepare(
-        str(corpus),
-        str(checkpoint),
-        *map(str, made),
-        number=INPUTS,
-        length=LENGTH,
-        start="random",
-        seed=0,
-    )
-    return made
+def draw_into(corpus) -> Callable[..., Stored]:
+    """16 windows of 32 tokens for a checkpoint: draw_into(folder, checkpoint) -> Stored."""
+
+    def draw(folder: Path, checkpoint: Path) -> Stored:
+        made = Stored(folder / "0.zarr", folder / "0.manifest.json")
+        given = map(str, (corpus, checkpoint, *made))
+        prepare(*given, number=INPUTS, length=LENGTH, start="random", seed=0)
+        return made
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def windows(draw_into, checkpoint, tmp_path_factory) -> Stored:
+    """Those of the tiny model."""
+    return draw_into(tmp_path_factory.mktemp("inputs"), checkpoint)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from abspos.activations.losses import LOSS_STRIDE
 from abspos.arrays import NonFiniteError, from_bits, open_dataset, save_dataset, to_bits
 from abspos.models.loading import load
 from abspos.models.sources import ModelError, fetch_random
-from abspos.models.tokenizer import TokenizerError
+from abspos.models.tokenizer import TokenizerError, tokenizer_of
 from abspos.stores import Stored, StoreError, write_manifest
 
 LAYERS, INPUTS, HEADS, KV, LENGTH, SIZE, HIDDEN = 3, 16, 4, 2, 32, 8, 32
@@ -424,10 +424,11 @@ def prepending(checkpoint, tmp_path_factory):
 )
 @torch.no_grad()
 def test_as_is_a_text_is_what_the_tokenizer_makes_of_it(
-    run, tmp_path, prepending, checkpoint, given, adds, policy, has
+    run, draw_into, tmp_path, prepending, checkpoint, given, adds, policy, has
 ):
     folder = prepending if adds else checkpoint
-    found = opened(run(tmp_path, "as-is", checkpoint=folder, bos=policy))
+    inputs = draw_into(tmp_path, folder)
+    found = opened(run(tmp_path, "as-is", checkpoint=folder, windows=inputs, bos=policy))
     tokens = given[0]
     if has:  # the whole text, cut to the same length
         tokens = torch.cat([torch.zeros(INPUTS, 1, dtype=torch.long), tokens[:, :-1]], 1)
@@ -440,10 +441,27 @@ def test_as_is_a_text_is_what_the_tokenizer_makes_of_it(
     np.testing.assert_allclose(found["loss"], expected, rtol=1e-4)
 
 
-def test_a_bos_that_is_not_there_cannot_be_prepended(source, run, tmp_path):
+def test_a_bos_that_is_not_there_cannot_be_prepended(source, draw_into, run, tmp_path):
     fetch_random(source | {"bos": False}, "0", tmp_path / "model")
+    given = {"checkpoint": tmp_path / "model", "windows": draw_into(tmp_path, tmp_path / "model")}
     with pytest.raises(InterventionError, match=r"inputs.bos 'prepend': .* no BOS token"):
-        run(tmp_path / "out", "as-is", checkpoint=tmp_path / "model", bos="prepend")
+        run(tmp_path / "out", "as-is", bos="prepend", **given)
+
+
+@pytest.mark.parametrize(("condition", "loads"), [("bos", 0), ("as-is", 0), ("swap-token-1", 1)])
+def test_an_arm_loads_the_tokenizer_only_for_a_swap_token(
+    run, tmp_path, monkeypatch, condition, loads
+):
+    """A large vocabulary takes seconds, in each of the arms' jobs."""
+    loaded = []
+
+    def load(folder):
+        loaded.append(folder)
+        return tokenizer_of(folder)
+
+    monkeypatch.setattr("abspos.activations.arms.tokenizer_of", load)
+    run(tmp_path, condition, token="a" if loads else None)
+    assert len(loaded) == loads
 
 
 def test_a_nan_after_the_last_attention_is_named_too(checkpoint, run, tmp_path):

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from abspos.arrays import open_dataset
-from abspos.inputs.windows import prepare
 from abspos.models.sources import fetch
 
 TEXT = "the old man by the sea: Straße 7\n"
@@ -132,21 +131,12 @@ def test_the_logits_of_a_gguf_file_are_those_of_its_model(pair):
     assert AutoTokenizer.from_pretrained(pair[1]).bos_token == "<bos>"
 
 
-def test_both_are_extracted_and_decomposed_alike(pair, corpus, run, decompose_into, tmp_path):
+def test_both_are_extracted_and_decomposed_alike(pair, draw_into, run, decompose_into, tmp_path):
     found = []
     for checkpoint in pair:
         folder = tmp_path / checkpoint.parent.name
         folder.mkdir()
-        inputs = folder / "inputs.zarr", folder / "inputs.manifest.json"
-        prepare(
-            str(corpus),
-            str(checkpoint),
-            *map(str, inputs),
-            number=16,
-            length=32,
-            start="random",
-            seed=0,
-        )
+        inputs = draw_into(folder, checkpoint)
         activations = run(folder, checkpoint=checkpoint, windows=inputs)
         found.append(open_dataset(*decompose_into(folder, activations, inputs=inputs)))
     one, other = found

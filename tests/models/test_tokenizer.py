@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+import xarray as xr
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -70,8 +71,23 @@ def test_ids_that_the_model_has_no_embedding_for(copied, corpus, tmp_path):
     line = refused(prepare, corpus, copied, store, manifest, **settings)
     assert "belongs to another model" in line
     assert not store.exists()
-    tokens_for(copied, "no-bos", None)
-    assert "belongs to another model" in refused(tokens_for, copied, "no-bos", "\n")
+    drawn = xr.Dataset(attrs={"bos": 0})
+    tokens_for(copied, drawn, "no-bos", None)
+    assert "belongs to another model" in refused(tokens_for, copied, drawn, "no-bos", "\n")
+
+
+def test_a_bos_that_the_model_has_no_embedding_for(copied, corpus, tmp_path):
+    """No text holds it, so that its windows alone do not show it."""
+    tokenizer = json.loads((copied / "tokenizer.json").read_text())
+    bos = next(each for each in tokenizer["added_tokens"] if each["content"] == "<bos>")
+    bos["id"] = tokenizer["model"]["vocab"]["<bos>"] = 300
+    (copied / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert tokenizer_of(copied).bos_token_id == 300
+    settings = {"number": 4, "length": 32, "start": "random", "seed": 0}
+    store, manifest = tmp_path / "inputs.zarr", tmp_path / "inputs.json"
+    line = refused(prepare, corpus, copied, store, manifest, **settings)
+    assert "gives token id 300, its model has embeddings for 0 to 257" in line
+    assert not store.exists()
 
 
 # what tokens mean to a study

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 from gguf import GGUFWriter
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -305,10 +306,11 @@ def test_inputs_longer_than_the_context_are_told_before_any_job(checkpoint, tmp_
 
 
 def test_a_condition_that_needs_bos_is_refused_before_weights_are_read(checkpoint):
+    drawn = xr.Dataset(attrs={"bos": None})
     with pytest.raises(InterventionError, match=r"condition 'swap-noise': .* no BOS") as error:
-        tokens_for(checkpoint, "swap-noise", None)
+        tokens_for(checkpoint, drawn, "swap-noise", None)
     assert "\n" not in str(error.value)
-    assert tokens_for(checkpoint, "no-bos", None)[0] is None
+    assert tokens_for(checkpoint, drawn, "no-bos", None)[0] is None
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from abspos.activations.interventions import Batch, InterventionError, Setting, 
 from abspos.documents import holdout
 from abspos.models.loading import largest_shift, rope_limits, variant_config
 from abspos.models.sources import CausalLM
-from abspos.models.tokenizer import prepends_bos, require_fit, single_token, tokenizer_of
+from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
 from abspos.study.conditions import PAIRS, condition_of
 
 #: What control-shift adds to position ids, where RoPE allows it.
@@ -71,49 +71,57 @@ class Extraction:
         return self.variant.get("window")
 
 
-def tokens_for(checkpoint: Path, arm: str, token: str | None) -> tuple[int | None, int | None]:
+def tokens_for(
+    checkpoint: Path, windows: xr.Dataset, arm: str, token: str | None
+) -> tuple[int | None, int | None]:
     """Token ids of BOS and of the swap token that the arm reads; None for a missing one.
+
+    Args:
+        checkpoint: folder with the tokenizer, which only a swap token needs.
+        windows: see abspos.inputs.windows.prepare.
+        arm: its condition.
+        token: text of the swap token, or None.
 
     Raises:
         InterventionError: there is no such condition, or it needs a missing BOS token.
         TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
             not one token of it.
     """
-    condition = known(arm)
-    tokenizer = tokenizer_of(checkpoint)
-    if tokenizer.bos_token_id is None and condition.needs_bos:
+    condition, bos = known(arm), windows.attrs["bos"]
+    if bos is None and condition.needs_bos:
         raise InterventionError(
             f"condition {arm!r}: this tokenizer has no BOS token; write `without: [bos]` "
             "beside the model's source to leave out such conditions"
         )
-    swap = None if token is None else single_token(tokenizer, token)
-    require_fit(checkpoint, max(tokenizer.bos_token_id or 0, swap or 0))
-    return tokenizer.bos_token_id, swap
+    if token is None:
+        return bos, None
+    swap = single_token(tokenizer_of(checkpoint), token)
+    require_fit(checkpoint, swap)
+    return bos, swap
 
 
-def under_policy(checkpoint: Path, settings: Extraction, tokens: Tensor, bos: int | None) -> Tensor:
+def under_policy(windows: xr.Dataset, settings: Extraction, tokens: Tensor) -> Tensor:
     """Tokens (input, position) with BOS in front where a study's policy puts it there.
 
     The text then moves on by a position, and its last token goes: it is what a tokenizer gives that
     adds BOS to the text, cut to the same length.
 
     Args:
-        checkpoint: folder with the tokenizer.
+        windows: see abspos.inputs.windows.prepare.
         settings: of the arm; only where its condition reads the policy is anything changed.
         tokens: of the text alone (input, position).
-        bos: the BOS token, or None.
 
     Raises:
         InterventionError: the policy is prepend, and there is no BOS token.
-        TokenizerError: the tokenizer cannot be read.
     """
     if not condition_of(settings.condition).reads_policy or settings.bos == "none":
         return tokens
+    bos = windows.attrs["bos"]
     if settings.bos == "prepend" and bos is None:
         raise InterventionError(
             "inputs.bos 'prepend': this tokenizer has no BOS token; set auto or none"
         )
-    if bos is None or (settings.bos == "auto" and not prepends_bos(tokenizer_of(checkpoint))):
+    if bos is None or (settings.bos == "auto" and not windows.attrs["prepends_bos"]):
         return tokens
     return torch.cat([torch.full_like(tokens[:, :1], bos), tokens[:, :-1]], 1)
 

@@ -116,8 +116,8 @@ def extract(
     windows = open_dataset(*inputs)
     numbers = settings.numbers(windows["document"].values)
     tokens = tokens_of(windows, settings.condition, numbers)
-    bos, swap = tokens_for(folder, settings.condition, settings.token)
-    tokens = under_policy(folder, settings, tokens, bos)
+    bos, swap = tokens_for(folder, windows, settings.condition, settings.token)
+    tokens = under_policy(windows, settings, tokens)
     shift = shift_for(folder, settings, tokens.shape[1])
     require_matched(folder, settings, tokens.shape[1])
     model = loading.load(

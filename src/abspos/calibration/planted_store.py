@@ -92,9 +92,10 @@ def plant(
     """
     torch.set_num_threads(threads)
     check(*checkpoint)
-    tokens = torch.as_tensor(open_dataset(*inputs)["tokens"].values[: settings.number]).long()
-    bos, swap = tokens_for(Path(checkpoint.store), settings.condition, settings.token)
-    world = read(Path(checkpoint.store))
+    source, windows = Path(checkpoint.store), open_dataset(*inputs)
+    tokens = torch.as_tensor(windows["tokens"].values[: settings.number]).long()
+    bos, swap = tokens_for(source, windows, settings.condition, settings.token)
+    world = read(source)
     number, length = tokens.shape
     setting = Setting(embeddings(world, length), bos, swap, 0, 0, settings.seed)
     heads, batch = len(world.heads), min(settings.batch, number)

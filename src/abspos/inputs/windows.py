@@ -25,6 +25,7 @@ from abspos.models.tokenizer import (
     Tokenizer,
     control_ids,
     plain_ids,
+    prepends_bos,
     require_fit,
     single_token,
     tokenizer_of,
@@ -196,6 +197,8 @@ def prepare(
 ) -> None:
     """Draw the windows of one model and write them as a store (see draw_windows).
 
+    Its attributes ``bos`` (a token id, or None) and ``prepends_bos`` are of the tokenizer.
+
     Args:
         corpus: the texts, a file or a folder.
         checkpoint: folder with the tokenizer, compared with its manifest where that is given.
@@ -221,8 +224,11 @@ def prepare(
     windows = draw_windows(
         read_corpus(corpus, Keys(**keys or {})), tokenizer, number, length, start, seed
     )
-    require_fit(checkpoint, int(max(windows["tokens"].max(), windows["before"].max())))
+    bos = tokenizer.bos_token_id
+    require_fit(checkpoint, int(max(windows["tokens"].max(), windows["before"].max(), bos or 0)))
     require_text(windows, tokenizer)
+    # Arms read them here: a large vocabulary takes seconds to load, in each of their jobs.
+    windows.attrs |= {"bos": bos, "prepends_bos": prepends_bos(tokenizer)}
     save_dataset(windows, store, manifest)
 
 
