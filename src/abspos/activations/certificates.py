@@ -89,8 +89,13 @@ def allowed(length: int, window: int | None, device: torch.device | str = "cpu")
 def relative(found: Tensor, expected: Tensor) -> float:
     """Largest absolute difference over the largest absolute expected value."""
     found, expected = found.float(), expected.float()
-    error = (found - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
-    return float(error)
+    return float(magnitude(found - expected) / magnitude(expected).clamp_min(1e-30))
+
+
+def magnitude(values: Tensor) -> Tensor:
+    """Largest absolute value; NaN where there is one. Without a copy of them, unlike abs()."""
+    low, high = values.aminmax()
+    return torch.maximum(-low, high)
 
 
 def relative_by_position(found: Tensor, expected: Tensor) -> float:
@@ -112,8 +117,8 @@ class Largest:
     def add(self, found: Tensor, expected: Tensor) -> None:
         """Take another part; a NaN stays."""
         found, expected = found.float(), expected.float()
-        self.error = torch.maximum(self.error.to(found.device), (found - expected).abs().max())
-        self.size = torch.maximum(self.size.to(found.device), expected.abs().max())
+        self.error = torch.maximum(self.error.to(found.device), magnitude(found - expected))
+        self.size = torch.maximum(self.size.to(found.device), magnitude(expected))
 
     @property
     def relative(self) -> float:

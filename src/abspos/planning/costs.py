@@ -30,7 +30,7 @@ DRAWN = 2e8
 #: One position in this many has its next token scored (see activations.scored_positions).
 SCORED = 8
 #: Bytes of output logits that are held at a time (abspos.activations.losses).
-LOGIT_BYTES = 2**26
+LOGIT_BYTES = 2**27
 #: Certificates: inputs, and bytes of attention weights that are held at a time
 #: (abspos.activations.certificates).
 CHECKED_INPUTS, CHECKED_BYTES = 2, 2**26
