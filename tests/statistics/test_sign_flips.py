@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from abspos.statistics import sign_flips
+from abspos.statistics.packing import pack
 from abspos.statistics.sign_flips import sign_flip_p, sign_flip_summary_p
 
 
@@ -94,9 +95,10 @@ def test_sign_flips_of_documents_flip_together():
     )
 
 
-def test_summary_sign_flips_agree_with_a_slow_evaluation() -> None:
-    draw = np.random.default_rng(3)
-    field = draw.normal(size=(2, 3, 9, 4)) + 0.4
+@pytest.mark.parametrize("seed", range(3, 9))
+def test_summary_sign_flips_agree_with_a_slow_evaluation(seed) -> None:
+    draw = np.random.default_rng(seed)
+    field = draw.normal(size=(2, 3, 9, 4)) + 0.1
     gram = field @ field.swapaxes(-1, -2)
     units, side = 9, 5
     signs = np.random.default_rng(11)
@@ -110,7 +112,7 @@ def test_summary_sign_flips_agree_with_a_slow_evaluation() -> None:
         for e in [np.concatenate([a, b])]
     ]
     slow = np.mean(np.array(values) >= values[0] - 1e-9)
-    fast = sign_flip_summary_p(gram, lambda x: np.median(x, axis=0), flips=25, seed=11)
+    fast = sign_flip_summary_p(pack(gram), lambda x: np.median(x, axis=0), flips=25, seed=11)
     assert fast == slow
 
 
@@ -119,6 +121,21 @@ def test_summary_sign_flips_see_a_planted_field() -> None:
     noise = draw.normal(size=(2, 3, 32, 6))
     for shift, largest in ((0.0, 1.0), (1.0, 0.001)):
         field = noise + shift
-        p = sign_flip_summary_p(field @ field.swapaxes(-1, -2), lambda x: x.mean(axis=0))
+        p = sign_flip_summary_p(pack(field @ field.swapaxes(-1, -2)), lambda x: x.mean(axis=0))
         assert p <= largest
         assert (p > 0.01) == (shift == 0)
+
+
+@pytest.mark.parametrize("documents", [None, np.repeat(np.arange(8), 2), np.arange(16) // 3])
+def test_what_stands_within_a_unit_is_not_read(documents):
+    gram = grams(25, 16, heads=(4,), mean=0.3)
+    within = np.eye(16, dtype=bool)
+    if documents is not None:
+        within = documents[:, None] == documents
+    other = np.where(within, np.nan, gram)
+    expected = sign_flip_p(gram, documents=documents)
+    assert (expected < 1).all()
+    np.testing.assert_array_equal(sign_flip_p(other, documents=documents), expected)
+    other[2, 0, 15] = np.nan
+    found = sign_flip_p(other, documents=documents)
+    np.testing.assert_array_equal(np.isnan(found), [False, False, True, False])

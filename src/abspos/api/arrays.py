@@ -24,8 +24,7 @@ from abspos.components.store import BLOCK_BYTES, by_lens, head_blocks
 from abspos.documents import unit_codes
 from abspos.statistics import replicates as sl
 from abspos.statistics.energies import packed_replicates
-from abspos.statistics.packing import unpack
-from abspos.statistics.sign_flips import sign_flip_p
+from abspos.statistics.sign_flips import packed_sign_flip_p
 from abspos.study import grid
 
 #: Fewest positions with a late bin, a reference half and early queries that differ.
@@ -258,7 +257,7 @@ def tested(
         "energy": found.estimate,
         "ci_low": found.low,
         "ci_high": found.high,
-        "p_value": np.asarray(sign_flip_p(unpack(packed), flips, seed, documents)),
+        "p_value": packed_sign_flip_p(packed, flips, seed, documents),
         "influence": found.influence,
     }
 

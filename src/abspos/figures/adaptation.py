@@ -34,7 +34,7 @@ def draw(data: style.Data) -> Figure:
     losses, known = data.tables["training"], data.tables["checkpoints"]
     models = list(dict.fromkeys(losses["model"].astype(str))) if "model" in losses else []
     if not models:
-        return style.empty("Adaptation to an architecture", "", "no model was trained here")
+        return style.empty("Adaptation to an architecture", "no model was trained here")
     steps = of_steps(known[known["model"].isin(models)])
     summary, sinks = (
         over_layers(tidy.base(data.tables[name], variant="standard")).merge(steps, on=tidy.RUN)

@@ -72,7 +72,7 @@ def draw(data: style.Data) -> Figure:
         and (path := data.stores.get("/".join([*run, "standard", own["condition"].iloc[0]])))
     }
     if not stores:
-        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+        return style.empty(heading, "no standard arm with bos or no-bos in this study")
     queries = QUERIES if len(found) == 1 else (LONE_QUERY,)
     shown = [("", "attention (share)")] * (MOST_HEADS * len(queries))
     sheet = compared.beside(found, heading, note, shown, 1.9, abreast=len(queries), sharex=False)

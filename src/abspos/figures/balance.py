@@ -36,10 +36,10 @@ def draw(data: style.Data) -> Figure:
     heading = "Residual share of the energy, by anchor"
     looks = style.variants(list(rows["variant"].unique()) if len(rows) else [])
     if not looks:
-        return style.empty(heading, note, "no arm with condition bos or no-bos in this study")
+        return style.empty(heading, "no arm with condition bos or no-bos in this study")
     lenses = lenses_of(rows, 2)
     if not lenses:
-        return style.empty(heading, note, "one anchor in this study: balance.csv has its numbers")
+        return style.empty(heading, "one anchor in this study: balance.csv has its numbers")
     shown = [(f"{lens} lens", "R / (R + mask) (share)") for lens in lenses]
     sheet = compared.beside(found, heading, note, shown, 2.8)
     for run, panels in zip(found, sheet.panels, strict=True):

@@ -44,7 +44,7 @@ def draw(data: style.Data) -> Figure:
         "intervals; dashed: claimed 40 %; orange: covers it; ★: primary"
     )
     if swaps.empty:
-        return style.empty(HEADING, note, "no replacement of BOS in this study")
+        return style.empty(HEADING, "no replacement of BOS in this study")
     if len(found) > 1:
         return draw_several(swaps, found, order, note)
     height = len(style.READINGS) * (0.27 * max(len(order), 3) + 0.55) + 0.9

@@ -52,7 +52,7 @@ def draw(data: style.Data) -> Figure:
     note = f"{tidy.inputs(claims)} in all; {data.level} intervals"
     if not (shown and names):
         text = "one source of text, or no measured claim in this study"
-        return style.empty(heading, note, text)
+        return style.empty(heading, text)
     row = ROW + marks.MODEL * (len(found) - 1)
     lines = math.ceil(len(shown) / ACROSS)
     figure = style.sheet(

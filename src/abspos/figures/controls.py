@@ -33,7 +33,7 @@ def draw(data: style.Data) -> Figure:
     note += f"bars: {data.level} intervals"
     heading = "Controls of position: change of the residual-stream component"
     if table.empty:
-        return style.empty(heading, note, "no control of position in this study")
+        return style.empty(heading, "no control of position in this study")
     conditions = list(dict.fromkeys(table["condition"]))
     figure = style.sheet(
         marks.heading(heading, found),

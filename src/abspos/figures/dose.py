@@ -49,7 +49,7 @@ def draw(data: style.Data) -> Figure:
         few = (
             "fewer than two NTK factors and fewer than two windows in this study: see figure Claims"
         )
-        return style.empty(heading, note, few)
+        return style.empty(heading, few)
     height = 2.2 * len(shown) + 0.5
     figure = style.sheet(marks.heading(heading, found), note + tidy.left_out(found), height)
     panels = figure.subplots(len(shown), len(doses), squeeze=False, sharex="col", sharey="row")

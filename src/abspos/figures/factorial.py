@@ -46,7 +46,7 @@ def draw(data: style.Data) -> Figure:
         f"all layers; bands: {data.level} intervals"
     )
     if rows.empty:
-        return style.empty(heading, note, "no shift pair in this study")
+        return style.empty(heading, "no shift pair in this study")
     looks = {WORDS.get(name, name): look for name, look in EFFECTS.items()}
     if len(found) == 1:
         return style.of_one(found[0], heading, note, 4.6, lambda part: draw_run(part, rows, looks))

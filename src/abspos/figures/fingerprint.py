@@ -39,7 +39,7 @@ def draw(data: style.Data) -> Figure:
     note = f"{tidy.inputs(rows)}, variant standard, early queries; bands: {data.level} intervals"
     heading = "What tells the token at position 0, by depth"
     if rows.empty:
-        return style.empty(heading, note, "no crossed design of tokens and texts in this study")
+        return style.empty(heading, "no crossed design of tokens and texts in this study")
     sheet = compared.beside(found, heading, note, SHOWN, 2.9, abreast=3)
     for run, panels in zip(found, sheet.panels, strict=True):
         draw_run(panels, tidy.of(rows, run))

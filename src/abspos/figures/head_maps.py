@@ -55,7 +55,7 @@ def draw(data: style.Data) -> Figure:
     ]
     maps = [one for one in maps if one.values.size]
     if not maps:
-        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+        return style.empty(heading, "no standard arm with bos or no-bos in this study")
     layers = 1 + int(max(one.rows["layer"].max() for one in maps))
     sheet = compared.beside(
         found,

@@ -34,7 +34,7 @@ def draw(data: style.Data) -> Figure:
     heading = "The state at position 0 through depth"
     looks = {n: s for n, s in style.CONDITIONS.items() if not tidy.of(rows, condition=n).empty}
     if not looks:
-        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+        return style.empty(heading, "no standard arm with bos or no-bos in this study")
     shown = [("norm", "Euclidean norm"), ("variance across inputs", "variance (squared norm)")]
     sheet = compared.beside(found, heading, note, shown, 2.9)
     for run, (norm, variance) in zip(found, sheet.panels, strict=True):

@@ -48,7 +48,7 @@ def draw(data: style.Data) -> Figure:
     heading = "Position 0 replaced in chosen heads: effect on the residual stream"
     rows = rows_of(shares)
     if not rows:
-        return style.empty(heading, note, "no substitute for position 0 in this study")
+        return style.empty(heading, "no substitute for position 0 in this study")
     columns = [name for name in style.READINGS if name in set(shares["reading"])]
     figure = style.sheet(
         marks.heading(heading, found),

@@ -29,7 +29,7 @@ def draw(data: style.Data) -> Figure:
     heading = "R under one repeated token"
     note = "variant standard, early queries; extremes over heads, without intervals"
     if repeats.empty:
-        return style.empty(heading, note, "no repeated token in this study")
+        return style.empty(heading, "no repeated token in this study")
     found = tidy.runs(repeats)
     names = [name for name in REPEATED if name in set(repeats["condition"])]
     sheet = compared.beside(found, heading, note, [("", "")], 1.3, sharex=True)

@@ -57,7 +57,7 @@ def draw(data: style.Data) -> Figure:
     heading = "One head: log attention = relative + mask + residual"
     heads = {run: one for run in found if (one := head_of(tidy.of(sinks, run), data))}
     if not heads:
-        return style.empty(heading, note, "no standard arm with bos or no-bos in this study")
+        return style.empty(heading, "no standard arm with bos or no-bos in this study")
     scales = scales_of([head.fields for head in heads.values()])
     if len(found) == 1:
         (head,) = heads.values()

@@ -223,9 +223,9 @@ def sheet(heading: str, note: str, height: float, width: float = WIDTH) -> Figur
     return figure
 
 
-def empty(heading: str, note: str, text: str) -> Figure:
-    """A figure that says why it shows nothing."""
-    figure = sheet(heading, note, 1.0)
+def empty(heading: str, text: str) -> Figure:
+    """A figure that says why it shows nothing, and nothing of N and intervals."""
+    figure = sheet(heading, "", 1.0)
     absent(figure.subplots(), text)
     return figure
 

@@ -59,7 +59,7 @@ def draw(data: style.Data) -> Figure:
     measured = rows["log"].groupby("model", sort=False)["revision"].nunique()
     found = [(str(model), "") for model in measured[measured > 1].index]
     if not found:
-        return style.empty(heading, note, "no model with two checkpoints in this study")
+        return style.empty(heading, "no model with two checkpoints in this study")
     shown = [
         name for name in PANELS if rows[name]["model"].isin([model for model, _ in found]).any()
     ]

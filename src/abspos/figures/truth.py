@@ -49,7 +49,7 @@ def draw(data: style.Data) -> Figure:
     )
     heading = "Estimate against planted truth"
     if truth.empty:
-        return style.empty(heading, note, "no synthetic model in this study")
+        return style.empty(heading, "no synthetic model in this study")
     colors = style.models(found) if len(found) > 1 else {}
     figure = style.sheet(marks.heading(heading, found), note + tidy.left_out(found), 6.4)
     panels = figure.subplots(2, len(COLUMNS) + 1)

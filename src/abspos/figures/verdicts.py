@@ -56,7 +56,7 @@ def draw(data: style.Data) -> Figure:
     )
     heading = "Verdicts under other choices"
     if table.empty:
-        return style.empty(heading, note, "no measured claim in this study")
+        return style.empty(heading, "no measured claim in this study")
     choices = [PUBLISHED, *order]
     column = COLUMN + WIDER * (len(found) - 1)
     width = max(style.WIDTH, LEFT + 2 * column * (len(order) + 2))

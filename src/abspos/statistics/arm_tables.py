@@ -20,8 +20,8 @@ from abspos.statistics import replicates as sl
 from abspos.statistics.energies import Interval, benjamini_hochberg, packed_replicates
 from abspos.statistics.fingerprint import READ
 from abspos.statistics.logit_maps import logit_map_columns
-from abspos.statistics.packing import of_some, unpack
-from abspos.statistics.sign_flips import sign_flip_p
+from abspos.statistics.packing import of_some
+from abspos.statistics.sign_flips import packed_sign_flip_p
 from abspos.statistics.store import ArmReplicates, facts_of
 from abspos.statistics.summary_tests import summary_tests
 
@@ -96,12 +96,11 @@ class ArmTables:
                     pieces[key], tests[key] = pieces[same], tests[same]
                     continue
                 pieces[key] = packed_replicates(own, self.documents)
-                gram = unpack(own, self.number)
-                tests[key] = sign_flip_p(gram, self.flips, self.seed, self.documents)
+                tests[key] = packed_sign_flip_p(own, self.flips, self.seed, self.documents)
             self.bins[which] = sl.stack(pieces)
             if which == "early" and self.keys["condition"] in REFERENCES:
                 self.p_values = summary_tests(
-                    packed, self.kinds, self.number, self.flips, self.seed, self.documents
+                    packed, self.kinds, self.flips, self.seed, self.documents
                 )
             for lens, component in sl.pairs(self.bins[which]):
                 key = lens, component

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from abspos.documents import require_documents, unit_codes
 from abspos.statistics.energies import Array, relabel
-from abspos.statistics.packing import square
+from abspos.statistics.packing import inputs_of, symmetric
+from abspos.statistics.unit_sums import between, membership, sums_by
 
-BLOCK_BYTES = 2**21  # of Grams per step: what a cache holds
+BLOCK_BYTES = 2**21  # of flips per step: what a cache holds
 
 
 def sign_flip_p(
@@ -37,23 +41,28 @@ def sign_flip_p(
     Ties within rounding count against the energy: a Gram of zeros has p = 1. NaN propagates.
     Raises ValueError for flips < 1 or below 2 documents. Source: docs/method.md, section 3.
     """
-    if flips < 1:
-        raise ValueError(f"flips: {flips} is not a positive number; give 10000")
-    values = square(gram)
-    size = values.shape[-1]
-    first, second = _signs(size, flips, seed, documents)
-    heads = values.reshape(-1, size, size)
-    block = max(1, BLOCK_BYTES // (8 * max(size * size, len(first) ** 2)))
+    return relabel(packed_sign_flip_p(symmetric(gram), flips, seed, documents), gram)
+
+
+def packed_sign_flip_p(
+    packed: Float[np.ndarray, "*axes pair"],
+    flips: int = 10_000,
+    seed: int = 0,
+    documents: ArrayLike | None = None,
+) -> Float[np.ndarray, "*axes"]:
+    """`sign_flip_p` of packed Grams (..., N(N+1)/2), see abspos.statistics.packing."""
+    signs = _signs(inputs_of(packed), flips, seed, documents)
+    heads = packed.reshape(-1, packed.shape[-1])
+    block = max(1, BLOCK_BYTES // (8 * max(heads.shape[-1], signs.flips)))
     p = np.empty(len(heads))
     for start in range(0, len(heads), block):
         within = slice(start, start + block)
-        between = between_units(heads[within], documents)
-        p[within] = _product_flip_p(between, first, second)
-    return relabel(p.reshape(values.shape[:-2]), gram)
+        p[within] = _product_flip_p(signs.between_units(heads[within]), signs)
+    return p.reshape(packed.shape[:-1])
 
 
 def sign_flip_summary_p(
-    gram: np.ndarray,
+    packed: Float[np.ndarray, "layer head pair"],
     summary: Callable[[np.ndarray], np.ndarray],
     flips: int = 10_000,
     seed: int = 0,
@@ -62,69 +71,123 @@ def sign_flip_summary_p(
     """One-sided sign-flip p-value of a summary of energies, such as a mean of medians, > 0.
 
     Args:
-        gram: (layer, head, N, N).
+        packed: Grams (layer, head, N(N+1)/2), see abspos.statistics.packing.
         summary: takes energies, up to one factor, (head, cell) of one layer to (cell).
         flips, seed, documents: as in sign_flip_p, whose signs are the same.
 
     The signs are the same for all heads, so the summary's flipped values are as exchangeable as
     an energy's. A model is the mean of its layers. Source: docs/method.md, section 3.
     """
-    first, second = _signs(gram.shape[-1], flips, seed, documents)
-    total, slack = np.zeros(len(first) * len(second)), 0.0
-    for layer in gram:
-        between = between_units(layer, documents)
-        total += summary(_flipped(between, first, second).reshape(len(layer), -1))
-        slack += 1e-12 * float(np.abs(between).sum(axis=(-2, -1)).max())
+    signs = _signs(inputs_of(packed), flips, seed, documents)
+    total, slack = np.zeros(signs.flips), 0.0
+    for layer in packed:
+        sums = signs.between_units(layer)
+        flipped, own = signs.flipped(sums)
+        flipped += own[:, None, :]
+        total += summary(flipped.reshape(len(layer), -1))
+        slack += float(_slack(sums).max())
     return float("nan") if np.isnan(total[0]) else float((total >= total[0] - slack).mean())
 
 
-def between_units(
-    gram: np.ndarray, documents: ArrayLike | None
-) -> Float[np.ndarray, "*axes unit unit"]:
-    """Gram between units (..., D, D), float64 with zero diagonal."""
-    codes, sizes = unit_codes(documents, gram.shape[-1])
-    require_documents("sign flips", len(sizes), 2)
-    # set instead of multiplied: what stands within a unit, NaN included, must not count
-    paired = gram.astype(np.float64)
-    if len(sizes) == len(codes):
-        paired[..., codes, codes] = 0
-    else:
-        paired[..., codes[:, None] == codes] = 0
-        member = (codes[:, None] == np.arange(len(sizes))).astype(np.float64)
-        paired = member.T @ paired @ member
-    return paired
+@dataclass(frozen=True)
+class Signs:
+    """Sign vectors of both halves of the units, the first of each all ones.
+
+    Attributes:
+        first: of the first half (K, half).
+        second: of the others (K, others).
+        members: entries of packed Grams in sums between two units (pair of units, pair): both units
+            in the first half, both in the second, one in each (half, others). Where each sum has
+            one entry, these entries, which are taken several times as fast as they are summed.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    members: sparse.csc_array | np.ndarray
+
+    @property
+    def flips(self) -> int:
+        """Combinations of two vectors, K^2."""
+        return len(self.first) * len(self.second)
+
+    def between_units(self, packed: np.ndarray) -> Float[np.ndarray, "head pair_of_units"]:
+        """Sums of packed Grams (head, pair) over two units, up to a factor.
+
+        What stands within a unit is not read, NaN included.
+        """
+        if isinstance(self.members, np.ndarray):
+            return packed.take(self.members, axis=-1).astype(np.float64, copy=False)
+        return sums_by(self.members, packed)
+
+    def flipped(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """T_ij (head, K, K) less its term b_j'G22 b_j, and that term (head, K), up to a factor.
+
+        Both quadratic forms are products with the signs of all pairs; a_i'G11 a_i joins the
+        product over units as a further one, whose sign is 1.
+        """
+        half, others = self.first.shape[1], self.second.shape[1]
+        own = np.split(sums, np.cumsum([half * (half - 1) // 2, others * (others - 1) // 2]), -1)
+        left = np.empty((len(sums), len(self.first), others + 1))
+        left[..., :others] = self.first @ own[2].reshape(-1, half, others)
+        left[..., others] = own[0] @ self.pairs[0]
+        right = np.vstack([self.second.T, np.ones(len(self.second))])
+        flipped = left.reshape(-1, others + 1) @ right
+        return flipped.reshape(len(sums), len(self.first), -1), own[1] @ self.pairs[1]
+
+    @cached_property
+    def pairs(self) -> list[np.ndarray]:
+        """Products of the signs of two units (pair of units, K), row by row, of each half."""
+        chosen = [np.triu_indices(half.shape[1], 1) for half in (self.first, self.second)]
+        return [
+            np.ascontiguousarray((half[:, rows] * half[:, columns]).T)
+            for half, (rows, columns) in zip((self.first, self.second), chosen, strict=True)
+        ]
 
 
-def _signs(
-    size: int, flips: int, seed: int, documents: ArrayLike | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sign vectors (K, units) of both halves of the units, the first of each all ones."""
+def _signs(size: int, flips: int, seed: int, documents: ArrayLike | None) -> Signs:
+    """The signs of Grams over so many inputs; ValueError for flips < 1 or below 2 documents."""
+    if flips < 1:
+        raise ValueError(f"flips: {flips} is not a positive number; give 10000")
+    codes, sizes = unit_codes(documents, size)
+    units = len(sizes)
+    require_documents("sign flips", units, 2)
     side = math.isqrt(flips - 1) + 1
     draw = np.random.default_rng(seed)
-    units = size if documents is None else len(unit_codes(documents, size)[1])
     half = units // 2
     first, second = (draw.choice([-1.0, 1.0], size=(side, k)) for k in (half, units - half))
     first[0], second[0] = 1.0, 1.0
-    return first, second
+    return Signs(first, second, _members(codes.astype(np.intp).tobytes()))
 
 
-def _flipped(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """T_ij (heads, K, K) of Grams (heads, D, D); signs (K, half) and (K, D - half)."""
-    half = first.shape[1]
-    own_first = ((first @ gram[:, :half, :half]) * first).sum(axis=-1)
-    own_second = ((second @ gram[:, half:, half:]) * second).sum(axis=-1)
-    across = gram[:, :half, half:] + gram[:, half:, :half].swapaxes(-1, -2)
-    flipped = first @ across @ second.T
-    flipped += own_first[:, :, None]
-    flipped += own_second[:, None, :]
-    return flipped
+@lru_cache(maxsize=16)
+def _members(codes: bytes) -> sparse.csc_array | np.ndarray:
+    """Membership of entries in sums between two units; see Signs."""
+    unit = np.frombuffer(codes, dtype=np.intp)
+    units = 1 + int(unit.max())
+    half = units // 2
+    of_first, of_second = np.triu_indices(half, 1), np.triu_indices(units - half, 1)
+    rows, columns = np.divmod(np.arange(half * (units - half)), units - half)
+    group = np.empty((units, units), dtype=np.intp)
+    one = np.concatenate([of_first[0], of_second[0] + half, rows])
+    other = np.concatenate([of_first[1], of_second[1] + half, columns + half])
+    group[one, other] = group[other, one] = np.arange(len(one))
+    entry, n, m = between(unit)
+    which = group[unit[n], unit[m]]
+    if units == len(unit):
+        return entry[np.argsort(which)]
+    return membership(entry, which, len(one), len(unit))
 
 
-def _product_flip_p(gram: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """p (heads,) of Grams (heads, D, D) without diagonal."""
-    flipped = _flipped(gram, first, second)
-    # rounding grows with the terms, not with their sum, which can cancel to nothing
-    slack = 1e-12 * np.abs(gram).sum(axis=(-2, -1))
-    level = flipped[:, 0, 0] - slack
-    p = (flipped >= level[:, None, None]).mean(axis=(-2, -1))
+def _slack(sums: np.ndarray) -> np.ndarray:
+    """What counts as a tie (head): rounding grows with the terms, not with their sum, which can
+    cancel to nothing."""
+    return 1e-12 * np.abs(sums).sum(axis=-1)
+
+
+def _product_flip_p(sums: np.ndarray, signs: Signs) -> np.ndarray:
+    """p (head) of sums between units (head, pair of units)."""
+    flipped, own = signs.flipped(sums)
+    level = flipped[:, 0, 0] + own[:, 0] - _slack(sums)
+    reached = flipped >= (level[:, None] - own)[:, None, :]
+    p = np.array([np.count_nonzero(head) for head in reached]) / signs.flips
     return np.where(np.isnan(level), np.nan, p)

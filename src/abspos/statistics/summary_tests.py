@@ -14,7 +14,6 @@ import xarray as xr
 from abspos.components.lenses import LENSES
 from abspos.components.readings import READINGS
 from abspos.statistics import replicates as sl
-from abspos.statistics.packing import unpack
 from abspos.statistics.sign_flips import sign_flip_summary_p
 
 #: Components that are tested.
@@ -46,7 +45,6 @@ def untested(kinds: Iterable[str] = ()) -> xr.DataArray:
 def summary_tests(
     packed: Mapping[tuple[str, str], np.ndarray],
     kinds: Iterable[str],
-    number: int,
     flips: int,
     seed: int,
     documents: np.ndarray | None,
@@ -56,7 +54,6 @@ def summary_tests(
     Args:
         packed: early Grams (layer, head, pair) by lens and component.
         kinds: of the layers.
-        number: of inputs.
         flips, seed, documents: as in abspos.statistics.sign_flips.sign_flip_p.
     """
     kinds = list(kinds)
@@ -65,9 +62,8 @@ def summary_tests(
         tested = {"mask": packed[lens, "mask"]}
         tested |= {r.joint: sl.of_reading(packed, lens, r) for r in READINGS}
         for component, own in tested.items():
-            gram = unpack(own, number)
             for (kind, layers), summary in product(sl.by_kind(kinds).items(), SUMMARY_OF_HEADS):
                 found.loc[kind, lens, component, summary] = sign_flip_summary_p(
-                    gram[layers], SUMMARY_OF_HEADS[summary], flips, seed, documents
+                    own[layers], SUMMARY_OF_HEADS[summary], flips, seed, documents
                 )
     return found
