@@ -112,9 +112,9 @@ def test_tables_without_rows_give_a_figure_that_says_so(name, tables_of):
     empty = {key: table.iloc[:0] for key, table in read_by(name, tables_of()).items()}
     figure = load(name)(empty, {})
     assert "study" in texts(figure)
-    assert not re.search(r"\bN\b|interval", texts(figure)), "of what would be shown"
     if name not in IN_EVERY_STUDY:
         assert "no model @" not in texts(figure)
+        assert not re.search(r"\bN\b|interval", texts(figure)), "of what would be shown"
         assert figure.get_figheight() < 2.5
 
 
