@@ -8,6 +8,7 @@ import shutil
 import pytest
 import xarray as xr
 from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from abspos.activations.arms import tokens_for
@@ -17,11 +18,13 @@ from abspos.models.tokenizer import (
     TokenizerError,
     control_ids,
     plain_ids,
+    prepends_bos,
     require_fit,
     single_token,
     tokenizer_of,
     unknown_id,
 )
+from abspos.stores import StoreError
 
 
 def refused(call, *arguments, **options) -> str:
@@ -90,6 +93,11 @@ def test_a_bos_that_the_model_has_no_embedding_for(copied, corpus, tmp_path):
     assert not store.exists()
 
 
+def test_a_store_of_inputs_of_an_earlier_version(copied):
+    with pytest.raises(StoreError, match="without 'bos', of an earlier version; delete it"):
+        tokens_for(copied, xr.Dataset(), "no-bos", None)
+
+
 # what tokens mean to a study
 
 
@@ -107,6 +115,19 @@ def word_level(**marks):
 def unigram(**marks):
     scores = [(word, -1.0) for word in ("UNK", "<s>", "</s>", "a")]
     return words(models.Unigram(scores, unk_id=0), bos_token="<s>", **marks)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_bos_of_a_vocabulary_without_the_letter_that_is_tried(adds):
+    """Neither it nor an unknown token: its texts can be read all the same."""
+    model = models.WordLevel(vocab={"<s>": 0, "b": 1})
+    tokenizer = words(model, bos_token="<s>")
+    if adds:
+        added = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        tokenizer.backend_tokenizer.post_processor = added
+    assert plain_ids(tokenizer, "b b") == [1, 1]
+    assert prepends_bos(tokenizer) == adds
+    assert not prepends_bos(words(model))
 
 
 def test_single_tokens():

@@ -83,6 +83,14 @@ def test_sign_flip_p_does_not_depend_on_neighbours_or_blocks(monkeypatch):
     assert (sign_flip_p(tested, seed=1) != together).any()
 
 
+@pytest.mark.parametrize("number", [2, 3, 20, 33])
+def test_many_pairs_are_flipped_as_few_are(number, monkeypatch):
+    tested = grams(26, number, heads=(6,), mean=0.2)
+    few = sign_flip_p(tested)
+    monkeypatch.setattr(sign_flips, "FEW_PAIRS", -1)
+    np.testing.assert_array_equal(sign_flip_p(tested), few)
+
+
 def test_sign_flips_of_documents_flip_together():
     draw = np.random.default_rng(22)
     documents = np.repeat(np.arange(16), 3)

@@ -20,6 +20,7 @@ from abspos.documents import holdout
 from abspos.models.loading import largest_shift, rope_limits, variant_config
 from abspos.models.sources import CausalLM
 from abspos.models.tokenizer import require_fit, single_token, tokenizer_of
+from abspos.stores import StoreError
 from abspos.study.conditions import PAIRS, condition_of
 
 #: What control-shift adds to position ids, where RoPE allows it.
@@ -87,7 +88,7 @@ def tokens_for(
         TokenizerError: the tokenizer cannot be read, does not fit the model, or the swap token is
             not one token of it.
     """
-    condition, bos = known(arm), windows.attrs["bos"]
+    condition, bos = known(arm), of_tokenizer(windows, "bos")
     if bos is None and condition.needs_bos:
         raise InterventionError(
             f"condition {arm!r}: this tokenizer has no BOS token; write `without: [bos]` "
@@ -98,6 +99,18 @@ def tokens_for(
     swap = single_token(tokenizer_of(checkpoint), token)
     require_fit(checkpoint, swap)
     return bos, swap
+
+
+def of_tokenizer(windows: xr.Dataset, name: str) -> Any:
+    """What the store of windows has of the tokenizer: ``bos`` or ``prepends_bos``.
+
+    Raises:
+        StoreError: an earlier version, which did not keep it, made the store.
+    """
+    if name not in windows.attrs:
+        where = windows.encoding.get("source", "store of inputs")
+        raise StoreError(f"{where}: without {name!r}, of an earlier version; delete it and rerun")
+    return windows.attrs[name]
 
 
 def under_policy(windows: xr.Dataset, settings: Extraction, tokens: Tensor) -> Tensor:
@@ -116,12 +129,12 @@ def under_policy(windows: xr.Dataset, settings: Extraction, tokens: Tensor) -> T
     """
     if not condition_of(settings.condition).reads_policy or settings.bos == "none":
         return tokens
-    bos = windows.attrs["bos"]
+    bos = of_tokenizer(windows, "bos")
     if settings.bos == "prepend" and bos is None:
         raise InterventionError(
             "inputs.bos 'prepend': this tokenizer has no BOS token; set auto or none"
         )
-    if bos is None or (settings.bos == "auto" and not windows.attrs["prepends_bos"]):
+    if bos is None or (settings.bos == "auto" and not of_tokenizer(windows, "prepends_bos")):
         return tokens
     return torch.cat([torch.full_like(tokens[:, :1], bos), tokens[:, :-1]], 1)
 

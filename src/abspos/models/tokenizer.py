@@ -84,8 +84,13 @@ def single_token(tokenizer: Any, text: str) -> int:
 
 def prepends_bos(tokenizer: Any) -> bool:
     """Whether a tokenizer puts BOS in front of a text by itself."""
-    ids = tokenizer("a")["input_ids"]
-    return tokenizer.bos_token_id is not None and ids[:1] == [tokenizer.bos_token_id]
+    if tokenizer.bos_token_id is None:
+        return False
+    try:
+        ids = tokenizer("a")["input_ids"]
+    except Exception:  # a vocabulary of words may have neither it nor an unknown token
+        ids = tokenizer("")["input_ids"]
+    return list(ids[:1]) == [tokenizer.bos_token_id]
 
 
 def has_code(folder: Path) -> bool:

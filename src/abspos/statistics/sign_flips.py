@@ -17,7 +17,10 @@ from abspos.statistics.energies import Array, relabel
 from abspos.statistics.packing import inputs_of, symmetric
 from abspos.statistics.unit_sums import between, membership, sums_by
 
-BLOCK_BYTES = 2**21  # of flips per step: what a cache holds
+BLOCK_BYTES = 2**21  # of Grams, or of flips, per step: what a cache holds
+#: Pairs of units up to which products of all signs are held, in which quadratic forms are one
+#: product of matrices; of more pairs they would be read from memory for every step.
+FEW_PAIRS = 2**13
 
 
 def sign_flip_p(
@@ -122,26 +125,35 @@ class Signs:
     def flipped(self, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """T_ij (head, K, K) less its term b_j'G22 b_j, and that term (head, K), up to a factor.
 
-        Both quadratic forms are products with the signs of all pairs; a_i'G11 a_i joins the
-        product over units as a further one, whose sign is 1.
+        a_i'G11 a_i joins the product over units as a further one, whose sign is 1.
         """
         half, others = self.first.shape[1], self.second.shape[1]
         own = np.split(sums, np.cumsum([half * (half - 1) // 2, others * (others - 1) // 2]), -1)
         left = np.empty((len(sums), len(self.first), others + 1))
         left[..., :others] = self.first @ own[2].reshape(-1, half, others)
-        left[..., others] = own[0] @ self.pairs[0]
+        left[..., others] = self.quadratic(0, own[0])
         right = np.vstack([self.second.T, np.ones(len(self.second))])
         flipped = left.reshape(-1, others + 1) @ right
-        return flipped.reshape(len(sums), len(self.first), -1), own[1] @ self.pairs[1]
+        return flipped.reshape(len(sums), len(self.first), -1), self.quadratic(1, own[1])
+
+    def quadratic(self, which: int, sums: np.ndarray) -> Float[np.ndarray, "head sign"]:
+        """Sums of a_n a_m S_nm over two units of one half, of sums S (head, pair of units)."""
+        if sums.shape[1] <= FEW_PAIRS:
+            return sums @ self.of_pairs[which]
+        signs = (self.first, self.second)[which]
+        upper = np.zeros((len(sums), signs.shape[1], signs.shape[1]))
+        rows, columns = np.triu_indices(signs.shape[1], 1)
+        upper[:, rows, columns] = sums
+        return np.einsum("hku,ku->hk", signs @ upper, signs)
 
     @cached_property
-    def pairs(self) -> list[np.ndarray]:
-        """Products of the signs of two units (pair of units, K), row by row, of each half."""
-        chosen = [np.triu_indices(half.shape[1], 1) for half in (self.first, self.second)]
-        return [
-            np.ascontiguousarray((half[:, rows] * half[:, columns]).T)
-            for half, (rows, columns) in zip((self.first, self.second), chosen, strict=True)
-        ]
+    def of_pairs(self) -> list[np.ndarray]:
+        """Products of the signs of two units of one half (pair of units, K), for each half."""
+        found = []
+        for signs in (self.first, self.second):
+            rows, columns = np.triu_indices(signs.shape[1], 1)
+            found.append(np.ascontiguousarray((signs[:, rows] * signs[:, columns]).T))
+        return found
 
 
 def _signs(size: int, flips: int, seed: int, documents: ArrayLike | None) -> Signs:
