@@ -105,17 +105,18 @@ def loading() -> Iterator[None]:
     them dozens of times meanwhile: a fifth of the seconds that they take to load. The work that
     follows is collected as ever.
 
-    Torch gets large tensors in huge pages, unless the environment says otherwise, and freed memory
-    stays with the process: page faults took 7 % of an extraction and a sixth of a training step
-    (docs/performance.md).
+    Torch gets large tensors in huge pages, unless the environment says otherwise, and memory that
+    its jobs free stays with their process: page faults took 7 % of an extraction and a sixth of a
+    training step. Of statistics it made the peak larger, and none faster (docs/performance.md).
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    keep_freed_memory()
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if "torch" in sys.modules:
+            keep_freed_memory()
         gc.freeze()
         if enabled:
             gc.enable()
