@@ -44,10 +44,12 @@ from abspos.models.sources import CausalLM, ModelError
 
 #: Largest error relative to the largest value compared, by dtype of the forward pass. ``output``
 #: is compared within one layer; in float32 the others through the depth of two forward passes,
-#: along which rounding grows (where a window hides the sink, a hundredfold).
+#: along which rounding grows (where a window hides the sink, a hundredfold). ``states`` includes
+#: what the MLP makes of rounding: of Gemma 3 under silence-all, 13 % of the largest feature that a
+#: layer wrote at one position of 256, and 0.068 of its state.
 TOLERANCE = {
     "float32": {"output": 1e-4, "weights": 1e-3, "logits": 1e-3},
-    "bfloat16": {"output": 2e-2, "weights": 5e-2, "states": 5e-2, "logits": 5e-2},
+    "bfloat16": {"output": 2e-2, "weights": 5e-2, "states": 1e-1, "logits": 5e-2},
 }
 
 #: A weight below it may be rounded to 0.
