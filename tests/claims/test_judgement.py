@@ -589,10 +589,10 @@ def test_a_theorem_that_fails_in_one_arm_fails(whole, facts, claim, number, arm)
 def test_the_trajectory_of_a_coarse_dtype_is_held_to_what_its_rounding_allows(whole):
     given = copy.deepcopy(whole)
     for facts in given.facts.values():
-        facts |= {"dtype": "bfloat16", "closed_error": 0.006}
+        facts |= {"dtype": "bfloat16", "closed_error": 0.056}
     row = judged("closed-trajectory", given).squeeze()
-    assert (row["claimed"], row["verdict"]) == ("<= 0.05", "holds by construction")
-    given.facts[named("standard:bos")]["closed_error"] = 0.06
+    assert (row["claimed"], row["verdict"]) == ("<= 0.1", "holds by construction")
+    given.facts[named("standard:bos")]["closed_error"] = 0.11
     assert judged("closed-trajectory", given).squeeze()["verdict"] == "violated"
 
 
@@ -911,7 +911,7 @@ def test_no_fingerprint():
         ("float32", 1e-5, "holds by construction"),
         ("float32", 2e-3, "violated"),
         ("bfloat16", 2e-3, "holds by construction"),
-        ("bfloat16", 0.06, "violated"),
+        ("bfloat16", 0.11, "violated"),
     ],
 )
 def test_a_state_that_varies_under_bos_by_more_than_rounding_is_seen(dtype, spread, verdict):
