@@ -131,3 +131,16 @@ def test_a_study_without_a_name_is_called_after_its_file(fresh) -> None:
     assert code == 0, text
     assert "results/tiny/claims.csv" in text
     assert "results/default/" not in text
+
+
+def test_local_models_that_are_not_there_are_told_in_a_line_each(fresh) -> None:
+    """Before anything asks for their revisions, which are digests of their files."""
+    sources = {name: {"type": "local", "path": f"gone/{name}"} for name in ("a", "b")}
+    fresh.configure(models=[{"name": n, "source": source} for n, source in sources.items()])
+    code, text = fresh.snakemake()
+    assert code != 0
+    for name in sources:
+        (line,) = (line for line in text.splitlines() if line.startswith(f"models[{name}]: "))
+        assert f"gone/{name}: no such folder; correct the path" in line
+    assert 'File "' not in text
+    assert "Traceback" not in text

@@ -30,7 +30,6 @@ try:
     )
     LIMITS = read_limits(STUDY.slurm_partitions)
     LAYOUT = Layout(STUDY, code=ROOT)
-    ALIKE = alike(LAYOUT)
     require_texts(LAYOUT)
     require_pins(STUDY, LAYOUT.lock, workflow.overwrite_configfiles)
 except (ConfigError, InputError, LockError, ResourceError) as error:
@@ -42,9 +41,23 @@ shares = workflow.resource_settings.nodes is None and not MODULE
 if shares and "mem_mb" not in workflow.global_resources:
     workflow.register_resource("mem_mb", memory_mb())
 
+CHECKPOINTS = "results/checkpoints"
+
+
+def load(model, revision):
+    """The work that one job of a model has."""
+    return load_at_hand(LAYOUT, model, revision, Path(CHECKPOINTS))
+
+
+refused = misfits(LAYOUT, Path(CHECKPOINTS))
+refused = refused or refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
+if refused:
+    sys.exit("\n".join(refused))
+
+# From here on revisions are asked for, which a model that is not there has none of.
 RESULTS = LAYOUT.results
 MENU = sections(LAYOUT.figures())
-CHECKPOINTS = "results/checkpoints"
+ALIKE = alike(LAYOUT)
 
 
 wildcard_constraints:
@@ -95,17 +108,6 @@ def code(script, *modules):
 def shipped_corpus():
     """Digests of the corpus, where it is one that comes with the code: tracked as the code is."""
     return shipped(LAYOUT.shipped_corpus(), ROOT)
-
-
-def load(model, revision):
-    """The work that one job of a model has."""
-    return load_at_hand(LAYOUT, model, revision, Path(CHECKPOINTS))
-
-
-refused = misfits(LAYOUT, Path(CHECKPOINTS))
-refused = refused or refusals(((m, load(m, r)) for m, r in LAYOUT.models()), LIMITS)
-if refused:
-    sys.exit("\n".join(refused))
 
 
 def environment(stage):
